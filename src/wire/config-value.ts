@@ -71,7 +71,7 @@ export const name: z.ZodType<string, string> = z
   );
 
 /** One value or a list of them, always a list afterwards. */
-export function oneOrMany<T>(schema: z.ZodType<T, any>): z.ZodType<readonly T[], any> {
+export function oneOrMany<T>(schema: z.ZodType<T, unknown>): z.ZodType<readonly T[], unknown> {
   return z
     .union([schema, z.array(schema).min(1)])
     .transform(value => (Array.isArray(value) ? value : [value])) as never;
