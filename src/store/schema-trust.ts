@@ -1,7 +1,6 @@
 // Tables of trust/: users and their groups, what they prove themselves with, and the certificates we issued.
 export interface TrustTables {
   user: UserTable;
-  user_group: UserGroupTable;
   group_member: GroupMemberTable;
   password: PasswordTable;
   token: TokenTable;
@@ -20,12 +19,7 @@ export interface UserTable {
   created: string;
 }
 
-export interface UserGroupTable {
-  name: string;
-  display: string;
-  created: string;
-}
-
+/** A group is there as long as it has members. */
 export interface GroupMemberTable {
   group: string;
   user: string;
@@ -45,12 +39,15 @@ export interface TokenTable {
   /** SHA-256, hex. The token itself is nowhere. */
   hash: string;
   user: string;
-  /** What its owner calls it; `login` for a signed-in browser or command line. */
-  label: string;
+  /** `login` is a signed-in browser or command line. */
+  kind: 'api' | 'login';
+  /** What its owner calls it. */
+  note: string;
   /** JSON list of action patterns. */
   scope: string;
   created: string;
   expires: string | null;
+  revoked: string | null;
 }
 
 export interface AccessKeyTable {
@@ -60,6 +57,7 @@ export interface AccessKeyTable {
   secret: string;
   created: string;
   expires: string | null;
+  revoked: string | null;
 }
 
 export interface OneTimeCodeTable {

@@ -107,7 +107,7 @@ for (const key of ['ecdsa', 'rsa'] as const) {
       const kept = await authority.issueClient({ user: 'kept', key: 'ecdsa' });
       const lost = await authority.issueClient({ user: 'lost', key: 'ecdsa' });
       const first = await authority.crl();
-      await authority.revoke(lost.serial.toUpperCase(), 'key-compromise');
+      await authority.revoke(lost.serial.toUpperCase(), 'keyCompromise');
       const second = await authority.crl();
       const file = await save('crl.pem', second.pem);
       const text = await openssl('crl', '-in', file, '-noout', '-text', '-CAfile', path('issuing.pem'));

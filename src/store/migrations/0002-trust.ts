@@ -11,14 +11,8 @@ export async function trust({ db, types }: Build): Promise<void> {
     .addColumn('created', 'text', column => column.notNull())
     .execute();
   await db.schema
-    .createTable('user_group')
-    .addColumn('name', 'text', column => column.primaryKey())
-    .addColumn('display', 'text', column => column.notNull())
-    .addColumn('created', 'text', column => column.notNull())
-    .execute();
-  await db.schema
     .createTable('group_member')
-    .addColumn('group', 'text', column => column.notNull().references('user_group.name').onDelete('cascade'))
+    .addColumn('group', 'text', column => column.notNull())
     .addColumn('user', 'text', column => column.notNull().references('user.name').onDelete('cascade'))
     .addPrimaryKeyConstraint('group_member_key', ['group', 'user'])
     .execute();
@@ -34,10 +28,12 @@ export async function trust({ db, types }: Build): Promise<void> {
     .addColumn('id', 'text', column => column.primaryKey())
     .addColumn('hash', 'text', column => column.notNull().unique())
     .addColumn('user', 'text', column => column.notNull().references('user.name').onDelete('cascade'))
-    .addColumn('label', 'text', column => column.notNull())
+    .addColumn('kind', 'text', column => column.notNull())
+    .addColumn('note', 'text', column => column.notNull())
     .addColumn('scope', 'text', column => column.notNull())
     .addColumn('created', 'text', column => column.notNull())
     .addColumn('expires', 'text')
+    .addColumn('revoked', 'text')
     .execute();
   await db.schema
     .createTable('access_key')
@@ -46,6 +42,7 @@ export async function trust({ db, types }: Build): Promise<void> {
     .addColumn('secret', 'text', column => column.notNull())
     .addColumn('created', 'text', column => column.notNull())
     .addColumn('expires', 'text')
+    .addColumn('revoked', 'text')
     .execute();
   await db.schema
     .createTable('one_time_code')
