@@ -1,0 +1,2 @@
+// The front door of the stream proxy.
+export { type ImportedRoute, importStream } from './import.ts';
