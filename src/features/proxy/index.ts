@@ -3,6 +3,7 @@ export { type AccessLine, formatAccessLine } from './access-line.ts';
 export type { Resolver } from './addresses.ts';
 export { type ProxyConfig, proxyConfig, type RouteConfig } from './config.ts';
 export type { Finding, KeyPath } from './findings.ts';
+export { type ImportedRoute, importStream, type StreamImport } from './import.ts';
 export {
   type AcmeOptions,
   type CertificateSource,
@@ -13,6 +14,5 @@ export {
 } from './plan.ts';
 export type { Identity, RoutePlan, RouteTrust } from './route-plan.ts';
 export { openRoutes, type ProxyDeps, type ProxyService, type RouteState } from './service.ts';
-export { type ImportedRoute, importStream, type StreamImport } from './import.ts';
 export { newMasterKey } from './tickets.ts';
 export type { PeerState } from './upstreams.ts';
