@@ -37,6 +37,7 @@ export const tokenVerbs = {
       note: z.string().max(200).optional(),
     }),
     answer: token.extend({ token: z.string() }),
+    self: 'user',
     event: 'user.token-made',
     resource: 'user/:user',
     cli: 'token create',
