@@ -35,6 +35,8 @@ function toApproval(one: Approval): ApprovalAnswer {
     state,
     group: by,
     needed: count,
-    approvals: votes.filter(({ vote }) => vote === 'approve').map(({ voter, at }) => ({ user: voter, at: at.toISOString() })),
+    approvals: votes
+      .filter(({ vote }) => vote === 'approve')
+      .map(({ voter, at }) => ({ user: voter, at: at.toISOString() })),
   };
 }

@@ -1,7 +1,7 @@
 // audit: the record, read, followed, checked and carried out.
 import type { ApiDeps, AuditRow } from './deps.ts';
-import { watch } from './watch.ts';
 import type { Handlers, Streamed } from './verbs.ts';
+import { watch } from './watch.ts';
 
 type Verbs = 'audit.search' | 'audit.tail' | 'audit.verify' | 'audit.export' | 'audit.head';
 
@@ -28,7 +28,11 @@ async function* lines(rows: AsyncIterable<Readonly<AuditRow>>): Streamed {
   for await (const row of rows) yield `${JSON.stringify(row)}\n`;
 }
 
-async function* until(rows: AsyncIterable<Readonly<AuditRow>>, last: number, after: number): AsyncIterable<Readonly<AuditRow>> {
+async function* until(
+  rows: AsyncIterable<Readonly<AuditRow>>,
+  last: number,
+  after: number,
+): AsyncIterable<Readonly<AuditRow>> {
   if (after >= last) return;
   for await (const row of rows) {
     yield row;

@@ -1,7 +1,7 @@
 // auth: signing in and out. A sign-in is a token of a few hours.
 import { parseDuration } from '../core/duration.ts';
 import { Fault } from '../core/fault.ts';
-import { nobody } from './caller.ts';
+import { anonymous } from '../trust/index.ts';
 import type { ApiDeps } from './deps.ts';
 import type { Handlers } from './verbs.ts';
 
@@ -17,13 +17,14 @@ export function authHandlers(deps: ApiDeps): Pick<Handlers, 'auth.login' | 'auth
       const { from } = caller;
       const who = await authenticator.prove({ kind: 'password', user, password, from }, signal).catch(error => {
         // Without the name that was typed: people type passwords into that field.
-        const request = { who: nobody, action: 'user.sign-in' as const, resource: 'api/login', from };
+        const request = { who: anonymous, action: 'user.sign-in' as const, resource: 'api/login', from };
         if (error instanceof Fault) gate.refuse(request, error.code);
         throw error;
       });
-      const made = await directory.createToken({ user: who.id, scope: ['*'], for: life, label: 'login' });
-      note({ token: made.id, until: made.expires.toISOString() });
-      return { token: made.token, id: made.id, user: who.id, until: made.expires.toISOString() };
+      const made = await directory.addToken({ user: who.id, kind: 'login', for: life });
+      const until = (made.expires ?? new Date(made.created.getTime() + life)).toISOString();
+      note({ token: made.id, until });
+      return { token: made.token, id: made.id, user: who.id, until };
     },
     'auth.logout': async ({ caller, about }) => {
       const { who } = caller;

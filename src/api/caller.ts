@@ -2,6 +2,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { Fault } from '../core/fault.ts';
 import type { Action, Address, Authenticator, Conn, Principal } from '../core/parts.ts';
+import { localAdministrator } from '../trust/index.ts';
 import type { ApiDeps, Rights } from './deps.ts';
 
 export interface Caller {
@@ -10,18 +11,6 @@ export interface Caller {
   readonly rights: Rights;
 }
 
-/** Whoever can open the socket in the gate's folder owns the gate: file permissions proved that. */
-export const localAdministrator: Principal = {
-  kind: 'user',
-  id: 'local',
-  groups: [],
-  attributes: new Map(),
-  credential: 'socket',
-};
-
-const localRights: Rights = { roles: ['admin'], grants: () => 'role/admin' };
-
-export const nobody: Principal = { kind: 'anonymous', id: '', groups: [], attributes: new Map(), credential: '' };
 export const nobodysRights: Rights = { roles: [], grants: () => undefined };
 
 /**
@@ -32,12 +21,13 @@ export async function identifyCaller(
   headers: IncomingHttpHeaders,
   conn: Conn,
   isLocal: boolean,
-  deps: Pick<ApiDeps, 'authenticator' | 'rights'>,
+  { authenticator, rights }: Pick<ApiDeps, 'authenticator' | 'rights'>,
   signal: AbortSignal,
 ): Promise<Caller> {
   const token = bearerOf(headers.authorization);
-  if (token !== undefined) return prove(token, conn.peer, deps.authenticator, deps.rights, signal);
-  if (isLocal) return { who: localAdministrator, from: conn.peer, rights: localRights };
+  if (token !== undefined) return prove(token, conn.peer, authenticator, rights, signal);
+  // File permissions of the gate's folder proved who opens the socket in it.
+  if (isLocal) return { who: localAdministrator, from: conn.peer, rights: rights(localAdministrator) };
   throw new Fault('unknown-caller', 'no token was sent');
 }
 

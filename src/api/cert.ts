@@ -1,14 +1,17 @@
 // cert: certificates of the gate's own CA.
 import { X509Certificate } from 'node:crypto';
 import { Fault } from '../core/fault.ts';
+import type { Authority, CertificateRecord, Issued, Signed } from '../trust/index.ts';
 import type { CertificateAnswer } from './contract/cert.ts';
 import type { ParsedOf } from './contract/routes.ts';
-import type { ApiDeps, Authority, CertificateRecord, IssuedCertificate } from './deps.ts';
+import type { ApiDeps } from './deps.ts';
 import type { Handlers } from './verbs.ts';
 
 type Order = ParsedOf<'cert.issue'>['body'];
 
-export function certHandlers(deps: ApiDeps): Pick<Handlers, 'cert.ca' | 'cert.issue' | 'cert.list' | 'cert.show' | 'cert.revoke' | 'cert.crl'> {
+export function certHandlers(
+  deps: ApiDeps,
+): Pick<Handlers, 'cert.ca' | 'cert.issue' | 'cert.list' | 'cert.show' | 'cert.revoke' | 'cert.crl'> {
   const { authority, clock } = deps;
   return {
     'cert.ca': async () => {
@@ -57,20 +60,24 @@ export function certHandlers(deps: ApiDeps): Pick<Handlers, 'cert.ca' | 'cert.is
 }
 
 /** One row a way of issuing; the first that fits. What does not go together is refused, never ignored. */
-async function issue(authority: Authority, order: Order): Promise<IssuedCertificate | Omit<IssuedCertificate, 'key'>> {
+async function issue(authority: Authority, order: Order): Promise<Issued | Signed> {
   const { name, kind, cn, ou, o, names, days, key, csr, format, password } = order;
   const refuse = (text: string): never => {
     throw new Fault('invalid', text);
   };
   if (format === 'p12' && password === undefined) refuse('a PKCS#12 file needs a password');
-  if (format === 'p12' && csr !== undefined) refuse('with a signing request there is no key to put into PKCS#12; ask for pem');
-  if (kind === 'client' && names.length > 0) refuse('a client certificate has no further names; they belong to kind "server"');
+  if (format === 'p12' && csr !== undefined)
+    refuse('with a signing request there is no key to put into PKCS#12; ask for pem');
+  if (kind === 'client' && names.length > 0)
+    refuse('a client certificate has no further names; they belong to kind "server"');
   if (csr !== undefined && key !== undefined) refuse('a signing request brings its own key; leave "key" out');
   const life = days === undefined ? {} : { days };
   const made = key === undefined ? {} : { key };
   if (kind === 'server') {
-    if (csr !== undefined) refuse('signing requests are for client certificates; a server certificate is issued with its key');
-    if (cn !== undefined || ou.length > 0 || o !== undefined) refuse('a server certificate carries names only, no cn, ou or o');
+    if (csr !== undefined)
+      refuse('signing requests are for client certificates; a server certificate is issued with its key');
+    if (cn !== undefined || ou.length > 0 || o !== undefined)
+      refuse('a server certificate carries names only, no cn, ou or o');
     return authority.issueServer({ names: [name, ...names], ...life, ...made });
   }
   const bound = {
@@ -85,7 +92,11 @@ async function issue(authority: Authority, order: Order): Promise<IssuedCertific
 
 function toCertificate(record: CertificateRecord, now: Date): CertificateAnswer {
   const { serial, fingerprint, kind, name, names, subject, notBefore, notAfter, revoked } = record;
-  const parts = [`cn=${subject.cn ?? ''}`, ...(subject.ou ?? []).map(ou => `ou=${ou}`), ...(subject.o ? [`o=${subject.o}`] : [])];
+  const parts = [
+    `cn=${subject.cn ?? ''}`,
+    ...(subject.ou ?? []).map(ou => `ou=${ou}`),
+    ...(subject.o ? [`o=${subject.o}`] : []),
+  ];
   return {
     serial,
     kind,

@@ -1,8 +1,7 @@
 // What the API is handed: rooms as the API sees them. daemon/ introduces them.
 import type { Clock } from '../core/clock.ts';
 import type { Action, Address, Authenticator, Gate, Log, Metrics, Principal } from '../core/parts.ts';
-import type { RevocationReason } from './contract/cert.ts';
-import type { Role } from './contract/common.ts';
+import type { Authority, Directory, Role } from '../trust/index.ts';
 import type { AnswerOf } from './contract/routes.ts';
 import type { HttpLimits } from './http-server.ts';
 
@@ -53,86 +52,6 @@ export interface Rights {
 
 type Who = { readonly kind: string; readonly id: string; readonly credential: string };
 
-// --- trust ----------------------------------------------------------------------------------------------------------
-
-export interface IssuedCertificate {
-  readonly serial: string;
-  readonly fingerprint: string;
-  readonly cert: string;
-  readonly chain: readonly string[];
-  readonly key: string;
-  readonly notAfter: Date;
-}
-export interface CertificateRecord {
-  readonly serial: string;
-  readonly fingerprint: string;
-  readonly kind: 'server' | 'user' | 'device';
-  readonly name: string;
-  readonly names: readonly string[];
-  readonly subject: { readonly cn?: string; readonly ou?: readonly string[]; readonly o?: string };
-  readonly notBefore: Date;
-  readonly notAfter: Date;
-  readonly cert: string;
-  readonly revoked?: { readonly at: Date; readonly reason: string };
-}
-interface ClientOrder {
-  readonly user: string;
-  readonly cn?: string;
-  readonly ou?: readonly string[];
-  readonly o?: string;
-  readonly days?: number;
-}
-export interface Authority {
-  root(): { readonly cert: string; readonly fingerprint: string };
-  chain(): readonly string[];
-  issueServer(order: { readonly names: readonly string[]; readonly key?: 'rsa' | 'ecdsa'; readonly days?: number }): Promise<IssuedCertificate>;
-  issueClient(order: ClientOrder & { readonly key?: 'rsa' | 'ecdsa' }): Promise<IssuedCertificate>;
-  signCsr(order: ClientOrder & { readonly csr: string }): Promise<Omit<IssuedCertificate, 'key'>>;
-  list(): readonly CertificateRecord[];
-  show(serial: string): CertificateRecord;
-  revoke(serial: string, reason?: RevocationReason): Promise<CertificateRecord>;
-  crl(): Promise<{ readonly pem: string }>;
-  exportP12(issued: IssuedCertificate, password: string, name?: string): Promise<Uint8Array>;
-}
-
-export interface User {
-  readonly name: string;
-  readonly roles: readonly Role[];
-  readonly groups: readonly string[];
-  readonly hasPassword: boolean;
-  readonly created: Date;
-}
-export interface Token {
-  readonly id: string;
-  readonly user: string;
-  readonly label: string;
-  readonly scope: readonly string[];
-  readonly created: Date;
-  readonly expires: Date;
-}
-export interface AccessKey {
-  readonly id: string;
-  readonly created: Date;
-}
-export interface Directory {
-  users(): readonly User[];
-  /** @throws Fault `missing` */
-  user(name: string): User;
-  addUser(user: { readonly name: string; readonly roles: readonly Role[] }): Promise<User>;
-  removeUser(name: string): Promise<void>;
-  setRoles(name: string, roles: readonly Role[]): Promise<User>;
-  setPassword(name: string, password: string): Promise<void>;
-  groups(): readonly { readonly name: string; readonly members: readonly string[] }[];
-  join(group: string, user: string): Promise<void>;
-  leave(group: string, user: string): Promise<void>;
-  tokens(user?: string): readonly Token[];
-  createToken(token: { readonly user: string; readonly scope: readonly string[]; readonly for: number; readonly label: string }): Promise<Token & { readonly token: string }>;
-  revokeToken(id: string): Promise<void>;
-  keys(user: string): readonly AccessKey[];
-  createKey(user: string): Promise<AccessKey & { readonly secret: string }>;
-  revokeKey(id: string): Promise<void>;
-}
-
 // --- access ---------------------------------------------------------------------------------------------------------
 
 export interface AuditEvent {
@@ -150,7 +69,9 @@ export type SignedHead = AnswerOf<'audit.head'>['head'];
 export interface Audit {
   append(event: AuditEvent): Promise<unknown>;
   tail(after?: number, signal?: AbortSignal): AsyncIterable<Readonly<AuditRow>>;
-  search(filter: Record<string, unknown>): Promise<{ readonly rows: readonly Readonly<AuditRow>[]; readonly next?: number }>;
+  search(
+    filter: Record<string, unknown>,
+  ): Promise<{ readonly rows: readonly Readonly<AuditRow>[]; readonly next?: number }>;
   verify(options?: { readonly head?: SignedHead }): Promise<{ readonly ok: boolean }>;
   export(filter: Record<string, unknown>): AsyncIterable<string>;
   head(): SignedHead;

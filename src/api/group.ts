@@ -9,7 +9,6 @@ type Verbs = 'group.list' | 'group.show' | 'group.add' | 'group.remove';
 export function groupHandlers({ directory }: ApiDeps): Pick<Handlers, Verbs> {
   const all = (): AnswerOf<'group.list'>['groups'] =>
     directory.groups().map(({ name, members }) => ({ name, members: [...members] }));
-  const one = (name: string): AnswerOf<'group.show'> => all().find(group => group.name === name) ?? { name, members: [] };
   return {
     'group.list': async () => ({ groups: all() }),
     'group.show': async ({ params }) => {
@@ -19,17 +18,13 @@ export function groupHandlers({ directory }: ApiDeps): Pick<Handlers, Verbs> {
     },
     'group.add': async ({ params, note }) => {
       note({ group: params.name });
-      directory.user(params.user);
-      await directory.join(params.name, params.user);
-      return one(params.name);
+      const { name, members } = await directory.join(params.name, params.user);
+      return { name, members: [...members] };
     },
     'group.remove': async ({ params, note }) => {
       note({ group: params.name });
-      if (!one(params.name).members.includes(params.user)) {
-        throw new Fault('missing', `${params.user} is not in the group ${params.name}`);
-      }
-      await directory.leave(params.name, params.user);
-      return one(params.name);
+      const { name, members } = await directory.leave(params.name, params.user);
+      return { name, members: [...members] };
     },
   };
 }

@@ -1,6 +1,7 @@
 // The API as one part: Fastify for routing and schemas, our own server for the conns, no port.
-import swagger from '@fastify/swagger';
+
 import { randomBytes } from 'node:crypto';
+import swagger from '@fastify/swagger';
 import fastify from 'fastify';
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import type { Conn } from '../core/parts.ts';
@@ -48,7 +49,10 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     return503OnClosing: false,
     clientErrorHandler: (error, socket) => {
       // Not HTTP, or too slow, or too long a header: there is no request to answer within.
-      const status = { ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout', HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large' };
+      const status = {
+        ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+        HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+      };
       const line = status[error.code as keyof typeof status] ?? '400 Bad Request';
       if (socket.writable) socket.write(`HTTP/1.1 ${line}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
       socket.destroy();
@@ -59,7 +63,11 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   app.removeContentTypeParser('text/plain');
   app.setErrorHandler(faultHandler(deps));
   app.setNotFoundHandler((request, reply) =>
-    sendFault(reply, 404, { code: 'missing', message: 'no such call; /v1/openapi.json lists them', request: request.id }),
+    sendFault(reply, 404, {
+      code: 'missing',
+      message: 'no such call; /v1/openapi.json lists them',
+      request: request.id,
+    }),
   );
   app.addHook('onSend', async (request, reply) => {
     reply.header('x-request-id', request.id);
@@ -77,7 +85,8 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
       info: {
         title: 'Sekisho',
         version: deps.house.version,
-        description: 'What a gate can be asked. Faults are `{error: {code, message, request}}`; times are RFC 3339 in UTC.',
+        description:
+          'What a gate can be asked. Faults are `{error: {code, message, request}}`; times are RFC 3339 in UTC.',
       },
       components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
       security: [{ token: [] }],

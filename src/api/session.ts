@@ -21,7 +21,9 @@ export function toSession(view: SessionView): SessionAnswer {
   };
 }
 
-export function sessionHandlers({ sessions }: ApiDeps): Pick<Handlers, 'session.list' | 'session.show' | 'session.cut'> {
+export function sessionHandlers({
+  sessions,
+}: ApiDeps): Pick<Handlers, 'session.list' | 'session.show' | 'session.cut'> {
   return {
     'session.list': async ({ query }) => {
       const fits = [

@@ -3,7 +3,12 @@ import type { ApiDeps } from './deps.ts';
 import { toSession } from './session.ts';
 import type { Handlers } from './verbs.ts';
 
-export function statusHandlers({ house, sessions, approvals, clock }: ApiDeps): Pick<Handlers, 'status.show' | 'proxy.list'> {
+export function statusHandlers({
+  house,
+  sessions,
+  approvals,
+  clock,
+}: ApiDeps): Pick<Handlers, 'status.show' | 'proxy.list'> {
   return {
     'status.show': async () => {
       const live = sessions.list();

@@ -1,10 +1,12 @@
 // The path of every call, one after the other: guard → who → may they → write down → act → write down. Read this first.
+
+import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
-import { Readable } from 'node:stream';
 import { Fault } from '../core/fault.ts';
 import type { Action, Conn } from '../core/parts.ts';
-import { type Caller, identifyCaller, nobody, nobodysRights, permit } from './caller.ts';
+import { anonymous } from '../trust/index.ts';
+import { type Caller, identifyCaller, nobodysRights, permit } from './caller.ts';
 import { fault } from './contract/common.ts';
 import { type AnswerOf, type ParsedOf, type VerbName, verbs } from './contract/routes.ts';
 import type { Verb } from './contract/verb.ts';
@@ -51,9 +53,12 @@ export function registerVerbs(app: FastifyInstance, handlers: Handlers, deps: Ap
       method: row.method,
       url: row.path,
       schema: schemaOf(name, row),
+      // Before the body is read: strangers get neither validation messages nor a megabyte of our memory.
+      onRequest: async request => {
+        request.caller = await callerOf(request, row, deps, door);
+      },
       preValidation: async request => {
-        // Before anything of the request is looked at more closely: strangers get no validation messages.
-        request.caller = await admitCaller(request, row, deps, door);
+        request.rule = ruleOf(request, row, deps);
       },
       handler: async (request, reply) => run(row, handlers[name] as never, deps, request, reply),
     });
@@ -62,24 +67,31 @@ export function registerVerbs(app: FastifyInstance, handlers: Handlers, deps: Ap
 
 declare module 'fastify' {
   interface FastifyRequest {
-    caller: { caller: Caller; rule: string };
+    caller: Caller;
+    /** By which rule it is allowed. */
+    rule: string;
   }
 }
 
-async function admitCaller(request: FastifyRequest, row: Verb, deps: ApiDeps, door: Door): Promise<FastifyRequest['caller']> {
+async function callerOf(request: FastifyRequest, row: Verb, deps: ApiDeps, door: Door): Promise<Caller> {
   const conn = door.connOf(request);
   if (!conn) throw new Fault('protocol', 'this connection has ended');
   checkHost(request.headers, conn, deps.house.names());
   checkOrigin(request.headers, conn);
-  if (row.action === 'public') {
-    return { caller: { who: nobody, from: conn.peer, rights: nobodysRights }, rule: 'public' };
-  }
-  const caller = await identifyCaller(request.headers, conn, door.isLocal(conn), deps, AbortSignal.timeout(10_000));
+  if (row.action === 'public') return { who: anonymous, from: conn.peer, rights: nobodysRights };
+  return identifyCaller(request.headers, conn, door.isLocal(conn), deps, AbortSignal.timeout(10_000));
+}
+
+function ruleOf(request: FastifyRequest, row: Verb, { gate }: ApiDeps): string {
+  const { caller } = request;
   try {
-    return { caller, rule: selfRule(row, request, caller) ?? permit(caller, row.action) };
+    return selfRule(row, request, caller) ?? permit(caller, row.action);
   } catch (error) {
     const resource = resourceOf(row, request.params, undefined);
-    deps.gate.refuse({ who: caller.who, action: row.action as Action, resource, from: caller.from }, 'no role or scope grants it');
+    gate.refuse(
+      { who: caller.who, action: row.action as Action, resource, from: caller.from },
+      'no role or scope grants it',
+    );
     throw error;
   }
 }
@@ -87,7 +99,9 @@ async function admitCaller(request: FastifyRequest, row: Verb, deps: ApiDeps, do
 /** What people may do to themselves, signed in with all their rights (a token with a scope is not the person). */
 function selfRule(row: Verb, request: FastifyRequest, { who, rights }: Caller): string | undefined {
   if (row.self === undefined || rights.scope !== undefined || who.id === '' || who.kind === 'device') return undefined;
-  const named = (request.params as Record<string, unknown>)[row.self] ?? (request.body as Record<string, unknown> | null)?.[row.self];
+  const named =
+    (request.params as Record<string, unknown>)[row.self] ??
+    (request.body as Record<string, unknown> | null)?.[row.self];
   return named === who.id ? 'self' : undefined;
 }
 
@@ -98,7 +112,7 @@ async function run(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<unknown> {
-  const { caller, rule } = request.caller;
+  const { caller, rule } = request;
   const gone = new AbortController();
   reply.raw.once('close', () => gone.abort());
   let facts: Record<string, unknown> = {};
@@ -119,8 +133,9 @@ async function run(
     },
   };
   const record = (event: string, outcome: 'allowed' | 'done' | 'failed'): Promise<unknown> =>
-    deps.audit.append({ event, who: call.caller.who, from: caller.from, resource, rule, outcome, facts });
-  const answer = row.event === undefined ? await handler(call) : await change(row, () => handler(call), record, call.note);
+    deps.audit.append({ event, who: caller.who, from: caller.from, resource, rule, outcome, facts });
+  const answer =
+    row.event === undefined ? await handler(call) : await change(row, () => handler(call), record, call.note);
   deps.metrics.count('api_calls_total', { action: row.action });
   if (row.stream === undefined) return answer;
   return reply.type(contentTypes[row.stream]).send(Readable.from(answer as Streamed, { objectMode: false }));

@@ -15,7 +15,9 @@ export async function watch<T>(
   const session = await gate.admit({ who, action, resource: 'audit/rows', from, opened: call.rule });
   // A token's own end counts too: the stream was allowed by it.
   const expired = new AbortController();
-  const disarm = rights.until ? clock.after(rights.until.getTime() - clock.now().getTime(), () => expired.abort()) : undefined;
+  const disarm = rights.until
+    ? clock.after(rights.until.getTime() - clock.now().getTime(), () => expired.abort())
+    : undefined;
   const signal = AbortSignal.any([call.signal, session.signal, expired.signal]);
   return (async function* () {
     try {

@@ -5,6 +5,7 @@ import { verb } from './verb.ts';
 
 export const user = z.object({
   name: z.string(),
+  state: z.enum(['active', 'disabled']),
   roles: z.array(role),
   groups: z.array(z.string()),
   password: z.boolean().meta({ description: 'whether one is set' }),
