@@ -25,11 +25,11 @@ export type AcmeChallenge =
 
 export const acmeAlpn = 'acme-tls/1';
 
-/** Shows a challenge until what it returns is disposed. */
-export type Publish = (challenge: AcmeChallenge) => Disposable;
+/** Shows a challenge until what it gives is disposed; the CA is sent to look once it has been given. */
+export type Publish = (challenge: AcmeChallenge) => Disposable | Promise<Disposable>;
 
 export interface ChallengeBoard {
-  readonly publish: Publish;
+  publish(challenge: AcmeChallenge): Disposable;
   /** The answer to GET `path` on any name, or undefined: 404. */
   http(path: string): string | undefined;
   /** The certificate for a ClientHello with this server name and ALPN `acme-tls/1`, or undefined: refuse it. */

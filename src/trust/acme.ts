@@ -135,7 +135,7 @@ export async function openAcme(options: AcmeOptions): Promise<Acme> {
       );
     }
     const answer = await answerFor(type, name, challenge.token, account.thumbprint, clock.now());
-    using _shown = publish(answer);
+    using _shown = await publish(answer);
     await post(`${name} cannot be proven`, challenge.url, {}, signal);
     await poll(`${name} cannot be proven by ${type}`, url, ['valid'], signal);
   };
