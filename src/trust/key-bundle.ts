@@ -4,7 +4,7 @@
 //
 // The key comes from the passphrase by scrypt, N = 2^17, r = 8, p = 1 (128 MiB): a stolen bundle is slow to guess at.
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../core/fault.ts';
 import { readSecretFile, writeFolder, writeNew } from './key-files.ts';
@@ -29,7 +29,8 @@ export async function exportKeys(dir: string, passphrase: string): Promise<Uint8
     throw new Fault('invalid', 'the passphrase of a key bundle has at least 12 characters');
   const files: Record<string, string> = {};
   for (const path of await keyFiles(dir)) {
-    const file = await readSecretFile(join(dir, path));
+    const from = join(dir, path);
+    const file = path.endsWith('.key') ? await readSecretFile(from) : await readFile(from);
     if (file) files[path] = file.toString('base64');
   }
   const [salt, nonce] = [randomBytes(16), randomBytes(12)];
