@@ -64,7 +64,7 @@ export interface ProxyService extends Service {
 
 /** @throws Fault saying which route or address could not be opened; then nothing is open. */
 export async function openRoutes(plans: readonly RoutePlan[], deps: ProxyDeps): Promise<ProxyService> {
-  const service = new Proxy(deps);
+  const service = new Routes(deps);
   await service.reload(plans);
   return service;
 }
@@ -75,7 +75,7 @@ interface OpenRoute {
   readonly outward: { readonly value: Outward; users: number };
 }
 
-class Proxy implements ProxyService {
+class Routes implements ProxyService {
   readonly name = 'proxy';
   readonly #deps: ProxyDeps;
   readonly #masterKey: Uint8Array;
