@@ -75,7 +75,10 @@ export function createDial(plan: OutwardPlan, { device }: DialDeps): Dial {
       case 'unix':
         return announce(await dialUnix({ path: target.path, timeout: plan.connect }, signal));
       case 'udp':
-        return dialUdp({ host: peer.host, port: port ?? target.port, ...(plan.bind === undefined ? {} : { bind: plan.bind }) }, signal);
+        return dialUdp(
+          { host: peer.host, port: port ?? target.port, ...(plan.bind === undefined ? {} : { bind: plan.bind }) },
+          signal,
+        );
       case 'device':
         if (!device) throw new Fault('unreachable', 'this gate cannot reach devices');
         return announce(await device.dial(target, session));

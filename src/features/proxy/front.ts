@@ -157,7 +157,8 @@ function wayOf(entry: Entry, entries: readonly Entry[]): Way {
   const { name, names, alpn } = route.plan;
   // A route that ends TLS answers a wrong ALPN itself, with the alert; it is a mark of its own only between routes that
   // share a name, and where TLS is passed through.
-  const byAlpn = alpn.length > 0 && (mode === 'pass' || entries.some(other => other !== entry && shareName(entry, other)));
+  const byAlpn =
+    alpn.length > 0 && (mode === 'pass' || entries.some(other => other !== entry && shareName(entry, other)));
   const everybody = names.length === 0 && !byAlpn;
   return {
     name,

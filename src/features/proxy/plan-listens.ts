@@ -135,7 +135,9 @@ function checkTogether(key: string, routes: Sharing, findingsOf: (route: string)
     } else if (listen.mode === 'plain' || !sorted) {
       findings
         .at('listen')
-        .mistake(`${key} is also the address of ${others}; tell them apart by names: or alpn:, or mark one default: true`);
+        .mistake(
+          `${key} is also the address of ${others}; tell them apart by names: or alpn:, or mark one default: true`,
+        );
     }
     if (JSON.stringify(plan.proxyFrom) !== JSON.stringify(first?.proxyFrom)) {
       findings

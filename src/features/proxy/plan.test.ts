@@ -4,8 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { createWriteStream, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { makeCa, temporaryFolder } from '../../../test/fixtures/certificates.ts';
 import { plan, readReference } from '../../../test/e2e/proxy/planning.ts';
+import { makeCa, temporaryFolder } from '../../../test/fixtures/certificates.ts';
 import { Fault } from '../../core/fault.ts';
 
 const ca = makeCa('Plan CA');
@@ -91,7 +91,10 @@ const wrong: Record<string, [route: object, expected: RegExp]> = {
     { listen: ['udp://127.0.0.1:1', 'tcp://127.0.0.1:1'], to: 'udp://127.0.0.1:2' },
     /^proxy\.db\.listen: udp:\/\/ cannot stand beside/,
   ],
-  'datagrams to a stream': [{ listen: 'udp://127.0.0.1:1', to }, /^proxy\.db\.to: a udp:\/\/ listener forwards datagrams/],
+  'datagrams to a stream': [
+    { listen: 'udp://127.0.0.1:1', to },
+    /^proxy\.db\.to: a udp:\/\/ listener forwards datagrams/,
+  ],
   'a stream to datagrams': [
     { listen: 'tcp://127.0.0.1:1', to: 'udp://127.0.0.1:2' },
     /^proxy\.db\.to: udp:\/\/ needs a udp:\/\/ listener/,
@@ -133,7 +136,11 @@ const wrong: Record<string, [route: object, expected: RegExp]> = {
     /^proxy\.db\.bind: "eth0" is not an IP address/,
   ],
   'a backup under the consistent hash': [
-    { listen: 'tcp://127.0.0.1:1', to: [to, { url: 'tcp://127.0.0.1:2', backup: true }], balance: { hash: 'source-address' } },
+    {
+      listen: 'tcp://127.0.0.1:1',
+      to: [to, { url: 'tcp://127.0.0.1:2', backup: true }],
+      balance: { hash: 'source-address' },
+    },
     /^proxy\.db\.balance: backup targets work with round-robin/,
   ],
   'only backups': [
@@ -156,7 +163,10 @@ const wrong: Record<string, [route: object, expected: RegExp]> = {
     { listen: ['tcp://127.0.0.1:1', 'tcp://127.0.0.1:1'], to },
     /^proxy\.db\.listen\[1\]: tcp:\/\/127\.0\.0\.1:1 is written twice/,
   ],
-  'a listener by name': [{ listen: 'tcp://db.test:1', to }, /^proxy\.db\.listen: "db\.test" is not an address of this machine/],
+  'a listener by name': [
+    { listen: 'tcp://db.test:1', to },
+    /^proxy\.db\.listen: "db\.test" is not an address of this machine/,
+  ],
   'ACME without names': [{ listen: local, certificate: 'acme', to }, /^proxy\.db\.certificate: acme needs names/],
   'ACME for a wildcard': [
     { listen: local, certificate: 'acme', names: ['*.db.test'], to },
@@ -249,7 +259,10 @@ test('tries each line of the passphrase file, and says how many did not fit', as
   const [made] = await plan({ db: route });
   assert.match(made?.tls?.identities[0]?.key ?? '', /BEGIN PRIVATE KEY/);
   writeFileSync(passphrase, 'wrong\nwrong too\n');
-  assert.match((await mistakesOf({ db: route }))[0] ?? '', /^proxy\.db\.certificate\.key: .*none of 2 passphrases fits/);
+  assert.match(
+    (await mistakesOf({ db: route }))[0] ?? '',
+    /^proxy\.db\.certificate\.key: .*none of 2 passphrases fits/,
+  );
   writeFileSync(passphrase, '\n');
   assert.match((await mistakesOf({ db: route }))[0] ?? '', /^proxy\.db\.certificate\.passphrase: .*empty/);
   const bare = { ...route, certificate: files(locked) };
@@ -288,7 +301,12 @@ test('a route that verifies, restricts and stays at home has nothing to warn of'
 
 test('a plan is plain JSON: it survives the way to a worker', async () => {
   const plans = await plan({
-    db: { listen: local, certificate, to: [to, { url: 'tls://db.test:1', backup: true }], verify: { ca: `file:${ca.certFile}` } },
+    db: {
+      listen: local,
+      certificate,
+      to: [to, { url: 'tls://db.test:1', backup: true }],
+      verify: { ca: `file:${ca.certFile}` },
+    },
     dns: { listen: 'udp://127.0.0.1:5353', to: 'udp://127.0.0.1:53', datagrams: { responses: 1 } },
   });
   assert.deepEqual(JSON.parse(JSON.stringify(plans)), plans);

@@ -201,6 +201,12 @@ class Routes implements ProxyService {
           throw new Fault('invalid', 'listen: gate needs a gate: section; this process has no gate port');
         return gateListener({ name: plan.name, names: plan.names, alpn: plan.alpn });
       case 'unix':
+        if (inherited?.(address) !== undefined) {
+          throw new Fault(
+            'invalid',
+            'socket activation hands in TCP sockets only; remove this one from the .socket unit',
+          );
+        }
         return listenUnix({ path: address.path, log, metrics });
       case 'udp': {
         const { sessions = 10_000, requests } = plan.datagrams ?? {};

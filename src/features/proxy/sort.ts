@@ -15,7 +15,12 @@ export interface Way extends Branch {
  * Hands the conn to its way. Where no way fits, the client gets the TLS alert that says so.
  * @throws Fault `denied` or `protocol`, the signal's reason; the caller closes the conn
  */
-export async function sortConn(raw: Conn, ways: readonly Way[], before: Upgrade | undefined, signal: AbortSignal): Promise<void> {
+export async function sortConn(
+  raw: Conn,
+  ways: readonly Way[],
+  before: Upgrade | undefined,
+  signal: AbortSignal,
+): Promise<void> {
   const conn = before ? await before(raw, signal) : raw;
   const [only] = ways;
   if (ways.length === 1 && only && !only.names && !only.alpn && !only.default) return only.take(conn);

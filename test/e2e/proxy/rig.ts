@@ -1,7 +1,7 @@
 // What the tests of the proxy share: routes opened from a configuration as a user writes it, and plain peers.
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { connect as tlsConnect, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { type ConnectionOptions, type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Fault } from '../../../src/core/fault.ts';
 import type { Conn, Identify } from '../../../src/core/parts.ts';
