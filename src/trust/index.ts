@@ -1,0 +1,25 @@
+// The front door of trust: who you are, the gate's own CA, and certificates from elsewhere.
+
+export {
+  type Authority,
+  type AuthorityOptions,
+  type Bound,
+  type ClientRequest,
+  type Issued,
+  openAuthority,
+  type ServerRequest,
+  type Signed,
+} from './authority.ts';
+export { type AuthenticatorOptions, createAuthenticator } from './authenticator.ts';
+export type { CertificateRecord } from './certificate-records.ts';
+export type { ClientTrust } from './client-trust.ts';
+export { type ClientTrustSource, clientTrustSource, type WantedClients } from './client-trust-source.ts';
+export { type RateLimitConfig, type TrustConfig, trustConfig } from './config.ts';
+export type { NewCode } from './codes.ts';
+export { createDirectory, type Directory, type DirectoryOptions, localAdministrator } from './directory.ts';
+export { anonymous, type CertificateChecker, certificateChecker, identifyByCertificate } from './identify.ts';
+export type { AccessKey, NewToken, Token } from './keyring.ts';
+export { createLimiter, type Limiter } from './limiter.ts';
+export type { Reason } from './pki-crl.ts';
+export { principalOf } from './principal.ts';
+export { type Group, type NewUser, type Role, roles, type User, type UserChange } from './users.ts';
