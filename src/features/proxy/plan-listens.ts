@@ -7,7 +7,7 @@ import type { ListenPlan, RoutePlan } from './route-plan.ts';
 
 /** What the route's listeners do, in the order of `listen:`. */
 export function planListens(config: RouteConfig, findings: Findings): ListenPlan[] {
-  const sorted = Boolean(config.names ?? config.alpn ?? config.default);
+  const sorted = Boolean(config.names ?? config.alpn ?? config.default ?? config.plain);
   const listens = config.listen.map((address, index) => {
     const here = config.listen.length > 1 ? findings.at('listen', index) : findings.at('listen');
     const url = formatUrl(address);
@@ -42,6 +42,10 @@ export function planListens(config: RouteConfig, findings: Findings): ListenPlan
       .mistake('the route also listens without TLS, where no certificate can be asked for; make two routes');
   }
   if (!has('tls')) tlsKeysWithoutTls(config, has('pass'), findings);
+  if (config.plain && has('tls')) findings.at('plain').mistake('means nothing where TLS is ended; listen on tcp://');
+  if (config.plain && (config.names ?? config.alpn)) {
+    findings.at('plain').mistake('what is not TLS carries no name and no ALPN; make a route of its own for it');
+  }
   if (has('datagrams') && sorted)
     findings.at('names').mistake('datagrams carry no server name; give each udp:// route its own port');
   return listens;
@@ -128,10 +132,11 @@ function checkTogether(key: string, routes: Sharing, findingsOf: (route: string)
   const first = routes[0]?.plan;
   const taken = new Map<string, string>();
   let fallback: string | undefined;
+  let unspoken: string | undefined;
   for (const { plan, listen } of routes) {
     const findings = findingsOf(plan.name);
     const others = routes.flatMap(other => (other.plan === plan ? [] : [other.plan.name])).join(', ');
-    const sorted = plan.names.length > 0 || plan.alpn.length > 0 || plan.default;
+    const sorted = plan.names.length > 0 || plan.alpn.length > 0 || plan.default || plan.plain;
     if (listen.mode === 'datagrams')
       findings.at('listen').mistake(`${key} is also the address of ${others}; datagrams need a port of their own`);
     else if (listen.mode === 'plain' || !sorted) {
@@ -145,6 +150,11 @@ function checkTogether(key: string, routes: Sharing, findingsOf: (route: string)
       if (fallback !== undefined)
         findings.at('default').mistake(`${fallback} is already the default of ${key}; only one can be`);
       fallback ??= plan.name;
+    }
+    if (plan.plain) {
+      if (unspoken !== undefined)
+        findings.at('plain').mistake(`${unspoken} already takes what is not TLS on ${key}; only one can`);
+      unspoken ??= plan.name;
     }
     for (const name of plan.names.length > 0 ? plan.names : ['']) {
       for (const protocol of plan.alpn.length > 0 ? plan.alpn : ['']) {
