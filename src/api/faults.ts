@@ -24,7 +24,7 @@ export function asFault(error: unknown): Fault {
   if (error instanceof Fault) return error;
   if (hasZodFastifySchemaValidationErrors(error)) {
     const { validation, validationContext = 'input' } = error;
-    const part = { querystring: 'query' }[validationContext] ?? validationContext;
+    const part = validationContext === 'querystring' ? 'query' : validationContext;
     const texts = validation.map(({ instancePath, message }) => {
       const path = instancePath.replaceAll('/', '.');
       return `${part}${path}: ${message}`;
@@ -45,7 +45,13 @@ export function faultHandler({ log, metrics }: { log: Log; metrics: Metrics }) {
     const fault = asFault(error);
     const { http, log: level } = faults[fault.code];
     if (!isWeather(fault.cause)) {
-      const facts = { request: request.id, method: request.method, path: pathOf(request), code: fault.code, ...fault.facts };
+      const facts = {
+        request: request.id,
+        method: request.method,
+        path: pathOf(request),
+        code: fault.code,
+        ...fault.facts,
+      };
       log[level](fault.code === 'bug' ? { ...facts, cause: fault.cause } : facts, fault.message);
     }
     metrics.count('api_faults_total', { code: fault.code });
@@ -54,7 +60,11 @@ export function faultHandler({ log, metrics }: { log: Log; metrics: Metrics }) {
   };
 }
 
-export function sendFault(reply: FastifyReply, status: number, error: { code: string; message: string; request: string }): void {
+export function sendFault(
+  reply: FastifyReply,
+  status: number,
+  error: { code: string; message: string; request: string },
+): void {
   // Serialised here: no schema of a route should stand between a fault and its caller.
   void reply
     .code(status)

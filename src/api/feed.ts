@@ -21,7 +21,10 @@ export class Feed<T> implements AsyncIterable<T> {
   /** Adds an item, or ends the feed as `slow` when its reader is a whole queue behind. */
   push(item: T): void {
     if (this.#end) return;
-    if (this.#items.length >= this.#limit) return this.close('slow');
+    if (this.#items.length >= this.#limit) {
+      this.close('slow');
+      return;
+    }
     this.#items.push(item);
     this.#wake?.();
   }

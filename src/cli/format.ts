@@ -35,6 +35,7 @@ export const second = (time: string): string => `${time.slice(0, 10)} ${time.sli
 
 /** `staff01`, `token ci`, `anonymous`; a foreign certificate by the head of its fingerprint. */
 export function formatWho(who: { kind: string; id: string; credential: string }): string {
+  if (who.credential === 'local') return 'local administrator';
   if (who.id !== '') return who.kind === 'user' ? who.id : `${who.kind} ${who.id}`;
   if (who.credential === '') return who.kind;
   return `${who.kind} ${who.credential.slice(0, 17)}…`;

@@ -16,7 +16,7 @@ export function define(command: Command, context: Context): void {
       const made = await (await context.client()).call('token.create', { body: { user, ...options } });
       if (context.json) return context.screen.json(made);
       await context.screen.write(`${made.token}\n`);
-      context.screen.note(`token ${made.id} of ${made.user}, until ${made.until}; it is shown this once`);
+      context.screen.note(`token ${made.id} of ${made.user}, until ${made.until ?? 'revoked'}; it is shown this once`);
     });
   command
     .command('list')
@@ -31,7 +31,7 @@ export function define(command: Command, context: Context): void {
           token.id,
           token.user,
           token.scope.join(', '),
-          token.state === 'active' ? left(token.until) : token.until.slice(0, 10),
+          token.state === 'active' ? left(token.until) : token.until?.slice(0, 10),
           { text: token.state, tone: token.state === 'active' ? 'green' : 'dim' },
           token.note,
         ]),

@@ -1,6 +1,7 @@
 // The Authenticator that features are handed: one door for every kind of proof, one rate limiter before it.
-import type { Authenticator, Claim, Log, Principal } from '../core/parts.ts';
+
 import { Fault } from '../core/fault.ts';
+import type { Authenticator, Claim, Log, Principal } from '../core/parts.ts';
 import { isCode, isToken } from './credentials.ts';
 import type { Directory } from './directory.ts';
 import type { CertificateChecker } from './identify.ts';

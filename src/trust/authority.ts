@@ -23,7 +23,8 @@ export interface AuthorityOptions {
   readonly name?: string;
   /** The CA's own keys when it is made; `rsa` for clients that cannot verify ECDSA. */
   readonly key?: 'ecdsa' | 'rsa';
-  readonly days?: { readonly server?: number; readonly client?: number };
+  /** How long what it issues lives, milliseconds; default 90 and 365 days. */
+  readonly lifetimes?: { readonly server: number; readonly client: number };
   /** Written into certificates as their CRL distribution point, when there is one. */
   readonly crlUrl?: string;
 }
@@ -94,7 +95,9 @@ export interface Authority extends AsyncDisposable {
 
 const day = 86_400_000;
 const backdate = 300_000; // clocks of clients are a few minutes off
-const longestDays = 825; // what browsers of private CAs accept
+/** Days. Apple's TLS refuses servers' certificates that live longer, from private CAs too. */
+const longestServer = 825;
+const longestClient = 3650;
 
 /** Opens the CA, making it when the directory has none. @throws Fault `invalid` */
 export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
@@ -115,7 +118,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   const certify = async (order: Order): Promise<Signed> => {
     const { signCertificate } = await import('./pki.ts');
     const now = clock.now().getTime();
-    const notAfter = new Date(Math.min(now + days(order) * day, issuer.facts.notAfter.getTime()));
+    const notAfter = new Date(Math.min(now + lifetime(order), issuer.facts.notAfter.getTime()));
     const der = await signCertificate(
       {
         subject: order.subject,
@@ -139,10 +142,12 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     log.info({ serial, kind, name, names, notAfter: facts.notAfter }, 'certificate issued');
     return { serial, fingerprint, cert, chain: [issuer.pem], notAfter: facts.notAfter };
   };
-  const days = (order: Order): number => {
-    const wanted = order.days ?? (order.kind === 'server' ? options.days?.server : options.days?.client) ?? 90;
-    if (wanted > 0 && wanted <= longestDays) return wanted;
-    throw new Fault('invalid', `a certificate's life is more than 0 and at most ${longestDays} days, not ${wanted}`);
+  const lifetime = ({ kind, days }: Order): number => {
+    const usual = options.lifetimes ?? { server: 90 * day, client: 365 * day };
+    if (days === undefined) return kind === 'server' ? usual.server : usual.client;
+    const most = kind === 'server' ? longestServer : longestClient;
+    if (days > 0 && days <= most) return days * day;
+    throw new Fault('invalid', `this certificate may live for up to ${most} days, not ${days}`);
   };
   const issue = async (order: Omit<Order, 'publicKey'>, kind: 'rsa' | 'ecdsa'): Promise<Issued> => {
     const { newKey, publicKeyOf } = await import('./pki.ts');

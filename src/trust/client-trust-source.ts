@@ -49,13 +49,16 @@ export function clientTrustSource(
 
 const certificatesIn = (file: string, read: Read): Promise<readonly string[]> =>
   blocksIn(file, read, 'CERTIFICATE', 'CA certificate');
-const listsIn = (file: string, read: Read): Promise<readonly string[]> => blocksIn(file, read, 'X509 CRL', 'revocation list');
+const listsIn = (file: string, read: Read): Promise<readonly string[]> =>
+  blocksIn(file, read, 'X509 CRL', 'revocation list');
 
 async function blocksIn(file: string, read: Read, label: string, what: string): Promise<readonly string[]> {
   const bytes = await read(file);
   try {
     return derBlocks(bytes, label).map(der => toPem(label, der));
   } catch (cause) {
-    throw new Fault('invalid', `${file} is not a ${what}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    throw new Fault('invalid', `${file} is not a ${what}: ${cause instanceof Error ? cause.message : cause}`, {
+      cause,
+    });
   }
 }

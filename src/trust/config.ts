@@ -36,9 +36,7 @@ export const trustConfig = z.strictObject({
       server: duration
         .refine(ms => ms >= 3_600_000 && ms <= 825 * day, 'between 1h and 825d; clients refuse longer ones')
         .default(90 * day),
-      client: duration
-        .refine(ms => ms >= 3_600_000 && ms <= 3650 * day, 'between 1h and 3650d')
-        .default(365 * day),
+      client: duration.refine(ms => ms >= 3_600_000 && ms <= 3650 * day, 'between 1h and 3650d').default(365 * day),
     })
     .prefault({}),
   /** Guessing at passwords, tokens, access keys and one-time codes, counted together. */

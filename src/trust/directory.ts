@@ -28,7 +28,7 @@ export interface Directory
   remove(name: string): Promise<void>;
 
   hasPassword(user: string): boolean;
-  /** Sessions that were opened with the old one end. @throws Fault `missing`, `invalid` (too short) */
+  /** Sign-ins and sessions made with the old one end. @throws Fault `missing`, `invalid` (too short) */
   setPassword(user: string, password: string): Promise<void>;
   clearPassword(user: string): Promise<void>;
   /** Takes as long for a user who does not exist. */
@@ -103,20 +103,24 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
   });
 
   /** One row a kind of credential: does it still count, for this principal? */
-  const counts: Record<string, (id: string, who: Principal) => boolean> = {
-    cert(_, who) {
-      const record = authority.record(who.credential);
-      // A foreign certificate is its attributes only; its own CA's list was looked at when it came.
-      if (!record) return who.kind === 'user' && who.id === '';
-      if (record.revoked || record.notAfter < clock.now()) return false;
-      return who.id === '' || (record.kind === who.kind && record.name === who.id);
-    },
-    password: (id, who) => passwords.get(who.id)?.id === id,
-    token: (id, who) => keyring.tokenById(id)?.user === who.id && isAlive(keyring.tokenById(id), clock.now()),
-    key: (id, who) => keyring.accessKeyById(id)?.user === who.id && isAlive(keyring.accessKeyById(id), clock.now()),
-    code: (_, who) => who.id !== '', // spent, but good for what it opened
-    local: () => true,
-  };
+  const counts = new Map<string, (id: string, who: Principal) => boolean>(
+    Object.entries({
+      cert(_: string, who: Principal) {
+        const record = authority.record(who.credential);
+        // A foreign certificate is its attributes only; its own CA's list was looked at when it came.
+        if (!record) return who.kind === 'user' && who.id === '';
+        if (record.revoked || record.notAfter < clock.now()) return false;
+        return who.id === '' || (record.kind === who.kind && record.name === who.id);
+      },
+      password: (id: string, who: Principal) => passwords.get(who.id)?.id === id,
+      token: (id: string, who: Principal) =>
+        keyring.tokenById(id)?.user === who.id && isAlive(keyring.tokenById(id), clock.now()),
+      key: (id: string, who: Principal) =>
+        keyring.accessKeyById(id)?.user === who.id && isAlive(keyring.accessKeyById(id), clock.now()),
+      code: (_: string, who: Principal) => who.id !== '', // spent, but good for what it opened
+      local: (_: string, who: Principal) => who.kind === 'user' && who.id === '',
+    }),
+  );
 
   return {
     all: users.all,
@@ -161,6 +165,10 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
         .onConflict(conflict => conflict.column('user').doUpdateSet(row))
         .execute();
       passwords.set(user, next);
+      // Whoever knew the old password may have signed in with it.
+      const logins = keyring.tokens(user).filter(token => token.kind === 'login' && isAlive(token, clock.now()));
+      for (const { id } of logins) await keyring.revokeToken(id);
+      for (const { id } of logins) ended(`token:${id}`);
       if (before) ended(`password:${before.id}`);
     },
     async clearPassword(name) {
@@ -221,7 +229,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       const [kind = '', ...rest] = who.credential.split(':');
       const user = users.find(who.id);
       const needsUser = who.id !== '' && (who.kind === 'user' || who.kind === 'token');
-      if (!(counts[kind]?.(rest.join(':'), who) ?? false) || (needsUser && user?.state !== 'active')) {
+      if (!(counts.get(kind)?.(rest.join(':'), who) ?? false) || (needsUser && user?.state !== 'active')) {
         throw new Fault(
           'unknown-caller',
           'who you are could not be confirmed; sign in again or use a valid certificate',

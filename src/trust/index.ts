@@ -1,5 +1,6 @@
 // The front door of trust: who you are, the gate's own CA, and certificates from elsewhere.
 
+export { type AuthenticatorOptions, createAuthenticator } from './authenticator.ts';
 export {
   type Authority,
   type AuthorityOptions,
@@ -10,12 +11,11 @@ export {
   type ServerRequest,
   type Signed,
 } from './authority.ts';
-export { type AuthenticatorOptions, createAuthenticator } from './authenticator.ts';
 export type { CertificateRecord } from './certificate-records.ts';
 export type { ClientTrust } from './client-trust.ts';
 export { type ClientTrustSource, clientTrustSource, type WantedClients } from './client-trust-source.ts';
-export { type RateLimitConfig, type TrustConfig, trustConfig } from './config.ts';
 export type { NewCode } from './codes.ts';
+export { type RateLimitConfig, type TrustConfig, trustConfig } from './config.ts';
 export { createDirectory, type Directory, type DirectoryOptions, localAdministrator } from './directory.ts';
 export { anonymous, type CertificateChecker, certificateChecker, identifyByCertificate } from './identify.ts';
 export type { AccessKey, NewToken, Token } from './keyring.ts';

@@ -205,7 +205,7 @@ for (const key of ['ecdsa', 'rsa'] as const) {
           requestCert: true,
           rejectUnauthorized: true,
         },
-        socket => socket.end(socket.getPeerCertificate().subjectaltname),
+        socket => socket.end(socket.getPeerCertificate().subjectaltname ?? ''),
       );
       listener.listen(0, '127.0.0.1');
       await once(listener, 'listening');

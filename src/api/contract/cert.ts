@@ -30,6 +30,7 @@ export const revocationReason = z.enum([
   'cessationOfOperation',
   'privilegeWithdrawn',
 ]);
+export type RevocationReason = z.output<typeof revocationReason>;
 
 const part = z.string().min(1).max(64);
 

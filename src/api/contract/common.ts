@@ -3,11 +3,11 @@ import { z } from 'zod';
 import { parseDuration } from '../../core/duration.ts';
 import { Fault, type FaultCode, faults } from '../../core/fault.ts';
 
-/** Names that can stand in URLs, file names and audit records alike. */
+/** Names that can stand in URLs, certificates, rules and audit records alike; letters of any script. */
 export const name = z
   .string()
   .regex(
-    /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
+    /^[\p{L}\p{N}][\p{L}\p{N}\p{M}._-]{0,62}$/u,
     'a name starts with a letter or digit and holds letters, digits, dot, dash and underscore, 63 at most',
   )
   .meta({ example: 'staff01' });

@@ -6,10 +6,11 @@ import { verb } from './verb.ts';
 export const token = z.object({
   id: z.string(),
   user: z.string(),
+  kind: z.enum(['api', 'login']).meta({ description: 'login = a signed-in browser or command line' }),
   note: z.string().optional(),
   scope: z.array(z.string()).meta({ description: 'actions, `*` matches any run; never more than the user may' }),
   created: time,
-  until: time,
+  until: time.optional(),
   state: z.enum(['active', 'expired', 'revoked']),
 });
 export type TokenAnswer = z.output<typeof token>;
@@ -37,6 +38,7 @@ export const tokenVerbs = {
       note: z.string().max(200).optional(),
     }),
     answer: token.extend({ token: z.string() }),
+    self: 'user',
     event: 'user.token-made',
     resource: 'user/:user',
     cli: 'token create',

@@ -5,6 +5,7 @@ import { verb } from './verb.ts';
 
 export const user = z.object({
   name: z.string(),
+  state: z.enum(['active', 'disabled']),
   roles: z.array(role),
   groups: z.array(z.string()),
   password: z.boolean().meta({ description: 'whether one is set' }),
@@ -50,6 +51,7 @@ export const userVerbs = {
     action: 'user.list',
     summary: 'One user, with access keys',
     params: named,
+    self: 'name',
     answer: user.extend({ keys: z.array(accessKey) }),
     cli: 'user show',
   }),
@@ -72,6 +74,7 @@ export const userVerbs = {
     params: named,
     body: z.strictObject({ password, current: z.string().max(1024).optional() }),
     answer: z.object({ name: z.string(), changed: z.literal(true) }),
+    self: 'name',
     event: 'user.password-changed',
     resource: 'user/:name',
     cli: 'user passwd',

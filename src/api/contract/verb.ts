@@ -20,6 +20,8 @@ export interface Verb {
   readonly event?: `${string}.${string}`;
   /** The object's name in the audit and in policies, with the path's parameters: `cert/:serial`. */
   readonly resource?: string;
+  /** The path's or body's field that names a user: people may do this to themselves. */
+  readonly self?: 'name' | 'user';
   /** The words of the command line that call it. */
   readonly cli?: string;
 }
