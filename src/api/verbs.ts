@@ -188,6 +188,9 @@ function schemaOf(name: VerbName, row: Verb): object {
     ...(params ? { params } : {}),
     ...(query ? { querystring: query } : {}),
     ...(body ? { body } : {}),
-    response: { 200: ok, ...(badStatus ? { [badStatus]: ok } : {}), default: fault } satisfies Record<string, z.ZodType | object>,
+    response: { 200: ok, ...(badStatus ? { [badStatus]: ok } : {}), default: fault } satisfies Record<
+      string,
+      z.ZodType | object
+    >,
   };
 }

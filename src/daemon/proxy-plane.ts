@@ -7,13 +7,12 @@ import {
   openRoutes,
   type PeerState,
   type ProxyDeps,
-
   type RoutePlan,
   type RouteState,
 } from '../features/proxy/index.ts';
 import { placeRoutes } from './placement.ts';
-import { startWorkers, type Workers } from './workers.ts';
 import type { WorkerSetup } from './worker.ts';
+import { startWorkers, type Workers } from './workers.ts';
 
 export interface ProxyPlaneOptions
   extends Pick<ProxyDeps, 'gate' | 'identify' | 'gateListener' | 'clock' | 'log' | 'metrics'> {
@@ -129,4 +128,3 @@ function mergePeers(one: readonly PeerState[], other: readonly PeerState[]): Pee
   }
   return [...peers.values()];
 }
-
