@@ -1,0 +1,2 @@
+// Takes a backup back. The gate must not be running.
+export async function restoreStore(): Promise<void> {}
