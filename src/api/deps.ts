@@ -1,6 +1,7 @@
 // What the API is handed: rooms as the API sees them. daemon/ introduces them.
 import type { Clock } from '../core/clock.ts';
 import type { Action, Address, Authenticator, Gate, Log, Metrics, Principal } from '../core/parts.ts';
+import type { RouteState } from '../features/proxy/index.ts';
 import type { Authority, Directory, Role } from '../trust/index.ts';
 import type { AnswerOf } from './contract/routes.ts';
 import type { HttpLimits } from './http-server.ts';
@@ -30,7 +31,8 @@ export interface House {
   names(): readonly string[];
   health(): AnswerOf<'gate.health'>['health'];
   listeners(): AnswerOf<'status.show'>['listeners'];
-  routes(): AnswerOf<'proxy.list'>['routes'];
+  /** The proxy's routes, over all workers. */
+  routes(): readonly RouteState[] | Promise<readonly RouteState[]>;
   /** What is weak or unwell, in sentences. */
   warnings(): readonly string[];
   check(): Promise<AnswerOf<'gate.check'>>;

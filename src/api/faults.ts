@@ -26,7 +26,7 @@ export function asFault(error: unknown): Fault {
     const { validation, validationContext = 'input' } = error;
     const part = validationContext === 'querystring' ? 'query' : validationContext;
     const texts = validation.map(({ instancePath, message }) => {
-      const path = instancePath.replaceAll('/', '.');
+      const path = instancePath.replace(/\/$/, '').replaceAll('/', '.');
       return `${part}${path}: ${message}`;
     });
     return new Fault('invalid', texts.slice(0, 10).join('; '), { cause: error });

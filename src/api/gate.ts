@@ -15,7 +15,11 @@ export interface Own {
 export function gateHandlers(deps: ApiDeps, { document, draining }: Own): Pick<Handlers, Verbs> {
   const { house } = deps;
   return {
-    'gate.health': async () => ({ health: house.health() }),
+    'gate.health': async ({ bad }) => {
+      const health = house.health();
+      if (health === 'down') bad();
+      return { health };
+    },
     'gate.check': async () => house.check(),
     'gate.reload': async ({ note }) => {
       const report = await house.reload();

@@ -1,4 +1,7 @@
 // status and proxy: what is open right now.
+import { formatAddress } from '../core/address.ts';
+import type { RouteState } from '../features/proxy/index.ts';
+import type { RouteAnswer } from './contract/proxy.ts';
 import type { ApiDeps } from './deps.ts';
 import { toSession } from './session.ts';
 import type { Handlers } from './verbs.ts';
@@ -21,13 +24,34 @@ export function statusHandlers({
         since: house.since.toISOString(),
         now: clock.now().toISOString(),
         listeners: house.listeners(),
-        routes: house.routes(),
+        routes: (await house.routes()).map(toRoute),
         sessions: newest.map(toSession),
         live: live.length,
         approvals: waiting.length,
         warnings: [...house.warnings()],
       };
     },
-    'proxy.list': async () => ({ routes: house.routes() }),
+    'proxy.list': async () => ({ routes: (await house.routes()).map(toRoute) }),
+  };
+}
+
+function toRoute({ name, listens, live, draining, upstreams, warnings }: RouteState): RouteAnswer {
+  return {
+    name,
+    // Where port 0 was asked for, the one that it became is what people need.
+    listens: listens.map(({ written, address }) =>
+      written.endsWith(':0') ? `${written} (${formatAddress(address)})` : written,
+    ),
+    live,
+    draining,
+    upstreams: upstreams.map(({ url, address, state, backup, live: own, fails }) => ({
+      url,
+      address,
+      state,
+      backup,
+      live: own,
+      fails,
+    })),
+    warnings: [...warnings],
   };
 }

@@ -22,6 +22,8 @@ export type Call<N extends VerbName> = ParsedOf<N> & {
   readonly headers: FastifyRequest['headers'];
   /** Aborts when the client has gone. */
   readonly signal: AbortSignal;
+  /** Answers with the verb's `badStatus`: the answer is right, and the news is bad. */
+  bad(): void;
   /** Facts for the record of a change; never secrets. */
   note(facts: Readonly<Record<string, unknown>>): void;
   /** The name of what was acted on, where the path does not say it. */
@@ -125,6 +127,9 @@ async function run(
     rule,
     headers: request.headers,
     signal: gone.signal,
+    bad: () => {
+      reply.code(row.badStatus ?? 200);
+    },
     note: (more: object) => {
       facts = { ...facts, ...more };
     },
@@ -172,7 +177,7 @@ function resourceOf(row: Verb, params: unknown, body: unknown): string {
 }
 
 function schemaOf(name: VerbName, row: Verb): object {
-  const { params, query, body, answer, stream, summary, action } = row;
+  const { params, query, body, answer, stream, summary, action, badStatus } = row;
   const ok = stream ? { content: { [contentTypes[stream].split(';')[0] ?? '']: { schema: answer } } } : answer;
   return {
     operationId: name,
@@ -183,6 +188,6 @@ function schemaOf(name: VerbName, row: Verb): object {
     ...(params ? { params } : {}),
     ...(query ? { querystring: query } : {}),
     ...(body ? { body } : {}),
-    response: { 200: ok, default: fault } satisfies Record<string, z.ZodType | object>,
+    response: { 200: ok, ...(badStatus ? { [badStatus]: ok } : {}), default: fault } satisfies Record<string, z.ZodType | object>,
   };
 }

@@ -21,36 +21,35 @@ export function define(command: Command, context: Context): void {
   examples(command, ['sekisho proxy list'], ['sekisho proxy list --json']);
 }
 
-const tones: Record<string, Tone> = {
-  open: 'green',
-  up: 'green',
-  draining: 'yellow',
-  unknown: 'dim',
-  backup: 'dim',
-  failed: 'red',
-  down: 'red',
-};
-const toned = (text: string): Cell => ({ text, tone: tones[text] ?? 'dim' });
+const tones: Record<string, Tone> = { up: 'green', failed: 'red', unhealthy: 'red', down: 'dim' };
 
-/** One line a route and upstream; a route's own cells stand on its first line only. */
+/** One line a target; a route's own cells stand on its first line only. */
 export function showRoutes(screen: Screen, routes: readonly RouteAnswer[]): void {
   screen.table(
     [
       'name',
       'listen',
-      'tls',
-      'state',
       { title: 'live', right: true },
       'to',
-      'upstream',
+      'state',
       { title: 'live', right: true },
-      { title: 'failed', right: true },
+      { title: 'fails', right: true },
     ],
     routes.flatMap(route => {
-      const head: Cell[] = [route.name, route.listen, route.tls, toned(route.state), route.live];
-      const ups = route.upstreams.map(up => [up.url, toned(up.state), up.live, up.failed] as Cell[]);
-      if (ups.length === 0) return [head];
-      return ups.map((up, at) => (at === 0 ? [...head, ...up] : ['', '', '', '', '', ...up]));
+      const live = route.draining > 0 ? `${route.live} + ${route.draining} draining` : route.live;
+      const rows = route.upstreams.map(({ url, state, backup, live: own, fails }): Cell[] => [
+        url,
+        { text: backup ? `${state}, backup` : state, tone: tones[state] ?? 'dim' },
+        own,
+        fails,
+      ]);
+      const height = Math.max(1, rows.length, route.listens.length);
+      return Array.from({ length: height }, (_, at): Cell[] => [
+        at === 0 ? route.name : '',
+        route.listens[at],
+        at === 0 ? live : '',
+        ...(rows[at] ?? []),
+      ]);
     }),
     'no routes; write some under proxy: in the configuration',
   );

@@ -16,6 +16,7 @@ export const gateVerbs = {
     action: 'public',
     summary: 'ok, degraded or down; nothing else',
     answer: z.object({ health }),
+    badStatus: 503,
   }),
   'gate.check': verb({
     method: 'GET',

@@ -4,20 +4,20 @@ import { verb } from './verb.ts';
 
 export const upstream = z.object({
   url: z.string(),
-  state: z.enum(['up', 'down', 'unknown', 'backup']),
+  address: z.string().meta({ description: 'what the name resolved to' }),
+  state: z.enum(['up', 'failed', 'unhealthy', 'down']).meta({
+    description: 'failed = refused lately; unhealthy = fails its health check; down = switched off in the file',
+  }),
+  backup: z.boolean(),
   live: z.number(),
-  failed: z.number(),
-  note: z.string().optional(),
+  fails: z.number(),
 });
 
 export const route = z.object({
   name: z.string(),
-  listen: z.string(),
-  tls: z.string().meta({ description: 'terminate, originate, re-encrypt, pass-through or plain' }),
-  state: z.enum(['open', 'draining', 'failed']),
+  listens: z.array(z.string()),
   live: z.number().meta({ description: 'connections now' }),
-  total: z.number().meta({ description: 'connections since the start' }),
-  failed: z.number(),
+  draining: z.number().meta({ description: 'connections of earlier versions of this route' }),
   upstreams: z.array(upstream),
   warnings: z.array(z.string()).meta({ description: 'what is weak about it, e.g. `verify: off`' }),
 });

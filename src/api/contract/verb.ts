@@ -22,6 +22,8 @@ export interface Verb {
   readonly resource?: string;
   /** The path's or body's field that names a user: people may do this to themselves. */
   readonly self?: 'name' | 'user';
+  /** HTTP status of an answer that is right and bad news, for monitors that read nothing else. */
+  readonly badStatus?: number;
   /** The words of the command line that call it. */
   readonly cli?: string;
 }

@@ -7,7 +7,7 @@ import type { ListenPlan, RoutePlan } from './route-plan.ts';
 
 /** What the route's listeners do, in the order of `listen:`. */
 export function planListens(config: RouteConfig, findings: Findings): ListenPlan[] {
-  const sorted = Boolean(config.names ?? config.alpn ?? config.default ?? config.plain);
+  const sorted = Boolean(config.names ?? config.alpn ?? config.default);
   const listens = config.listen.map((address, index) => {
     const here = config.listen.length > 1 ? findings.at('listen', index) : findings.at('listen');
     const url = formatUrl(address);
@@ -42,10 +42,6 @@ export function planListens(config: RouteConfig, findings: Findings): ListenPlan
       .mistake('the route also listens without TLS, where no certificate can be asked for; make two routes');
   }
   if (!has('tls')) tlsKeysWithoutTls(config, has('pass'), findings);
-  if (config.plain && has('tls')) findings.at('plain').mistake('means nothing where TLS is ended; listen on tcp://');
-  if (config.plain && (config.names ?? config.alpn)) {
-    findings.at('plain').mistake('what is not TLS carries no name and no ALPN; make a route of its own for it');
-  }
   if (has('datagrams') && sorted)
     findings.at('names').mistake('datagrams carry no server name; give each udp:// route its own port');
   return listens;
@@ -130,41 +126,18 @@ function needNames(routes: Sharing, findingsOf: (route: string) => Findings): vo
 
 function checkTogether(key: string, routes: Sharing, findingsOf: (route: string) => Findings): void {
   const first = routes[0]?.plan;
-  const taken = new Map<string, string>();
-  let fallback: string | undefined;
-  let unspoken: string | undefined;
   for (const { plan, listen } of routes) {
     const findings = findingsOf(plan.name);
     const others = routes.flatMap(other => (other.plan === plan ? [] : [other.plan.name])).join(', ');
     const sorted = plan.names.length > 0 || plan.alpn.length > 0 || plan.default || plan.plain;
-    if (listen.mode === 'datagrams')
+    if (listen.mode === 'datagrams') {
       findings.at('listen').mistake(`${key} is also the address of ${others}; datagrams need a port of their own`);
-    else if (listen.mode === 'plain' || !sorted) {
+    } else if (listen.mode === 'plain' || !sorted) {
       findings
         .at('listen')
         .mistake(
-          `${key} is also the address of ${others}; add names: (or alpn:) to tell them apart, or default: true to one`,
+          `${key} is also the address of ${others}; tell them apart by names: or alpn:, or mark one default: true`,
         );
-    }
-    if (plan.default) {
-      if (fallback !== undefined)
-        findings.at('default').mistake(`${fallback} is already the default of ${key}; only one can be`);
-      fallback ??= plan.name;
-    }
-    if (plan.plain) {
-      if (unspoken !== undefined)
-        findings.at('plain').mistake(`${unspoken} already takes what is not TLS on ${key}; only one can`);
-      unspoken ??= plan.name;
-    }
-    for (const name of plan.names.length > 0 ? plan.names : ['']) {
-      for (const protocol of plan.alpn.length > 0 ? plan.alpn : ['']) {
-        if (name === '' && protocol === '') continue;
-        const claim = `${name.toLowerCase()} ${protocol}`;
-        const owner = taken.get(claim);
-        if (owner !== undefined)
-          findings.at(name ? 'names' : 'alpn').mistake(`${claim.trim()} on ${key} belongs to ${owner} already`);
-        taken.set(claim, plan.name);
-      }
     }
     if (JSON.stringify(plan.proxyFrom) !== JSON.stringify(first?.proxyFrom)) {
       findings
@@ -172,6 +145,31 @@ function checkTogether(key: string, routes: Sharing, findingsOf: (route: string)
         .mistake(`must be the same for every route on ${key}; ${first?.name} has another`);
     }
   }
+  checkClaims(key, routes, findingsOf);
+}
+
+/** Nobody may claim what another route on the address claims already. */
+function checkClaims(key: string, routes: Sharing, findingsOf: (route: string) => Findings): void {
+  const taken = new Map<string, string>();
+  for (const { plan } of routes) {
+    for (const [at, claim] of claimsOf(plan)) {
+      const owner = taken.get(claim);
+      if (owner !== undefined) findingsOf(plan.name).at(at).mistake(`${claim} on ${key} belongs to ${owner} already`);
+      else taken.set(claim, plan.name);
+    }
+  }
+}
+
+function claimsOf({ names, alpn, default: isDefault, plain }: RoutePlan): [key: string, claim: string][] {
+  const hosts = names.map(name => name.toLowerCase());
+  const claims: [string, string][] = isDefault ? [['default', 'being the default']] : [];
+  if (plain) claims.push(['plain', 'what is not TLS']);
+  if (alpn.length === 0) return [...claims, ...hosts.map((host): [string, string] => ['names', host])];
+  if (hosts.length === 0) return [...claims, ...alpn.map((protocol): [string, string] => ['alpn', protocol])];
+  return [
+    ...claims,
+    ...hosts.flatMap(host => alpn.map((protocol): [string, string] => ['names', `${host} with ${protocol}`])),
+  ];
 }
 
 /** 0.0.0.0:443 and 127.0.0.1:443 cannot be bound side by side. */
