@@ -67,8 +67,7 @@ suite('the directory', () => {
     const who = await prove(password('alice', 'correct horse'));
     assert.equal(who.kind, 'user');
     assert.equal(who.id, 'alice');
-    assert.deepEqual(who.groups, ['night', 'ops']);
-    assert.deepEqual(who.attributes.get('role'), ['operator']);
+    assert.deepEqual(who.groups, ['night', 'ops', 'role:operator']);
     const texts = new Set<string>();
     for (const claim of [password('alice', 'wrong horse'), password('nobody', 'correct horse')]) {
       await prove(claim).catch((error: Error) => texts.add(error.message));
@@ -94,7 +93,7 @@ suite('the directory', () => {
     await directory.add({ name: 'robot' });
     const made = await directory.addToken({ user: 'robot', scope: ['cert.*', 'audit.search'], for: 3_600_000 });
     const who = await prove(token(made.token));
-    assert.equal(who.kind, 'token');
+    assert.deepEqual([who.kind, who.id], ['user', 'robot']);
     assert.deepEqual(who.attributes.get('scope'), ['cert.*', 'audit.search']);
     assert.doesNotMatch((await readFile(join(dir, 'gate.db'))).toString('latin1'), new RegExp(made.token));
     clock.move(3_600_000);
@@ -150,7 +149,7 @@ suite('the directory', () => {
     const issued = await authority.issueClient({ user: 'alice', ou: ['医療事業部'], key: 'ecdsa', days: 10 });
     const [leaf = new Uint8Array()] = derBlocks(issued.cert, 'CERTIFICATE');
     const who = await prove({ kind: 'certificate', leaf, from });
-    assert.deepEqual([who.id, who.groups, who.attributes.get('ou')], ['alice', ['ops'], ['医療事業部']]);
+    assert.deepEqual([who.id, who.groups, who.attributes.get('ou')], ['alice', ['ops', 'role:member'], ['医療事業部']]);
     await authority.revoke(issued.serial);
     assert.deepEqual(ended, [`cert:${issued.fingerprint}`]);
     assert.throws(() => directory.standing(who), unknown);
@@ -206,13 +205,14 @@ suite('the directory', () => {
     assert.deepEqual(directory.get('さくら').groups, ['医療']);
     assert.deepEqual(directory.get('さくら').roles, ['auditor', 'member']);
     assert.equal((await prove(password('さくら', 'パスワード一二三'))).id, 'さくら');
-    assert.equal((await prove(token(held.token))).kind, 'token');
+    assert.deepEqual((await prove(token(held.token))).groups, ['医療', 'role:auditor', 'role:member']);
   });
 
   test('groups come with their first member and go with their last', async () => {
     await directory.add({ name: 'alice' });
     assert.deepEqual(await directory.join('ops', 'alice'), { name: 'ops', members: ['alice'] });
     assert.deepEqual(directory.groups(), [{ name: 'ops', members: ['alice'] }]);
+    await assert.rejects(directory.join('role:admin', 'alice'), { code: 'invalid' });
     await directory.leave('ops', 'alice');
     assert.deepEqual(directory.groups(), []);
     await assert.rejects(directory.leave('ops', 'alice'), { code: 'missing' });
@@ -220,7 +220,18 @@ suite('the directory', () => {
 
   test('names that look alike, or cannot stand in a URL, are refused', async () => {
     await directory.add({ name: 'alice' });
-    for (const name of ['alice', 'ａｌｉｃｅ', 'a/b', 'a b', '', '*', '../x', 'a\u0000', `a${'b'.repeat(63)}`]) {
+    for (const name of [
+      'alice',
+      'ａｌｉｃｅ',
+      'a/b',
+      'a b',
+      '',
+      '*',
+      '../x',
+      'role:admin',
+      'a\u0000',
+      `a${'b'.repeat(63)}`,
+    ]) {
       await assert.rejects(directory.add({ name }), /conflict|cannot be a user|already/, name);
     }
     await assert.rejects(directory.add({ name: 'bob', roles: ['root' as 'admin'] }), { code: 'invalid' });
@@ -243,11 +254,13 @@ suite('the directory', () => {
       make('user', 'alice', 'local'),
       make('user', '', 'constructor:x'),
       make('anonymous', '', 'token:x'),
+      make('token', 'alice', 'token:x'),
+      make('node', '', 'node:x'),
     ];
     for (const who of made) assert.throws(() => directory.standing(who), unknown, who.credential);
     assert.equal(directory.standing(make('anonymous', '', '')).kind, 'anonymous');
     assert.equal(directory.standing(make('user', '', 'cert:00')).id, ''); // a foreign CA's certificate
-    assert.deepEqual(directory.standing(localAdministrator).attributes.get('role'), ['admin']);
+    assert.deepEqual(directory.standing(localAdministrator).groups, ['role:admin']);
   });
 
   test('too many wrong passwords shut out the address and the name, and say until when', async () => {

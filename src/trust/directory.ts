@@ -9,7 +9,7 @@ import { newId } from './credentials.ts';
 import { type AccessKey, isAlive, type Keyring, openKeyring, type Token } from './keyring.ts';
 import { createPasswords } from './passwords.ts';
 import { openSealer } from './sealing.ts';
-import { type NewUser, openUsers, type User, type Users } from './users.ts';
+import { type NewUser, openUsers, type Role, type User, type Users } from './users.ts';
 
 export interface DirectoryOptions {
   readonly store: Store;
@@ -52,7 +52,8 @@ export interface Directory
   spendCode(purpose: string, code: string): Promise<Principal | undefined>;
 
   /**
-   * What the caller is now: groups, and roles as the attribute `role` (a token's scope as `scope`). From memory, at once.
+   * What the caller is now: groups, and roles as groups `role:admin` (no group of people can be called so). From
+   * memory, at once. A token's scope is its attribute `scope`: whoever acts on a token must look at it.
    * @throws Fault `unknown-caller` when the credential is revoked or ended, or the user is gone or disabled
    */
   standing(who: Principal): Principal;
@@ -60,12 +61,14 @@ export interface Directory
   onRevoked(call: (credential: string) => void): () => void;
 }
 
+const roleGroup = (role: Role): string => `role:${role}`;
+
 /** Whoever speaks on the unix socket in the data directory: the operating system has already let them in as its owner. */
 export const localAdministrator: Principal = {
   kind: 'user',
   id: '',
-  groups: [],
-  attributes: new Map([['role', ['admin']]]),
+  groups: [roleGroup('admin')],
+  attributes: new Map(),
   credential: 'local',
 };
 
@@ -93,7 +96,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
 
   const isActive = (name: string): boolean => users.find(name)?.state === 'active';
   const principal = (
-    kind: 'user' | 'token' | 'device',
+    kind: 'user' | 'device',
     id: string,
     credential: string,
     scope?: readonly string[],
@@ -197,7 +200,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
     findToken(text) {
       const token = keyring.findToken(text);
       if (!token || !isAlive(token, clock.now()) || !isActive(token.user)) return undefined;
-      return principal(token.kind === 'login' ? 'user' : 'token', token.user, `token:${token.id}`, token.scope);
+      return principal('user', token.user, `token:${token.id}`, token.scope);
     },
 
     accessKeys: keyring.accessKeys,
@@ -228,7 +231,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       if (who.kind === 'anonymous' && who.credential === '') return who;
       const [kind = '', ...rest] = who.credential.split(':');
       const user = users.find(who.id);
-      const needsUser = who.id !== '' && (who.kind === 'user' || who.kind === 'token');
+      const needsUser = who.id !== '' && who.kind === 'user';
       if (!(counts.get(kind)?.(rest.join(':'), who) ?? false) || (needsUser && user?.state !== 'active')) {
         throw new Fault(
           'unknown-caller',
@@ -239,7 +242,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
         );
       }
       if (!needsUser || !user) return who;
-      return { ...who, groups: user.groups, attributes: new Map([...who.attributes, ['role', user.roles]]) };
+      return { ...who, groups: [...user.groups, ...user.roles.map(roleGroup)] };
     },
     onRevoked(call) {
       listeners.add(call);

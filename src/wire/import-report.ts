@@ -29,7 +29,7 @@ export function directiveText(directive: Directive): string {
   const words = [directive.name, ...directive.args].map(word =>
     word.startsWith('data:') ? 'data:«hidden»' : /[\s;{}"']/.test(word) || word === '' ? JSON.stringify(word) : word,
   );
-  const text = words.join(' ');
+  const text = words.join(' ').replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/g, ' ');
   return (text.length > 100 ? `${text.slice(0, 99)}…` : text) + (directive.block || directive.foreign ? ' {}' : '');
 }
 

@@ -39,67 +39,82 @@ const limits = { depth: 64, includes: 32, files: 1000, characters: 8 * 1024 * 10
 
 /** @throws Fault `invalid`, worded as nginx's own: `unexpected "}" in nginx.conf:12` */
 export function parseNginxConf(options: ParseOptions): NginxConf {
-  const folder = options.file.includes('/') ? options.file.slice(0, options.file.lastIndexOf('/') + 1) : '';
-  const includes: { directive: Directive; files: readonly string[] }[] = [];
-  const total = { characters: 0, files: 0, directives: 0 };
+  const parser = new Parser(options);
+  const directives = parser.parseFile(options.file, options.text, { chain: [options.file], depth: 0 });
+  return { directives, includes: parser.includes };
+}
 
-  const parseFile = (path: string, text: string, chain: readonly string[], depth: number): Directive[] => {
-    total.characters += text.length;
-    total.files += 1;
-    if (total.characters > limits.characters || total.files > limits.files) {
+/** Where the parser stands: the files that include each other down to here, and how deep the blocks are. */
+interface Level {
+  readonly chain: readonly string[];
+  readonly depth: number;
+}
+
+class Parser {
+  readonly includes: { directive: Directive; files: readonly string[] }[] = [];
+  readonly #files: Files | undefined;
+  readonly #folder: string;
+  readonly #total = { characters: 0, files: 0, directives: 0 };
+
+  constructor({ file, files }: ParseOptions) {
+    this.#files = files;
+    this.#folder = file.includes('/') ? file.slice(0, file.lastIndexOf('/') + 1) : '';
+  }
+
+  parseFile(path: string, text: string, level: Level): Directive[] {
+    this.#total.characters += text.length;
+    this.#total.files += 1;
+    if (this.#total.characters > limits.characters || this.#total.files > limits.files) {
       throw new Fault('invalid', `the configuration is larger than ${limits.files} files or 8 MiB, at ${path}`);
     }
-    const tokens = new Tokens(text, path);
+    return this.#parseBlock(new Tokens(text, path), level);
+  }
 
-    const follow = (directive: Directive, level: number): Directive[] => {
-      const [written, ...rest] = directive.args;
-      if (written === undefined || rest.length > 0) {
-        return tokens.fail('invalid number of arguments in "include" directive', directive.at);
+  #parseBlock(tokens: Tokens, level: Level, opened?: Place): Directive[] {
+    const found: Directive[] = [];
+    for (;;) {
+      const { words, end, at } = tokens.next();
+      if (end === '}') {
+        if (!opened) tokens.fail('unexpected "}"', at);
+        return found;
       }
-      const files = options.files;
-      if (!files) return tokens.fail(`include "${written}" cannot be followed here`, directive.at);
-      const full = written.startsWith('/') ? written : folder + written;
-      const paths = /[*?[]/.test(full) ? files.list(full) : [full];
-      includes.push({ directive, files: paths });
-      return paths.flatMap(name => {
-        if (chain.includes(name)) tokens.fail(`include "${name}" includes itself`, directive.at);
-        if (chain.length >= limits.includes)
-          tokens.fail(`includes are nested deeper than ${limits.includes}`, directive.at);
-        return parseFile(name, readOrFail(files, name, directive.at), [...chain, name], level);
-      });
-    };
-
-    const parseBlock = (level: number, opened?: Place): Directive[] => {
-      const found: Directive[] = [];
-      for (;;) {
-        const { words, end, at } = tokens.next();
-        if (end === '}') {
-          if (!opened) tokens.fail('unexpected "}"', at);
-          return found;
-        }
-        if (end === 'file') {
-          if (opened) tokens.fail(`unexpected end of file, expecting "}" for the block opened at line ${opened.line},`);
-          return found;
-        }
-        total.directives += 1;
-        if (total.directives > limits.directives) tokens.fail(`more than ${limits.directives} directives`);
-        const [name = '', ...args] = words.map(word => word.text);
-        const directive = { name, args, at };
-        if (end === ';') {
-          if (name === 'include') for (const one of follow(directive, level)) found.push(one);
-          else found.push(directive);
-        } else if (/_by_lua_block$/.test(name)) {
-          found.push({ ...directive, foreign: tokens.foreignBlock(at) });
-        } else {
-          if (level >= limits.depth) tokens.fail(`blocks are nested deeper than ${limits.depth}`, at);
-          found.push({ ...directive, block: parseBlock(level + 1, at) });
-        }
+      if (end === 'file') {
+        if (opened) tokens.fail(`unexpected end of file, expecting "}" for the block opened at line ${opened.line},`);
+        return found;
       }
-    };
-    return parseBlock(depth);
-  };
+      this.#total.directives += 1;
+      if (this.#total.directives > limits.directives) tokens.fail(`more than ${limits.directives} directives`);
+      const [name = '', ...args] = words.map(word => word.text);
+      const directive = { name, args, at };
+      if (end === '{') found.push(this.#openBlock(tokens, directive, level));
+      else if (name !== 'include') found.push(directive);
+      else for (const one of this.#include(tokens, directive, level)) found.push(one);
+    }
+  }
 
-  return { directives: parseFile(options.file, options.text, [options.file], 0), includes };
+  #openBlock(tokens: Tokens, directive: Directive, { chain, depth }: Level): Directive {
+    if (/_by_lua_block$/.test(directive.name)) return { ...directive, foreign: tokens.foreignBlock(directive.at) };
+    if (depth >= limits.depth) tokens.fail(`blocks are nested deeper than ${limits.depth}`, directive.at);
+    return { ...directive, block: this.#parseBlock(tokens, { chain, depth: depth + 1 }, directive.at) };
+  }
+
+  #include(tokens: Tokens, directive: Directive, { chain, depth }: Level): Directive[] {
+    const { at } = directive;
+    const [written, ...rest] = directive.args;
+    if (written === undefined || rest.length > 0) {
+      return tokens.fail('invalid number of arguments in "include" directive', at);
+    }
+    const files = this.#files;
+    if (!files) return tokens.fail(`include "${written}" cannot be followed here`, at);
+    const full = written.startsWith('/') ? written : this.#folder + written;
+    const paths = /[*?[]/.test(full) ? files.list(full) : [full];
+    this.includes.push({ directive, files: paths });
+    return paths.flatMap(path => {
+      if (chain.includes(path)) tokens.fail(`include "${path}" includes itself`, at);
+      if (chain.length >= limits.includes) tokens.fail(`includes are nested deeper than ${limits.includes}`, at);
+      return this.parseFile(path, readOrFail(files, path, at), { chain: [...chain, path], depth });
+    });
+  }
 }
 
 function readOrFail(files: Files, path: string, at: Place): string {

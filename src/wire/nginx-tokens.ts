@@ -128,7 +128,7 @@ export class Tokens {
       if (char === '\\') this.#take();
       else if (char === quote) break;
     }
-    const text = unescape(this.#text.slice(start, this.#index - 1));
+    const text = resolveEscapes(this.#text.slice(start, this.#index - 1));
     const next = this.#text[this.#index];
     // After a closing quote only a separator may stand; nginx lets `)` begin a word there, and so do we.
     if (next !== undefined && !isSpace(next) && next !== ';' && next !== '{' && next !== ')') {
@@ -155,11 +155,11 @@ export class Tokens {
       this.#take();
       if (char === '\\') this.#take();
     }
-    return unescape(this.#text.slice(start, this.#index));
+    return resolveEscapes(this.#text.slice(start, this.#index));
   }
 }
 
 /** `\"`, `\'`, `\\`, `\t`, `\r` and `\n` are escapes; a backslash before anything else stays (regular expressions). */
-function unescape(text: string): string {
+function resolveEscapes(text: string): string {
   return text.replace(/\\(["'\\trn])/g, (_, char: string) => escapes[char] ?? char);
 }

@@ -93,18 +93,19 @@ export function shareAddresses(servers: readonly Server[]): ReadonlyMap<string, 
   for (const server of servers) {
     for (const listen of server.listens) {
       const key = addressKey(listen);
-      if (listen.address.kind === 'tls') withTls.add(key);
+      if (listen.tls) withTls.add(key);
       const there = shared.get(key) ?? [];
       if (there.includes(server)) continue;
       shared.set(key, listen.isDefault ? [server, ...there] : [...there, server]);
     }
   }
   for (const server of servers) {
-    server.listens = server.listens.map(listen =>
-      listen.address.kind === 'tcp' && withTls.has(addressKey(listen))
-        ? { ...listen, address: { ...listen.address, kind: 'tls' } }
-        : listen,
-    );
+    server.listens = server.listens.map(listen => (withTls.has(addressKey(listen)) ? endTls(listen) : listen));
   }
   return shared;
+}
+
+function endTls(listen: Listen): Listen {
+  const { address } = listen;
+  return { ...listen, tls: true, address: address.kind === 'tcp' ? { ...address, kind: 'tls' } : address };
 }

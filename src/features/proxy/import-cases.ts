@@ -94,6 +94,18 @@ function both(outer: When, inner: When): When | undefined {
   return Object.keys(merged).length === 0 && (outerDefault || innerDefault) ? { default: true } : merged;
 }
 
+/**
+ * A route with a name goes before one with only an ALPN. Where nginx asks for the ALPN first, those names are written
+ * beside it, so that its route wins there too.
+ */
+export function disentangle(cases: readonly Case[]): readonly Case[] {
+  return cases.flatMap((one, index) => {
+    if (!one.when.alpn || one.when.names) return [one];
+    const names = [...new Set(cases.slice(index + 1).flatMap(({ when }) => (when.alpn ? [] : (when.names ?? []))))];
+    return names.length > 0 ? [one, { ...one, when: { ...one.when, names } }] : [one];
+  });
+}
+
 /** Reads one map for one listener. Entries get their rows here. */
 function chooseCases(map: Directive, listen: Listen, variables: Variables): Cases {
   const [source = ''] = map.args;

@@ -8,6 +8,8 @@ import type { Scope } from './import-scope.ts';
 export interface Listen {
   readonly directive: Directive;
   readonly address: Exclude<ListenAddress, { kind: 'gate' }>;
+  /** TLS is ended here; `tls://` says so in the address, a unix socket by the route's certificate. */
+  readonly tls: boolean;
   readonly proxyProtocol: boolean;
   /** nginx's `[::]:port` answers IPv6 only; ours answers both, so IPv4 is shut out by a rule. */
   readonly ipv6only: boolean;
@@ -62,27 +64,21 @@ function readListen(scope: Scope, directive: Directive): Listen[] {
   const addresses = readAddresses(where, kind);
   if (typeof addresses === 'string') return refuse(addresses, 'write address:port');
   if (addresses.length > mostPorts) return refuse(`more than ${mostPorts} ports`, 'name the ports that are used');
-  if (addresses.some(one => one.kind === 'unix') && kind !== 'tcp') {
-    return refuse(
-      `${kind === 'tls' ? 'TLS' : 'datagrams'} on a unix socket cannot be configured`,
-      'listen on tls://127.0.0.1:port instead, or end TLS in front',
-    );
+  if (kind === 'udp' && addresses.some(one => one.kind === 'unix')) {
+    return refuse('datagrams on a unix socket cannot be configured', 'listen on udp://127.0.0.1:port instead');
   }
-
   const first = addresses[0];
   const ipv6only =
     first !== undefined && first.kind !== 'unix' && first.host === '::' && words.get('ipv6only') !== 'off';
   const notes = lost.filter(has).map(word => `${word} is not carried over, the system's value stands`);
   if (ipv6only) notes.push('[::] also hears IPv4 here, so a first rule turns IPv4 away');
-  if (first && first.kind !== 'unix' && first.host !== '' && isIP(first.host) === 0) {
-    notes.push('nginx listens on every address of the name, Sekisho on the first');
-  }
   if (addresses.length > 1) notes.push(`${addresses.length} ports`);
   if (notes.length > 0) scope.note(directive, notes.join('; '), 'listen');
   else scope.ledger.say('converted', directive, `→ listen ${addresses.map(formatUrl).join(' ')}`);
   return addresses.map(address => ({
     directive,
     address,
+    tls: has('ssl'),
     proxyProtocol: has('proxy_protocol'),
     ipv6only,
     isDefault: has('default_server') || has('default'),
@@ -100,6 +96,8 @@ function readAddresses(where: string, kind: 'tcp' | 'tls' | 'udp'): Listen['addr
   const [low, high] = [Number(from), Number(to)];
   if (low < 1 || high > 65535 || high < low) return `invalid port in "${where}"`;
   const name = host === '*' ? '0.0.0.0' : host.replace(/^\[|\]$/g, '');
+  if (isIP(name) === 0 && name !== 'localhost')
+    return `"${name}" is a name; a listener needs an address of this machine`;
   return Array.from({ length: high - low + 1 }, (_, index) => ({ kind, host: name, port: low + index }));
 }
 

@@ -3,7 +3,7 @@ import { formatUrl } from '../../core/address.ts';
 import { type ImportFinding, placeText } from '../../wire/import-report.ts';
 import type { Directive, Place } from '../../wire/nginx-conf.ts';
 import { addressKey, type Server } from './import-addresses.ts';
-import { type Case, expand, type Refusal, type Variables, type When } from './import-cases.ts';
+import { type Case, disentangle, expand, type Refusal, type Variables, type When } from './import-cases.ts';
 import { convertClientTls, originates, type PassedHost } from './import-client-tls.ts';
 import type { Listen } from './import-listen.ts';
 import { readName } from './import-names.ts';
@@ -47,7 +47,7 @@ export function convertServer(server: Server, context: StreamContext): ImportedR
   if (listens.length === 0 && !(scope.server.block ?? []).some(one => one.name === 'listen')) {
     scope.refuse(scope.server, 'no "listen" is defined for it', byHand);
   }
-  const ends = listens.some(({ address }) => address.kind === 'tls');
+  const ends = listens.some(({ tls }) => tls);
   const canEnd = ends && !rejects ? convertServerTls(scope, context.file) : true;
   if (!ends) ignoreServerTls(scope);
   convertRules(scope, listens);
@@ -120,7 +120,7 @@ function readServerNames({ scope, listens }: Server, { shared }: StreamContext, 
     return { list: [] };
   }
   const isDefault = crowded.every(listen => shared.get(addressKey(listen))?.[0]?.scope === scope);
-  const sees = crowded.some(({ address }) => address.kind === 'tls') || prereads;
+  const sees = crowded.some(({ tls }) => tls) || prereads;
   if (!sees) {
     for (const one of directives)
       scope.ignore(one, 'plain connections carry no name, so the default server answers them all');
@@ -182,6 +182,7 @@ function findWays(server: Server, pass: Directive, context: StreamContext): Way[
     const crowd = (context.shared.get(addressKey(listen)) ?? []).map(one => placeText(one.scope.server.at));
     const key = JSON.stringify([
       kind,
+      listen.tls,
       listen.proxyProtocol,
       listen.ipv6only,
       crowd.length > 1 && crowd,
@@ -189,7 +190,7 @@ function findWays(server: Server, pass: Directive, context: StreamContext): Way[
     ]);
     const way = ways.get(key);
     if (way) way.listens.push(listen);
-    else ways.set(key, { listens: [listen], cases });
+    else ways.set(key, { listens: [listen], cases: disentangle(cases) });
   }
   return [...ways.values()];
 }
@@ -300,11 +301,16 @@ function writeRoute(
     scope.refuse(scope.server, 'it is chosen by its own name and by a map over names', byHand);
     return undefined;
   }
-  if (sni ?? (names.list.length > 0 && names.list)) keys.set('names', [...(sni ?? names.list)]);
+  const isDefault = crowd.length > 1 && crowd[0] === server && Object.keys(when).length === 0;
+  const own = isDefault && !crowd.some(other => other !== server && hasWildcard(other)) ? [] : names.list;
+  const list = sni ?? own;
+  if (list.length > 0) keys.set('names', [...list]);
   if (alpn) keys.set('alpn', [...alpn]);
   if (plain) keys.set('plain', true);
-  const isDefault = crowd.length > 1 && crowd[0] === server && Object.keys(when).length === 0;
   if (isDefault || (otherwise && way.cases.length > 1)) keys.set('default', true);
+  // nginx's default also takes what is not TLS, unless a map over $ssl_preread_protocol says otherwise.
+  const unread = otherwise && way.cases.length > 1 && !first.tls && !way.cases.some(one => one.when.plain);
+  if (unread || (isDefault && !first.tls && list.length === 0)) keys.set('plain', true);
   const reasons = shut ? ['nginx sends these connections nowhere'] : scope.closed;
   if (reasons.length > 0) {
     keys.set('rules', [{ deny: 'all' }]);
@@ -316,6 +322,9 @@ function writeRoute(
   return { name: nameRoute(context.names, group, first, scope), at: scope.server.at, value: nest(keys), comments };
 }
 
+const hasWildcard = ({ scope }: Server): boolean =>
+  (scope.server.block ?? []).some(one => one.name === 'server_name' && one.args.some(arg => /^[.~]|\*/.test(arg)));
+
 /** The server's keys as far as they belong to this kind of listener. */
 function routeKeys(
   scope: Scope,
@@ -325,7 +334,7 @@ function routeKeys(
   const { kind } = first.address;
   const keys = new Map<Key, unknown>();
   for (const [key, value] of scope.keys) {
-    if (value === undefined || (kind !== 'tls' && serverTlsKeys.test(key)) || (kind === 'udp' && streamKeys.test(key)))
+    if (value === undefined || (!first.tls && serverTlsKeys.test(key)) || (kind === 'udp' && streamKeys.test(key)))
       continue;
     keys.set(key, value);
   }

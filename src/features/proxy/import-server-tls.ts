@@ -60,12 +60,12 @@ function readCertificates(scope: Scope, file: FilePath): boolean {
       key: file(key.args[0] ?? ''),
       ...(passwords && { passphrase: file(passwords.args[0] ?? '') }),
     });
-    scope.ledger.say('converted', cert, '→ certificate.cert');
-    scope.ledger.say('converted', key, '→ certificate.key');
+    scope.ledger.say('converted', cert, '→ certificate');
+    scope.ledger.say('converted', key, '→ certificate');
   }
   for (const key of keys.slice(certificates.length))
     scope.refuse(key, 'there is no "ssl_certificate" for it', 'remove it, or give its certificate');
-  if (passwords) scope.ledger.say('converted', passwords, '→ certificate.passphrase');
+  if (passwords) scope.ledger.say('converted', passwords, '→ certificate');
   const [first] = certificates;
   if (pairs.length > 0 && first) scope.put('certificate', pairs.length === 1 ? pairs[0] : pairs, first);
   return pairs.length > 0;

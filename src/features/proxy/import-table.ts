@@ -98,7 +98,3 @@ export const refusedFamilies: readonly (readonly [RegExp, RefusedRow])[] = [
   [/_by_lua(_block|_file)?$|^lua_|^js_|^perl/, script],
   [/^(zone_sync|mqtt|otel)_/, plus('write it by hand')],
 ];
-
-/** Names that nginx keeps for one of its protocols; anything else is a spelling mistake or a module of a third party. */
-export const isKnown = (name: string): boolean =>
-  name in ignored || name in refused || refusedFamilies.some(([pattern]) => pattern.test(name));

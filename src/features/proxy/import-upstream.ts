@@ -38,7 +38,7 @@ export function readUpstream(directive: Directive, ledger: Ledger): Group {
       if (found.balance !== undefined) balance = found.balance;
     }
   }
-  ledger.say('converted', directive, `${servers.length} targets`);
+  ledger.say('converted', directive, servers.length === 1 ? '1 target' : `${servers.length} targets`);
   const name = directive.args[0] ?? '';
   return { name, directive, servers, resolves, ...(balance !== undefined && { balance }) };
 }

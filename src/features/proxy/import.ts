@@ -1,6 +1,7 @@
 // nginx's stream {} → routes of `proxy:`, with one row for every directive and what the original leaves open.
 import type { ImportFinding, ImportRow } from '../../wire/import-report.ts';
 import { type Directive, splitVariables } from '../../wire/nginx-conf.ts';
+import { route } from './config.ts';
 import { type Server, settleOverlaps, shareAddresses } from './import-addresses.ts';
 import { Ledger } from './import-ledger.ts';
 import { readListens } from './import-listen.ts';
@@ -8,7 +9,7 @@ import { convertServer, type ImportedRoute, type StreamContext } from './import-
 import { readZones } from './import-rules.ts';
 import { Scope } from './import-scope.ts';
 import type { FilePath } from './import-server-tls.ts';
-import { ignored, refused, refusedFamilies } from './import-table.ts';
+import { ignored, type RefusedRow, refused, refusedFamilies } from './import-table.ts';
 import { type Group, readUpstream } from './import-upstream.ts';
 
 export type { ImportedRoute } from './import-routes.ts';
@@ -40,7 +41,7 @@ export function importStream(stream: Directive, options: StreamImportOptions): S
   const maps = new Map<string, Directive>();
   for (const one of block.filter(({ name }) => name === 'map'))
     maps.set(one.args[1]?.replace(/^\$\{?|\}$/g, '') ?? '', one);
-  closeScripts(block, servers, ledger);
+  settleTables(block, servers, ledger);
   settleOverlaps(servers);
   const scopes = servers.map(({ scope }) => scope);
   const context: StreamContext = {
@@ -51,12 +52,14 @@ export function importStream(stream: Directive, options: StreamImportOptions): S
     file: options.file,
     names: options.names ?? new Set(),
   };
-  const routes = servers.flatMap(server => convertServer(server, context));
+  const routes = servers.flatMap(server => convertServer(server, context).filter(one => isSound(one, server)));
   settleRest(block, scopes, ledger);
-  ledger.say('converted', stream, `${routes.length} routes`);
+  ledger.say('converted', stream, count(routes.length, 'route'));
   const certified = routes.filter(({ value }) => value['clients'] !== undefined).map(({ name }) => name);
   return { routes, certified, rows: ledger.rows([stream]), findings: ledger.findings };
 }
+
+const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? '' : 's'}`;
 
 function readServers(block: readonly Directive[], ledger: Ledger): Server[] {
   return block
@@ -67,31 +70,39 @@ function readServers(block: readonly Directive[], ledger: Ledger): Server[] {
     });
 }
 
+/** What the schema does not take is not written: a file that cannot be opened helps nobody. */
+function isSound({ value }: ImportedRoute, { scope }: Server): boolean {
+  const checked = route.safeParse(value);
+  if (checked.success) return true;
+  const why = checked.error.issues.map(issue => `${issue.path.join('.')}: ${issue.message}`).join('; ');
+  scope.refuse(scope.server, `the route that comes of it is not valid (${why})`, 'write the route by hand');
+  return false;
+}
+
 /** Scripts, country tables and OCSP may have kept somebody out: what they guarded is written closed. */
-function closeScripts(block: readonly Directive[], servers: readonly Server[], ledger: Ledger): void {
+function settleTables(block: readonly Directive[], servers: readonly Server[], ledger: Ledger): void {
   for (const directive of [...block, ...servers.flatMap(({ scope }) => scope.server.block ?? [])]) {
     const row = refused[directive.name] ?? refusedFamilies.find(([pattern]) => pattern.test(directive.name))?.[1];
-    if (row) {
-      ledger.say('refused', directive, row.reason, row.todo);
-      for (const inner of directive.block ?? []) ledger.say('refused', inner, row.reason, row.todo);
-      if (!row.closes) continue;
-      const touched = servers.filter(({ scope }) => scope.all(directive.name).includes(directive));
-      for (const { scope } of touched) scope.refuseAndClose(directive, row.reason, row.todo);
-    } else if (directive.name in ignored) {
-      const reason = ignored[directive.name] ?? '';
+    if (row) refuseByTable(directive, row, servers, ledger);
+    else if (Object.hasOwn(ignored, directive.name)) {
       const loud = directive.name === 'tcp_nodelay' && directive.args[0] === 'off';
-      ledger.say(loud ? 'noted' : 'ignored', directive, reason);
+      ledger.say(loud ? 'noted' : 'ignored', directive, ignored[directive.name] ?? '');
     }
   }
   for (const { scope } of servers) {
     const ocsp = scope.one('ssl_ocsp');
+    const todo = "write clients: { crl: [file:…] }, the CA's list fetched by a timer";
     if (ocsp?.args[0] === 'off') scope.ledger.say('converted', ocsp, 'it is the default');
-    else if (ocsp)
-      scope.refuseAndClose(
-        ocsp,
-        'revocation is looked up in lists, not by OCSP',
-        "write clients: { crl: [file:…] }, the CA's list fetched by a timer",
-      );
+    else if (ocsp) scope.refuseAndClose(ocsp, 'revocation is looked up in lists, not by OCSP', todo);
+  }
+}
+
+function refuseByTable(directive: Directive, row: RefusedRow, servers: readonly Server[], ledger: Ledger): void {
+  for (const one of [directive, ...(directive.block ?? [])]) ledger.say('refused', one, row.reason, row.todo);
+  for (const { scope } of servers) {
+    if (!scope.all(directive.name).includes(directive)) continue;
+    if (row.closes) scope.refuseAndClose(directive, row.reason, row.todo);
+    else scope.refuse(directive, row.reason, row.todo);
   }
 }
 

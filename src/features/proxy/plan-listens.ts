@@ -126,35 +126,18 @@ function needNames(routes: Sharing, findingsOf: (route: string) => Findings): vo
 
 function checkTogether(key: string, routes: Sharing, findingsOf: (route: string) => Findings): void {
   const first = routes[0]?.plan;
-  const taken = new Map<string, string>();
-  let fallback: string | undefined;
   for (const { plan, listen } of routes) {
     const findings = findingsOf(plan.name);
     const others = routes.flatMap(other => (other.plan === plan ? [] : [other.plan.name])).join(', ');
-    const sorted = plan.names.length > 0 || plan.alpn.length > 0 || plan.default;
-    if (listen.mode === 'datagrams')
+    const sorted = plan.names.length > 0 || plan.alpn.length > 0 || plan.default || plan.plain;
+    if (listen.mode === 'datagrams') {
       findings.at('listen').mistake(`${key} is also the address of ${others}; datagrams need a port of their own`);
-    else if (listen.mode === 'plain' || !sorted) {
+    } else if (listen.mode === 'plain' || !sorted) {
       findings
         .at('listen')
         .mistake(
-          `${key} is also the address of ${others}; add names: (or alpn:) to tell them apart, or default: true to one`,
+          `${key} is also the address of ${others}; tell them apart by names: or alpn:, or mark one default: true`,
         );
-    }
-    if (plan.default) {
-      if (fallback !== undefined)
-        findings.at('default').mistake(`${fallback} is already the default of ${key}; only one can be`);
-      fallback ??= plan.name;
-    }
-    for (const name of plan.names.length > 0 ? plan.names : ['']) {
-      for (const protocol of plan.alpn.length > 0 ? plan.alpn : ['']) {
-        if (name === '' && protocol === '') continue;
-        const claim = `${name.toLowerCase()} ${protocol}`;
-        const owner = taken.get(claim);
-        if (owner !== undefined)
-          findings.at(name ? 'names' : 'alpn').mistake(`${claim.trim()} on ${key} belongs to ${owner} already`);
-        taken.set(claim, plan.name);
-      }
     }
     if (JSON.stringify(plan.proxyFrom) !== JSON.stringify(first?.proxyFrom)) {
       findings
@@ -162,6 +145,31 @@ function checkTogether(key: string, routes: Sharing, findingsOf: (route: string)
         .mistake(`must be the same for every route on ${key}; ${first?.name} has another`);
     }
   }
+  checkClaims(key, routes, findingsOf);
+}
+
+/** Nobody may claim what another route on the address claims already. */
+function checkClaims(key: string, routes: Sharing, findingsOf: (route: string) => Findings): void {
+  const taken = new Map<string, string>();
+  for (const { plan } of routes) {
+    for (const [at, claim] of claimsOf(plan)) {
+      const owner = taken.get(claim);
+      if (owner !== undefined) findingsOf(plan.name).at(at).mistake(`${claim} on ${key} belongs to ${owner} already`);
+      else taken.set(claim, plan.name);
+    }
+  }
+}
+
+function claimsOf({ names, alpn, default: isDefault, plain }: RoutePlan): [key: string, claim: string][] {
+  const hosts = names.map(name => name.toLowerCase());
+  const claims: [string, string][] = isDefault ? [['default', 'being the default']] : [];
+  if (plain) claims.push(['plain', 'what is not TLS']);
+  if (alpn.length === 0) return [...claims, ...hosts.map((host): [string, string] => ['names', host])];
+  if (hosts.length === 0) return [...claims, ...alpn.map((protocol): [string, string] => ['alpn', protocol])];
+  return [
+    ...claims,
+    ...hosts.flatMap(host => alpn.map((protocol): [string, string] => ['names', `${host} with ${protocol}`])),
+  ];
 }
 
 /** 0.0.0.0:443 and 127.0.0.1:443 cannot be bound side by side. */

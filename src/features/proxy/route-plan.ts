@@ -36,11 +36,16 @@ export interface ServerTlsPlan extends TlsChoice {
   };
 }
 
-/** Whose client certificates count. trust makes it and reads it again in the worker; here only these keys matter. */
+/** Whose client certificates count, as trust makes it and reads it again in the worker (its ClientTrust). */
 export interface RouteTrust {
   readonly mode: 'optional' | 'required';
-  /** PEM, one certificate each. */
+  /** PEM; every CA that TLS may build a chain with. */
   readonly cas: readonly string[];
+  /** PEM; which of them issue for this gate's own users. */
+  readonly builtin: readonly string[];
+  readonly crls: readonly string[];
+  /** Milliseconds a list is still believed after its nextUpdate. */
+  readonly crlGrace: number;
   readonly depth: number;
 }
 
@@ -136,6 +141,8 @@ export interface RoutePlan {
   readonly names: readonly string[];
   readonly alpn: readonly string[];
   readonly default: boolean;
+  /** Takes what is not TLS on a shared address. */
+  readonly plain: boolean;
   readonly tls?: ServerTlsPlan;
   readonly clients?: RouteTrust;
   readonly outward: OutwardPlan;

@@ -9,6 +9,7 @@ import { listenUdp } from '../../net/udp.ts';
 import { listenUnix } from '../../net/unix.ts';
 import type { AccessLine } from './access-line.ts';
 import type { Resolver } from './addresses.ts';
+import { defined } from './defined.ts';
 import { type Challenge, type Entry, Front } from './front.ts';
 import { type Outward, openOutward } from './outward.ts';
 import { bindHost, listenKey } from './plan-listens.ts';
@@ -64,7 +65,7 @@ export interface ProxyService extends Service {
 
 /** @throws Fault saying which route or address could not be opened; then nothing is open. */
 export async function openRoutes(plans: readonly RoutePlan[], deps: ProxyDeps): Promise<ProxyService> {
-  const service = new Proxy(deps);
+  const service = new Routes(deps);
   await service.reload(plans);
   return service;
 }
@@ -75,7 +76,7 @@ interface OpenRoute {
   readonly outward: { readonly value: Outward; users: number };
 }
 
-class Proxy implements ProxyService {
+class Routes implements ProxyService {
   readonly name = 'proxy';
   readonly #deps: ProxyDeps;
   readonly #masterKey: Uint8Array;
@@ -194,19 +195,26 @@ class Proxy implements ProxyService {
   async #listen(plan: RoutePlan, address: ListenAddress): Promise<Listener> {
     const { log, metrics, inherited, gateListener } = this.#deps;
     const { keepalive } = plan.outward;
-    const fd = inherited?.(address);
     switch (address.kind) {
       case 'gate':
         if (!gateListener)
           throw new Fault('invalid', 'listen: gate needs a gate: section; this process has no gate port');
         return gateListener({ name: plan.name, names: plan.names, alpn: plan.alpn });
       case 'unix':
-        return listenUnix({ path: address.path, log, metrics, ...(fd === undefined ? {} : { fd }) });
+        if (inherited?.(address) !== undefined) {
+          throw new Fault(
+            'invalid',
+            'socket activation hands in TCP sockets only; remove this one from the .socket unit',
+          );
+        }
+        return listenUnix({ path: address.path, log, metrics });
       case 'udp': {
-        const sessions = plan.datagrams?.sessions ?? 10_000;
-        return listenUdp({ host: bindHost(address.host), port: address.port, sessions, log, metrics });
+        const { sessions = 10_000, requests } = plan.datagrams ?? {};
+        const host = bindHost(address.host);
+        return listenUdp({ host, port: address.port, sessions, ...defined({ requests }), log, metrics });
       }
       default: {
+        const fd = inherited?.(address);
         const host = bindHost(address.host);
         return listenTcp({
           host,
