@@ -15,8 +15,8 @@ export interface CheckFinding {
 }
 export interface CheckReport {
   readonly ok: boolean;
-  readonly opens: readonly string[];
-  readonly findings: readonly CheckFinding[];
+  readonly opens: string[];
+  readonly findings: CheckFinding[];
 }
 
 /** A configuration that cannot run. Anything but a Fault is a bug and goes on. */
@@ -57,7 +57,9 @@ export function opensOf({ config }: ConfigFile): string[] {
 function weak(file: ConfigFile, text: string): CheckFinding {
   const [, head = '', rest = text] = /^([\w.[\]-]+): ([\s\S]*)$/.exec(text) ?? [];
   if (head === '') return { level: 'weak', text };
-  const path = [...head.matchAll(/\[(\d+)\]|[^.[\]]+/g)].map(([word, index]) => (index === undefined ? word : Number(index)));
+  const path = [...head.matchAll(/\[(\d+)\]|[^.[\]]+/g)].map(([word, index]) =>
+    index === undefined ? word : Number(index),
+  );
   return { level: 'weak', ...placed(file.at(path, rest)) };
 }
 
@@ -69,7 +71,8 @@ function gateFindings(file: ConfigFile): CheckFinding[] {
     found.push({ level: 'weak', ...placed(file.at(['gate', 'metrics'], text)) });
   }
   if (gate && gate.certificate === 'auto' && gate.name === 'localhost' && gate.listen.some(one => !isLoopback(one))) {
-    const text = 'the gate is reached from elsewhere, but its certificate says only localhost; set gate.name or gate.addresses';
+    const text =
+      'the gate is reached from elsewhere, but its certificate says only localhost; set gate.name or gate.addresses';
     found.push({ level: 'weak', ...placed(file.at(['gate'], text)) });
   }
   if (store && /^postgres(ql)?:\/\/[^/@]*:[^/@]+@/.test(store)) {
@@ -125,7 +128,10 @@ async function fileFindings(file: ConfigFile): Promise<CheckFinding[]> {
   return found;
 }
 
-function* secretsIn(value: unknown, path: readonly (string | number)[] = []): Iterable<{ path: readonly (string | number)[]; reference: string }> {
+function* secretsIn(
+  value: unknown,
+  path: readonly (string | number)[] = [],
+): Iterable<{ path: readonly (string | number)[]; reference: string }> {
   if (typeof value !== 'object' || value === null) return;
   for (const [key, inner] of Object.entries(value)) {
     const at = [...path, Array.isArray(value) ? Number(key) : key];

@@ -78,7 +78,10 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
 }
 
 /** A client certificate is requested, never required, with the names of the CAs that count (PRODUCT, decisions). */
-function serverTls({ identities, trust }: { identities: readonly Identity[]; trust?: ClientTrust }, handshake: number): ServerTlsOptions {
+function serverTls(
+  { identities, trust }: { identities: readonly Identity[]; trust?: ClientTrust },
+  handshake: number,
+): ServerTlsOptions {
   const asks = trust && trust.cas.length > 0;
   return {
     identities,
@@ -92,7 +95,8 @@ function serverTls({ identities, trust }: { identities: readonly Identity[]; tru
 
 function tell(error: unknown, conn: Conn, log: Log, metrics: Metrics): void {
   if (isWeather(error)) return;
-  const fault = error instanceof DOMException ? { code: 'timeout', message: 'the handshake took too long' } : toFault(error);
+  const fault =
+    error instanceof DOMException ? { code: 'timeout', message: 'the handshake took too long' } : toFault(error);
   metrics.count('faults_total', { code: fault.code, resource: 'gate' });
   const level = fault.code === 'bug' ? 'error' : 'info';
   log[level]({ from: conn.peer, code: fault.code, ...(level === 'error' ? { error } : {}) }, fault.message);

@@ -36,7 +36,6 @@ import { openProxyPlane, type ProxyPlane } from './proxy-plane.ts';
 import { createRead } from './read.ts';
 import { difference, type ReloadReport, restartNeeded } from './reload.ts';
 import { keepRetention } from './retention.ts';
-import { rightsOf } from './rights.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
 import { workerCount } from './workers.ts';
@@ -91,7 +90,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const metrics = createMetrics({ process: true });
 
   // What is kept, and who counts.
-  const store = stack.use(await openStore({ url: await storeUrl(file, data), log: room('store'), clock, backups: data }));
+  const store = stack.use(
+    await openStore({ url: await storeUrl(file, data), log: room('store'), clock, backups: data }),
+  );
   const audit = stack.use(
     await openAudit({
       ...{ store, clock, metrics, log: room('audit'), keyFile: join(data, 'audit.key') },
@@ -231,7 +232,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     await proxies.workers()?.setLevel(next.config.log.level);
     await recheck();
     clock.after(5000, () => void recheck()); // once more: some were on their way in while the plans changed
-    const waits = restartNeeded(file.config, next.config).map(key => `${key} changed: it takes effect at the next start`);
+    const waits = restartNeeded(file.config, next.config).map(
+      key => `${key} changed: it takes effect at the next start`,
+    );
     return { ...difference(before.plan.routes, after.routes), warnings: [...waits, ...warnings()] };
   };
   /** Ends what the configuration of now would not let in. */
@@ -241,7 +244,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     if (gone.size > 0) sessions.cutBy(({ resource, who }) => gone.has(`${resource} ${who.credential}`));
     for (const session of sessions.all()) {
       const { request } = session;
-      if (request.opened === undefined && current.plan.policy.decide(request, clock.now()).allow === false) session.cut('revoked');
+      if (request.opened === undefined && current.plan.policy.decide(request, clock.now()).allow === false)
+        session.cut('revoked');
     }
   };
   const reload = (): Promise<ReloadReport> =>
@@ -277,7 +281,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   api = stack.use(
     await createApi({
       ...{ gate, authenticator, authority, directory, audit, sessions, approvals, clock, metrics, log: room('api') },
-      rights: rightsOf,
+      policy: () => current.plan.policy,
+      standing: who => directory.standing(who),
       house: {
         ...{ version, since, warnings, check, reload, listeners },
         names: () => namesOf(current.file.config),

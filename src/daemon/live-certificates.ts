@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import type { Identify } from '../core/parts.ts';
 import type { RoutePlan, RouteTrust } from '../features/proxy/index.ts';
-import { certificateChecker, type ClientTrust, identifyByCertificate } from '../trust/index.ts';
+import { type ClientTrust, certificateChecker, identifyByCertificate } from '../trust/index.ts';
 
 /** A credential that no longer passes on a route. */
 export interface Lapsed {
@@ -82,7 +82,8 @@ function judgeOf(trust: ClientTrust): (one: Live) => boolean {
 function endsIn(leaf: Uint8Array, chain: readonly Uint8Array[], cas: readonly X509Certificate[]): boolean {
   let at = new X509Certificate(leaf);
   for (const next of [...chain.map(der => new X509Certificate(der)), undefined]) {
-    if (cas.some(ca => ca.fingerprint256 === at.fingerprint256 || (at.checkIssued(ca) && at.verify(ca.publicKey)))) return true;
+    if (cas.some(ca => ca.fingerprint256 === at.fingerprint256 || (at.checkIssued(ca) && at.verify(ca.publicKey))))
+      return true;
     if (!next) return false;
     at = next;
   }

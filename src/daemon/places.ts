@@ -20,7 +20,8 @@ export async function storeUrl({ config, folder }: ConfigFile, data: string): Pr
   if (/^postgres(ql)?:\/\//.test(url) || url === 'sqlite::memory:') return url;
   const path = /^sqlite:(?:\/\/(?=\/))?(.+)$/.exec(url)?.[1];
   // Not the text itself: it may be a password that stands where a URL belongs.
-  if (path === undefined) throw new Fault('invalid', 'store: what it names is neither sqlite:path nor postgres://user@host/database');
+  if (path === undefined)
+    throw new Fault('invalid', 'store: what it names is neither sqlite:path nor postgres://user@host/database');
   return `sqlite:${resolve(folder, path)}`;
 }
 

@@ -5,11 +5,11 @@ import type { Config } from './config.ts';
 
 /** Names of what was added, changed, removed, kept; routes as `proxy/db`. */
 export interface ReloadReport {
-  readonly added: readonly string[];
-  readonly changed: readonly string[];
-  readonly removed: readonly string[];
-  readonly kept: readonly string[];
-  readonly warnings: readonly string[];
+  readonly added: string[];
+  readonly changed: string[];
+  readonly removed: string[];
+  readonly kept: string[];
+  readonly warnings: string[];
 }
 
 export function difference(before: readonly RoutePlan[], after: readonly RoutePlan[]): Omit<ReloadReport, 'warnings'> {

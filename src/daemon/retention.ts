@@ -27,7 +27,10 @@ export function keepRetention({ audit, keep, clock, log }: RetentionOptions): As
     } catch (error) {
       log.warn({ error }, 'old audit rows could not be pruned; trying again in an hour');
     }
-    if (state === 'open') stop = clock.after(hour, () => void (work = look()));
+    if (state === 'open') stop = clock.after(hour, again);
+  };
+  const again = (): void => {
+    work = look();
   };
   let work = look();
   return {

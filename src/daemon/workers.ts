@@ -2,10 +2,10 @@
 import cluster, { type Worker } from 'node:cluster';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { serveGate } from '../access/index.ts';
+import { type LiveGate, serveGate } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
-import type { Gate, Log } from '../core/parts.ts';
+import type { Log } from '../core/parts.ts';
 import type { Identity, RoutePlan, RouteState } from '../features/proxy/index.ts';
 import { type Caller, createCaller } from './calls.ts';
 import { wiresOver } from './ipc.ts';
@@ -14,7 +14,7 @@ import type { WorkerSetup, WorkerVerbs } from './worker.ts';
 
 export interface WorkersOptions {
   readonly count: number;
-  readonly gate: Gate;
+  readonly gate: LiveGate;
   /** What every worker is told besides its routes. */
   readonly setup: Omit<WorkerSetup, 'plans' | 'number' | 'challenges'>;
   readonly clock: Clock;
@@ -207,7 +207,9 @@ class Pool implements Workers {
   }
 
   /** A worker that dies or hangs while it is asked must not take the answer of the others with it. */
-  async #gather<Name extends 'state' | 'metrics' | 'lapsed'>(verb: Name): Promise<Awaited<ReturnType<WorkerVerbs[Name]>>[]> {
+  async #gather<Name extends 'state' | 'metrics' | 'lapsed'>(
+    verb: Name,
+  ): Promise<Awaited<ReturnType<WorkerVerbs[Name]>>[]> {
     const soon = AbortSignal.timeout(Math.min(2000, this.#patience));
     const answers = await Promise.allSettled(this.#open().map(hand => hand.call(verb, undefined as never, soon)));
     return answers.flatMap(answer => (answer.status === 'fulfilled' ? [answer.value] : []));
