@@ -1,5 +1,6 @@
 // audit: the record, read, followed, checked and carried out.
-import type { ApiDeps, AuditRow } from './deps.ts';
+import type { AuditRow } from '../access/index.ts';
+import type { ApiDeps } from './deps.ts';
 import type { Handlers, Streamed } from './verbs.ts';
 import { watch } from './watch.ts';
 
