@@ -4,7 +4,6 @@ import { type IncomingHttpHeaders, type IncomingMessage, request } from 'node:ht
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
-  type AccessRule,
   type Audit,
   accessConfig,
   createApprovals,
@@ -15,7 +14,7 @@ import {
 } from '../../src/access/index.ts';
 import { type Api, type ApiDeps, createApi } from '../../src/api/index.ts';
 import { TestClock } from '../../src/core/clock.ts';
-import type { Listener, Principal } from '../../src/core/parts.ts';
+import type { Listener } from '../../src/core/parts.ts';
 import { listenTcp } from '../../src/net/tcp.ts';
 import { listenUnix } from '../../src/net/unix.ts';
 import { openStore } from '../../src/store/index.ts';
@@ -65,8 +64,8 @@ export async function openHouse(t: { after(call: () => unknown): void }, options
   const audit = options.audit?.(real) ?? real;
   const sessions = createSessions();
   const approvals = createApprovals({ store, audit, clock, log });
-  const policy = createPolicy(accessConfig.parse(options.access ?? []) as readonly AccessRule[] as never);
-  const standing = (who: Principal): Principal => withRoles(directory.standing(who));
+  const policy = createPolicy(accessConfig.parse(options.access ?? []));
+  const { standing } = directory;
   const gate = createGate({ policy: () => policy, audit, sessions, standing, approvals, clock, log, metrics });
   directory.onRevoked(credential => void sessions.cutBy(view => view.who.credential === credential));
   const house = fakeHouse();
@@ -113,12 +112,6 @@ export async function openHouse(t: { after(call: () => unknown): void }, options
   };
 }
 export type OpenHouse = Awaited<ReturnType<typeof openHouse>>;
-
-/** Roles are groups for the policy, as the daemon hands them on. */
-const withRoles = (who: Principal): Principal => ({
-  ...who,
-  groups: [...who.groups, ...(who.attributes.get('role') ?? []).map(role => `role:${role}`)],
-});
 
 async function serveOn(listener: Listener, api: Api, door?: 'local'): Promise<void> {
   const open: Promise<void>[] = [];
