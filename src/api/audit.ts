@@ -19,7 +19,10 @@ export function auditHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       if (follow) return lines(await watch(deps, call, 'audit.tail', signal => audit.tail(after, signal)));
       return lines(until(audit.tail(after, call.signal), audit.head().seq, after));
     },
-    'audit.verify': async ({ body }) => audit.verify(body.head === undefined ? {} : { head: body.head }),
+    'audit.verify': async ({ body }) => {
+      const { problems, notes, ...report } = await audit.verify({ head: body.head });
+      return { ...report, problems: [...problems], notes: [...notes] };
+    },
     'audit.export': async ({ query }) => audit.export(query),
     'audit.head': async () => ({ head: { ...audit.head() }, publicKey: audit.publicKey }),
   };

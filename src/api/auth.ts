@@ -41,12 +41,12 @@ export function authHandlers(deps: ApiDeps): Pick<Handlers, 'auth.login' | 'auth
     },
     'auth.whoami': async ({ caller: { who, scope } }) => {
       const token = tokenOf(directory, who);
-      const own = who.attributes.get('role') ?? [];
       return {
         kind: who.kind,
         id: who.id,
-        roles: roles.filter(role => own.includes(role)),
-        groups: [...who.groups],
+        // Roles travel as groups that no group of people can be called like.
+        roles: roles.filter(role => who.groups.includes(`role:${role}`)),
+        groups: who.groups.filter(group => !group.startsWith('role:')),
         credential: who.credential,
         ...(scope === undefined || token?.kind === 'login' ? {} : { scope: [...scope] }),
         ...(token?.expires === undefined ? {} : { until: token.expires.toISOString() }),
