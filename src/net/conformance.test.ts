@@ -1,10 +1,12 @@
 // Every transport of net/ through the one suite.
+import { join } from 'node:path';
 import { conformance } from '../../test/conformance/streams.ts';
-import { makeCa } from '../../test/fixtures/certificates.ts';
+import { makeCa, temporaryFolder } from '../../test/fixtures/certificates.ts';
 import { memoryLog, memoryMetrics } from '../../test/fixtures/quiet.ts';
 import { memoryListener } from './memory.ts';
 import { dialTcp, listenTcp } from './tcp.ts';
 import { originateTls, type ServerTlsOptions, upgradeTls } from './tls.ts';
+import { dialUnix, listenUnix } from './unix.ts';
 
 const never = new AbortController().signal;
 const ca = makeCa('Conformance CA');
@@ -31,6 +33,16 @@ conformance('tcp', { addresses: 'host' }, async () => {
   return {
     listener,
     dial: () => dialTcp({ host: '127.0.0.1', port, timeout: 10_000 }, never),
+    [Symbol.asyncDispose]: () => listener[Symbol.asyncDispose](),
+  };
+});
+
+conformance('unix', { addresses: 'path', abort: 'end' }, async () => {
+  const path = join(temporaryFolder(), 'test.sock');
+  const listener = await listenUnix({ path, log: memoryLog(), metrics: memoryMetrics() });
+  return {
+    listener,
+    dial: () => dialUnix({ path }, never),
     [Symbol.asyncDispose]: () => listener[Symbol.asyncDispose](),
   };
 });

@@ -19,10 +19,10 @@ export function makeConn(stream: Duplex, facts: ConnFacts): Conn {
   return { stream, ...facts, close: deadline => closeStream(stream, deadline) };
 }
 
-export function connOfSocket(socket: Socket, path?: string): Conn {
+export function connOfTcp(socket: Socket): Conn {
   return makeConn(socket, {
-    peer: path === undefined ? addressOf(socket.remoteAddress, socket.remotePort) : { path },
-    local: path === undefined ? addressOf(socket.localAddress, socket.localPort) : { path },
+    peer: addressOf(socket.remoteAddress, socket.remotePort),
+    local: addressOf(socket.localAddress, socket.localPort),
   });
 }
 

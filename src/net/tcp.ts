@@ -1,14 +1,13 @@
 // TCP: a Listener that survives floods and failing accepts, and a dialler that says why it could not reach.
-import { connect, createServer, type ListenOptions, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { Fault } from '../core/fault.ts';
-import type { Address, Conn, Listener, Log, Metrics } from '../core/parts.ts';
+import type { Address, Conn, Listener } from '../core/parts.ts';
 import { normalizeHost } from '../wire/cidr.ts';
-import { connOfSocket } from './conn.ts';
-import { ConnQueue } from './queue.ts';
+import { type AcceptOptions, acceptFrom, listening } from './accept.ts';
+import { connOfTcp } from './conn.ts';
 import { dialFault, listenFault } from './reasons.ts';
-import { reset } from './reset.ts';
 
-export interface TcpListenOptions {
+export interface TcpListenOptions extends AcceptOptions {
   /** Empty = every address; `::` is dual-stack. */
   readonly host: string;
   readonly port: number;
@@ -20,63 +19,27 @@ export interface TcpListenOptions {
   readonly noDelay?: boolean;
   /** Milliseconds before the first keep-alive probe; false = none. Default 60,000. */
   readonly keepAlive?: number | false;
-  /** Conns that may wait to be served, 511 by default. Further ones are reset. */
-  readonly queue?: number;
-  readonly log: Log;
-  readonly metrics: Metrics;
 }
 
 /** @throws Fault `conflict` (address in use) or `invalid` (not ours, not permitted) saying what to do. */
 export async function listenTcp(options: TcpListenOptions): Promise<Listener> {
-  const { host, port, fd, keepAlive = 60_000, log, metrics } = options;
-  const queue = new ConnQueue(options.queue ?? 511);
+  const { host, port, fd, backlog, exclusive, keepAlive = 60_000 } = options;
   const server = createServer({
     allowHalfOpen: true,
     noDelay: options.noDelay ?? true,
     keepAlive: keepAlive !== false,
     keepAliveInitialDelay: keepAlive === false ? 0 : keepAlive,
   });
-  const where: ListenOptions & { fd?: number } = fd === undefined ? { port, ...(host === '' ? {} : { host }) } : { fd };
-  if (options.backlog !== undefined) where.backlog = options.backlog;
-  if (options.exclusive !== undefined) where.exclusive = options.exclusive;
-  await new Promise<void>((resolve, reject) => {
-    const refused = (error: Error): void => reject(listenFault(error, `${host || '*'}:${port}`));
-    server.once('error', refused);
-    server.listen(where, () => {
-      server.off('error', refused);
-      resolve();
+  try {
+    await listening(server, {
+      ...(fd === undefined ? { port, ...(host === '' ? {} : { host }) } : { fd }),
+      ...(backlog === undefined ? {} : { backlog }),
+      ...(exclusive === undefined ? {} : { exclusive }),
     });
-  });
-  const address = addressOf(server.address(), host, port);
-  let delay = 0;
-  server.on('connection', (socket: Socket) => {
-    if (server.maxConnections === undefined) delay = 0;
-    if (queue.push(connOfSocket(socket))) return;
-    reset(socket);
-    metrics.count('accepts_refused_total', { reason: 'queue' });
-  });
-  // Accepting fails when descriptors or memory run out (EMFILE, ENFILE, ENOBUFS). Taking still more would starve the
-  // conns that are open, so newcomers are turned away for a moment, longer each time.
-  server.on('error', error => {
-    delay = Math.min(1000, delay === 0 ? 5 : delay * 2);
-    metrics.count('accept_errors_total');
-    log.warn({ address, error, delay }, 'accepting a connection failed; new ones are turned away for a moment');
-    server.maxConnections = 0;
-    setTimeout(() => {
-      delete (server as Partial<typeof server>).maxConnections;
-    }, delay).unref();
-  });
-  server.on('drop', () => metrics.count('accepts_refused_total', { reason: 'backoff' }));
-  return {
-    address,
-    [Symbol.asyncIterator]: () => queue[Symbol.asyncIterator](),
-    async [Symbol.asyncDispose]() {
-      queue.close();
-      // Not awaited: it calls back only when every accepted conn has ended, and those live on.
-      server.close();
-      await new Promise(setImmediate);
-    },
-  };
+  } catch (error) {
+    throw listenFault(error as Error, fd === undefined ? `${host || '*'}:${port}` : `descriptor ${fd}`);
+  }
+  return acceptFrom(server, addressOf(server.address(), host, port), connOfTcp, options);
 }
 
 export interface TcpDialOptions {
@@ -120,7 +83,7 @@ export function dialTcp(options: TcpDialOptions, signal: AbortSignal): Promise<C
     const abort = (): void => fail(signal.reason);
     const connected = (): void => {
       settle();
-      resolve(connOfSocket(socket));
+      resolve(connOfTcp(socket));
     };
     const late = (): void =>
       fail(new Fault('timeout', `${host}:${port} did not answer within ${timeout} ms`, { facts: { host, port } }));
@@ -130,7 +93,7 @@ export function dialTcp(options: TcpDialOptions, signal: AbortSignal): Promise<C
   });
 }
 
-function addressOf(bound: ReturnType<ReturnType<typeof createServer>['address']>, host: string, port: number): Address {
+function addressOf(bound: AddressInfo | string | null, host: string, port: number): Address {
   if (bound === null) return { host, port };
   if (typeof bound === 'string') return { path: bound };
   return { host: normalizeHost(bound.address), port: bound.port };

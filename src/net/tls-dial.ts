@@ -141,7 +141,9 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
         settle();
         if (raw instanceof Socket) failWhenTruncated(tls, raw);
         if (options.session) tls.on('session', (ticket: Buffer) => options.session?.set(ticket));
-        resolve(makeConn(tls, { peer: conn.peer, ...(conn.local ? { local: conn.local } : {}), tls: facts }));
+        const done = makeConn(tls, { peer: conn.peer, ...(conn.local ? { local: conn.local } : {}), tls: facts });
+        // OpenSSL's last flight is still being written; an end() before that would send FIN without close_notify.
+        setImmediate(resolve, done);
       } catch (error) {
         fail(error);
       }

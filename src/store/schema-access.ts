@@ -50,9 +50,9 @@ export interface AuditCheckpointTable {
 
 export interface ApprovalTable {
   id: string;
-  state: 'waiting' | 'granted' | 'refused' | 'expired' | 'used';
+  state: 'waiting' | 'approved' | 'refused' | 'expired' | 'used';
   created: string;
-  /** While it waits: when it lapses. Once granted: until when it may be used. */
+  /** While it waits: when it lapses. Once approved: until when it may be used. */
   expires: string;
   who_kind: string;
   who_id: string;

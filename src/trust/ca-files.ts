@@ -71,12 +71,13 @@ async function createCa(folder: string, options: CaOptions): Promise<CaFiles> {
     { key: rootKey },
   );
   const issuing = await makeIssuing(1, { der: root, key: rootKey }, options);
-  const made = await writeFolder(folder, {
+  const files: Record<string, string> = {
     'root.crt': toPem('CERTIFICATE', root),
     'root.key': pemOf(rootKey),
     'issuing-1.crt': issuing.pem,
     'issuing-1.key': pemOf(issuing.key),
-  });
+  };
+  const made = await writeFolder(folder, files);
   if (made) options.log.info({ folder }, 'made a CA of our own; its root key is ca/root.key');
   const loaded = await loadCa(folder);
   if (!loaded) throw new Fault('invalid', `${folder} vanished while it was being made`);
@@ -127,7 +128,7 @@ async function makeIssuing(
 }
 
 async function loadCa(folder: string): Promise<CaFiles | undefined> {
-  const names = await readdir(folder).catch(() => []);
+  const names = await filesIn(folder);
   if (!names.includes('root.crt')) {
     if (names.length === 0) return undefined;
     throw new Fault('invalid', `${folder} holds files but no root.crt; restore the folder from a backup`);
@@ -149,6 +150,15 @@ async function loadCa(folder: string): Promise<CaFiles | undefined> {
     issuing.push({ ...certificate, key });
   }
   return { root: { ...root, ...(rootKey ? { key: rootKey } : {}) }, issuing };
+}
+
+async function filesIn(folder: string): Promise<readonly string[]> {
+  try {
+    return await readdir(folder);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw new Fault('invalid', `${folder} cannot be read; run the gate as the user who owns it`, { cause });
+  }
 }
 
 async function loadCertificate(path: string): Promise<{ facts: CertificateFacts; pem: string }> {

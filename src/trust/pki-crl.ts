@@ -6,11 +6,11 @@ import { exact, extension, hashFor, integerOf, keyIdentifier, type Signer, timeV
 /** RFC 5280 §5.3.1. */
 export const reasons = {
   unspecified: 0,
-  'key-compromise': 1,
-  'affiliation-changed': 3,
+  keyCompromise: 1,
+  affiliationChanged: 3,
   superseded: 4,
-  'cessation-of-operation': 5,
-  'privilege-withdrawn': 9,
+  cessationOfOperation: 5,
+  privilegeWithdrawn: 9,
 } as const;
 export type Reason = keyof typeof reasons;
 

@@ -1,5 +1,6 @@
 // PKCS#12 files (RFC 7292): key, certificate and chain under one password, as OpenSSL 3, Windows and macOS import them.
 import { createHash, createHmac, type KeyObject, randomBytes } from 'node:crypto';
+import { setImmediate as turn } from 'node:timers/promises';
 import * as asn1 from 'asn1js';
 import * as pkijs from 'pkijs';
 import { Fault } from '../core/fault.ts';
@@ -49,7 +50,7 @@ export async function makeP12(contents: P12Contents, password: string): Promise<
       contentType: pkijs.ContentInfo.DATA,
       content: new asn1.OctetString({ valueHex: signed }),
     }),
-    macData: macOf(signed, password.normalize('NFC')),
+    macData: await macOf(signed, password.normalize('NFC')),
   });
   return new Uint8Array(file.toSchema().toBER(false));
 }
@@ -82,9 +83,11 @@ function labels(name: string, id: ArrayBuffer): pkijs.Attribute[] {
 }
 
 /** pkijs salts with 64 bytes; macOS takes 8 (it refuses 16), so the MAC is made here. */
-function macOf(signed: ArrayBuffer, password: string): pkijs.MacData {
+async function macOf(signed: ArrayBuffer, password: string): Promise<pkijs.MacData> {
   const salt = randomBytes(8);
-  const digest = createHmac('sha256', macKey(password, salt)).update(Buffer.from(signed)).digest();
+  const digest = createHmac('sha256', await macKey(password, salt))
+    .update(Buffer.from(signed))
+    .digest();
   return new pkijs.MacData({
     mac: new pkijs.DigestInfo({
       digestAlgorithm: new pkijs.AlgorithmIdentifier({
@@ -99,10 +102,13 @@ function macOf(signed: ArrayBuffer, password: string): pkijs.MacData {
 }
 
 /** RFC 7292 §B.2 with ID 3 (MAC) and SHA-256: v = 64, u = 32, and one block is all that is needed. */
-function macKey(password: string, salt: Uint8Array): Buffer {
+async function macKey(password: string, salt: Uint8Array): Promise<Buffer> {
   const fill = (bytes: Uint8Array): Buffer => Buffer.alloc(Math.ceil(bytes.length / 64) * 64, bytes);
   const bmp = Buffer.from(`${password}\0`, 'utf16le').swap16();
   let block = Buffer.concat([Buffer.alloc(64, 3), fill(salt), fill(bmp)]);
-  for (let round = 0; round < iterations; round += 1) block = createHash('sha256').update(block).digest();
+  for (let round = 0; round < iterations; round += 1) {
+    block = createHash('sha256').update(block).digest();
+    if (round % 2000 === 0) await turn(); // everybody else's connections go on meanwhile
+  }
   return block;
 }

@@ -1,5 +1,5 @@
 // Builds and signs certificates (RFC 5280). The only door to pkijs and asn1js, with pki-crl, pki-csr and pki-p12.
-import { createHash, createPublicKey, generateKeyPair, type KeyObject, randomBytes } from 'node:crypto';
+import { createHash, createPublicKey, generateKeyPair, type KeyObject, randomBytes, type webcrypto } from 'node:crypto';
 import { isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
 import { promisify } from 'node:util';
@@ -165,12 +165,12 @@ export function nameOf(subject: Subject): pkijs.RelativeDistinguishedNames {
     ...(subject.cn === undefined ? [] : [[attributeOids.cn, subject.cn] as [string, string]]),
   ];
   for (const [oid, value] of pairs) checkAttribute(oid, value);
-  return new pkijs.RelativeDistinguishedNames({
-    typesAndValues: pairs.map(
-      ([type, value]) =>
-        new pkijs.AttributeTypeAndValue({ type, value: new asn1.Utf8String({ value: value.normalize('NFC') }) }),
-    ),
+  // By hand: pkijs would put all of them into one SET, which is one multi-valued RDN.
+  const rdns = pairs.map(([oid, value]) => {
+    const pair = [new asn1.ObjectIdentifier({ value: oid }), new asn1.Utf8String({ value: value.normalize('NFC') })];
+    return new asn1.Set({ value: [new asn1.Sequence({ value: pair })] });
   });
+  return pkijs.RelativeDistinguishedNames.fromBER(new asn1.Sequence({ value: rdns }).toBER());
 }
 
 /** ub-common-name, ub-organization-name, ub-organizational-unit-name: 64 characters (RFC 5280 appendix A.1). */
@@ -210,7 +210,7 @@ export const hashFor = (key: KeyObject): string =>
   key.asymmetricKeyDetails?.namedCurve === 'secp384r1' ? 'SHA-384' : 'SHA-256';
 
 /** The key as WebCrypto wants it, for signing only. */
-export async function webKey(key: KeyObject): Promise<CryptoKey> {
+export async function webKey(key: KeyObject): Promise<webcrypto.CryptoKey> {
   const curve = { prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' }[
     key.asymmetricKeyDetails?.namedCurve ?? ''
   ];

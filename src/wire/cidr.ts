@@ -1,6 +1,6 @@
 // IP networks: parsing, matching, allow/deny rules, and the key that per-address limits count by.
-import { isIPv4, isIPv6 } from 'node:net';
 import { Fault } from '../core/fault.ts';
+import { formatIPv4, parseIp } from './ip.ts';
 
 /** A network of either family. `bits` are those of its own family: 0–32 or 0–128. */
 export interface Cidr {
@@ -13,7 +13,7 @@ export type AddressRule = { readonly allow: string } | { readonly deny: string }
 /** Parses `203.0.113.0/24`, `2001:db8::/32` or one address. v4-mapped networks become IPv4. @throws Fault `invalid` */
 export function parseCidr(text: string): Cidr {
   const [address = '', prefix, ...rest] = text.split('/');
-  const parsed = rest.length === 0 && !address.includes('%') ? parseAddress(address) : undefined;
+  const parsed = rest.length === 0 && !address.includes('%') ? parseIp(address) : undefined;
   const written = prefix === undefined ? undefined : /^\d{1,3}$/.test(prefix) ? Number(prefix) : Number.NaN;
   if (!parsed)
     throw new Fault('invalid', `"${text}" is not a network; write for example 203.0.113.0/24 or 2001:db8::/32`);
@@ -28,14 +28,14 @@ export function parseCidr(text: string): Cidr {
 
 /** Whether the host (an IP literal; zone ids are ignored) lies in the network. Names and unix peers never do. */
 export function matchCidr(cidr: Cidr, host: string): boolean {
-  const address = parseAddress(host);
+  const address = parseIp(host);
   if (!address || address.family !== cidr.family) return false;
   return address.value >> BigInt((address.family === 4 ? 32 : 128) - cidr.bits) === cidr.network;
 }
 
 /** What per-address limits count by: an IPv4 address, or the /64 that an IPv6 address lies in. */
 export function addressKey(host: string): string {
-  const address = parseAddress(host);
+  const address = parseIp(host);
   if (!address) return host;
   if (address.family === 4) return formatIPv4(address.value);
   const top = address.value >> 64n;
@@ -47,9 +47,7 @@ export function addressKey(host: string): string {
 export function normalizeHost(host: string): string {
   if (!host.includes(':')) return host;
   const bare = host.replace(/^\[|\]$/g, '');
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(bare);
-  if (mapped?.[1] && isIPv4(mapped[1])) return mapped[1];
-  const address = parseAddress(bare);
+  const address = parseIp(bare);
   return address?.family === 4 ? formatIPv4(address.value) : bare.toLowerCase();
 }
 
@@ -64,7 +62,7 @@ export function compileRules(rules: readonly AddressRule[]): (host: string | und
     return { allow, cidr: text === 'all' ? undefined : parseCidr(text) };
   });
   return host => {
-    const address = host === undefined ? undefined : parseAddress(host);
+    const address = host === undefined ? undefined : parseIp(host);
     for (const { allow, cidr } of table) {
       if (!cidr) return allow;
       if (!address || address.family !== cidr.family) continue;
@@ -72,30 +70,4 @@ export function compileRules(rules: readonly AddressRule[]): (host: string | und
     }
     return false;
   };
-}
-
-/** v4-mapped and v4-compatible-in-text forms come out as IPv4, so that ::ffff:10.0.0.1 cannot slip past an IPv4 rule. */
-function parseAddress(text: string): { family: 4 | 6; value: bigint } | undefined {
-  const host = text.replace(/%.*$/, '');
-  if (isIPv4(host)) return { family: 4, value: parseIPv4(host) };
-  if (!isIPv6(host)) return undefined;
-  const value = parseIPv6(host);
-  return value >> 32n === 0xffffn ? { family: 4, value: value & 0xffffffffn } : { family: 6, value };
-}
-
-const parseIPv4 = (text: string): bigint => text.split('.').reduce((sum, part) => (sum << 8n) | BigInt(part), 0n);
-
-const formatIPv4 = (value: bigint): string => [24n, 16n, 8n, 0n].map(shift => (value >> shift) & 0xffn).join('.');
-
-function parseIPv6(text: string): bigint {
-  const dotted = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(text);
-  const tail = dotted?.[2] === undefined ? undefined : parseIPv4(dotted[2]);
-  const plain =
-    tail === undefined ? text : `${dotted?.[1]}${(tail >> 16n).toString(16)}:${(tail & 0xffffn).toString(16)}`;
-  const [head = '', rest] = plain.split('::');
-  const groups = (part: string): string[] => (part === '' ? [] : part.split(':'));
-  const before = groups(head);
-  const after = groups(rest ?? '');
-  const gap = rest === undefined ? [] : new Array<string>(8 - before.length - after.length).fill('0');
-  return [...before, ...gap, ...after].reduce((sum, group) => (sum << 16n) | BigInt(`0x${group}`), 0n);
 }

@@ -123,6 +123,8 @@ export const route = z.strictObject({
   /** Server names (SNI) that come here; `*.example.com` matches one or more labels. */
   names: z.array(z.string().min(1)).min(1).optional(),
   default: z.boolean().optional(),
+  /** Connections that do not begin with a TLS ClientHello come here; beside routes that pass TLS through unread. */
+  plain: z.boolean().optional(),
   ...serverTls,
   to: z.union([bareUpstream.transform(one => [one]), z.array(z.union([bareUpstream, upstream])).min(1)]),
   balance: z

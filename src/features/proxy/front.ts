@@ -154,16 +154,17 @@ function isForEverybody({ route: { plan }, mode }: Entry): boolean {
 
 function wayOf(entry: Entry, entries: readonly Entry[]): Way {
   const { route, mode } = entry;
-  const { name, names, alpn } = route.plan;
+  const { name, names, alpn, plain } = route.plan;
   // A route that ends TLS answers a wrong ALPN itself, with the alert; it is a mark of its own only between routes that
   // share a name, and where TLS is passed through.
   const byAlpn =
     alpn.length > 0 && (mode === 'pass' || entries.some(other => other !== entry && shareName(entry, other)));
-  const everybody = names.length === 0 && !byAlpn;
+  const everybody = names.length === 0 && !byAlpn && !plain;
   return {
     name,
     ...(names.length > 0 ? { names } : {}),
     ...(byAlpn ? { alpn } : {}),
+    ...(plain ? { plain } : {}),
     ...(route.plan.default || everybody ? { default: true } : {}),
     take: conn => route.enter(conn, mode),
   };

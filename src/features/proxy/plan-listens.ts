@@ -129,7 +129,7 @@ function checkTogether(key: string, routes: Sharing, findingsOf: (route: string)
   for (const { plan, listen } of routes) {
     const findings = findingsOf(plan.name);
     const others = routes.flatMap(other => (other.plan === plan ? [] : [other.plan.name])).join(', ');
-    const sorted = plan.names.length > 0 || plan.alpn.length > 0 || plan.default;
+    const sorted = plan.names.length > 0 || plan.alpn.length > 0 || plan.default || plan.plain;
     if (listen.mode === 'datagrams') {
       findings.at('listen').mistake(`${key} is also the address of ${others}; datagrams need a port of their own`);
     } else if (listen.mode === 'plain' || !sorted) {
@@ -160,9 +160,10 @@ function checkClaims(key: string, routes: Sharing, findingsOf: (route: string) =
   }
 }
 
-function claimsOf({ names, alpn, default: isDefault }: RoutePlan): [key: string, claim: string][] {
+function claimsOf({ names, alpn, default: isDefault, plain }: RoutePlan): [key: string, claim: string][] {
   const hosts = names.map(name => name.toLowerCase());
   const claims: [string, string][] = isDefault ? [['default', 'being the default']] : [];
+  if (plain) claims.push(['plain', 'what is not TLS']);
   if (alpn.length === 0) return [...claims, ...hosts.map((host): [string, string] => ['names', host])];
   if (hosts.length === 0) return [...claims, ...alpn.map((protocol): [string, string] => ['alpn', protocol])];
   return [

@@ -88,6 +88,7 @@ async function planRoute(name: string, config: RouteConfig, deps: PlanDeps, find
     names: config.names ?? [],
     alpn: config.alpn ?? [],
     default: config.default ?? false,
+    plain: config.plain ?? false,
     ...defined({ tls, clients, rules: config.rules, proxyFrom: config['proxy-protocol']?.from }),
     outward,
     limits: planLimits(config),

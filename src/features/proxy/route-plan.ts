@@ -141,6 +141,8 @@ export interface RoutePlan {
   readonly names: readonly string[];
   readonly alpn: readonly string[];
   readonly default: boolean;
+  /** Takes what is not TLS on a shared address. */
+  readonly plain: boolean;
   readonly tls?: ServerTlsPlan;
   readonly clients?: RouteTrust;
   readonly outward: OutwardPlan;

@@ -23,9 +23,13 @@ export async function sortConn(
 ): Promise<void> {
   const conn = before ? await before(raw, signal) : raw;
   const [only] = ways;
-  if (ways.length === 1 && only && !only.names && !only.alpn && !only.default) return only.take(conn);
+  if (ways.length === 1 && only && !only.names && !only.alpn && !only.plain && !only.default) return only.take(conn);
   const hello = await peek(conn.stream, readClientHello, { limit: clientHelloLimit, signal });
-  if (hello === 'not-tls') throw new Fault('protocol', 'only TLS is spoken here');
+  if (hello === 'not-tls') {
+    const unspoken = ways.find(way => way.plain);
+    if (!unspoken) throw new Fault('protocol', 'only TLS is spoken here');
+    return unspoken.take(conn);
+  }
   const chosen = choose(ways, hello);
   const { sni } = hello;
   if (typeof chosen !== 'number') return (chosen as Way).take(sni === undefined ? conn : { ...conn, tls: { sni } });

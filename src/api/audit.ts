@@ -1,0 +1,41 @@
+// audit: the record, read, followed, checked and carried out.
+import type { ApiDeps, AuditRow } from './deps.ts';
+import type { Handlers, Streamed } from './verbs.ts';
+import { watch } from './watch.ts';
+
+type Verbs = 'audit.search' | 'audit.tail' | 'audit.verify' | 'audit.export' | 'audit.head';
+
+export function auditHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
+  const { audit } = deps;
+  return {
+    'audit.search': async ({ query }) => {
+      const { user, ...filter } = query;
+      const { rows, next } = await audit.search({ ...filter, who: user });
+      return { rows: [...rows], ...(next === undefined ? {} : { next }) };
+    },
+    'audit.tail': async call => {
+      const { after = Math.max(0, audit.head().seq - call.query.last), follow } = call.query;
+      if (follow) return lines(await watch(deps, call, 'audit.tail', signal => audit.tail(after, signal)));
+      return lines(until(audit.tail(after, call.signal), audit.head().seq, after));
+    },
+    'audit.verify': async ({ body }) => audit.verify(body.head === undefined ? {} : { head: body.head }),
+    'audit.export': async ({ query }) => audit.export(query),
+    'audit.head': async () => ({ head: { ...audit.head() }, publicKey: audit.publicKey }),
+  };
+}
+
+async function* lines(rows: AsyncIterable<Readonly<AuditRow>>): Streamed {
+  for await (const row of rows) yield `${JSON.stringify(row)}\n`;
+}
+
+async function* until(
+  rows: AsyncIterable<Readonly<AuditRow>>,
+  last: number,
+  after: number,
+): AsyncIterable<Readonly<AuditRow>> {
+  if (after >= last) return;
+  for await (const row of rows) {
+    yield row;
+    if (row.seq >= last) return;
+  }
+}

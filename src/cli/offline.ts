@@ -1,0 +1,15 @@
+// What works without a gate: checking an export and restoring a backup. Loaded only when one of them is asked for.
+
+/** The daemon's front door knows the audit's verifier and the layout of a data folder. */
+export interface Offline {
+  verifyExport(lines: AsyncIterable<string>, publicKeyPem: string, head?: never): Promise<unknown>;
+  /** @throws Fault `conflict` for a folder that is not empty (unless forced), `invalid` for a wrong passphrase or a damaged file */
+  restoreBackup(options: {
+    readonly from: AsyncIterable<Uint8Array>;
+    readonly passphrase: string;
+    readonly data: string;
+    readonly force: boolean;
+  }): Promise<{ readonly files: readonly string[]; readonly movedTo?: string }>;
+}
+
+export const offline = (path = '../daemon/index.ts'): Promise<Offline> => import(path) as Promise<Offline>;

@@ -1,0 +1,132 @@
+// All proxy routes as one service, whichever process carries them: opened, reloaded and drained together.
+import type { ListenAddress } from '../core/address.ts';
+import type { AccessLine } from '../features/proxy/index.ts';
+import {
+  type Identity,
+  newMasterKey,
+  openRoutes,
+  type PeerState,
+  type ProxyDeps,
+
+  type RoutePlan,
+  type RouteState,
+} from '../features/proxy/index.ts';
+import { placeRoutes } from './placement.ts';
+import { startWorkers, type Workers } from './workers.ts';
+import type { WorkerSetup } from './worker.ts';
+
+export interface ProxyPlaneOptions
+  extends Pick<ProxyDeps, 'gate' | 'identify' | 'gateListener' | 'clock' | 'log' | 'metrics'> {
+  /** Worker processes; 0 = the gate process carries everything. */
+  readonly workers: number;
+  /** How workers log. */
+  readonly workerLog: WorkerSetup['log'];
+  readonly accessFile?: string;
+  readonly accessLog?: (line: AccessLine) => void;
+  /** A descriptor that systemd opened for this address; the gate process carries such routes itself. */
+  readonly inherited?: (address: ListenAddress) => number | undefined;
+}
+
+export interface ProxyPlane extends AsyncDisposable {
+  /** All of it or nothing. @throws Fault saying which route could not be opened */
+  reload(plans: readonly RoutePlan[]): Promise<void>;
+  challenge(name: string, identity: Identity | undefined): void;
+  /** Of all processes, added up. */
+  states(): Promise<readonly RouteState[]>;
+  health(): 'ok' | 'degraded' | 'down';
+  workers(): Workers | undefined;
+  /** Stops listening and waits for what is carried; what is left at the deadline is cut. */
+  drain(deadline: AbortSignal): Promise<void>;
+}
+
+/** @throws Fault; then nothing is open. */
+export async function openProxyPlane(plans: readonly RoutePlan[], options: ProxyPlaneOptions): Promise<ProxyPlane> {
+  const { inherited = () => undefined } = options;
+  const masterKey = newMasterKey();
+  const stays = (address: ListenAddress): boolean => options.workers === 0 || inherited(address) !== undefined;
+  let placed = placeRoutes(plans, stays);
+  const service = await openRoutes(placed.gate, { ...options, masterKey, inherited });
+  let workers: Workers | undefined;
+
+  const start = (mine: readonly RoutePlan[]): Promise<Workers> => {
+    const { accessFile, workerLog: log } = options;
+    const setup = { masterKey, log, ...(accessFile === undefined ? {} : { accessFile }) };
+    return startWorkers(mine, { ...options, count: options.workers, setup });
+  };
+  try {
+    if (placed.workers.length > 0) workers = await start(placed.workers);
+  } catch (error) {
+    await service[Symbol.asyncDispose]();
+    throw error;
+  }
+  return {
+    async reload(next) {
+      const after = placeRoutes(next, stays, placed.gate);
+      const before = placed;
+      // Workers first: a route that moves to the gate process has to let go of its address before it can be bound there.
+      if (workers) await workers.reload(after.workers);
+      else if (after.workers.length > 0) workers = await start(after.workers);
+      try {
+        await service.reload(after.gate);
+      } catch (error) {
+        await workers?.reload(before.workers);
+        throw error;
+      }
+      placed = after;
+    },
+    challenge(name, identity) {
+      service.challenge(name, identity);
+      void workers?.challenge(name, identity).catch(error => {
+        options.log.warn({ name, error }, 'a worker was not told of an ACME challenge');
+      });
+    },
+    states: async () => mergeStates([service.state(), ...((await workers?.states()) ?? [])]),
+    health: () => service.health(),
+    workers: () => workers,
+    async drain(deadline) {
+      await Promise.all([service.drain(deadline), workers?.drain(deadline)]);
+    },
+    async [Symbol.asyncDispose]() {
+      await service[Symbol.asyncDispose]();
+      await workers?.[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** The same route in several processes is one route: counts add up, and of two judgements on a target the worse is shown. */
+export function mergeStates(states: readonly (readonly RouteState[])[]): RouteState[] {
+  const merged = new Map<string, RouteState>();
+  for (const state of states.flat()) {
+    const known = merged.get(state.name);
+    merged.set(
+      state.name,
+      known
+        ? {
+            ...known,
+            live: known.live + state.live,
+            draining: known.draining + state.draining,
+            upstreams: mergePeers(known.upstreams, state.upstreams),
+          }
+        : state,
+    );
+  }
+  return [...merged.values()];
+}
+
+const badness: readonly PeerState['state'][] = ['up', 'failed', 'unhealthy', 'down'];
+
+function mergePeers(one: readonly PeerState[], other: readonly PeerState[]): PeerState[] {
+  const keyOf = ({ url, address }: PeerState): string => `${url} ${address}`;
+  const peers = new Map(one.map(peer => [keyOf(peer), peer]));
+  for (const peer of other) {
+    const known = peers.get(keyOf(peer));
+    if (!known) peers.set(keyOf(peer), peer);
+    else {
+      const worse = badness.indexOf(peer.state) > badness.indexOf(known.state) ? peer.state : known.state;
+      const sum = { live: known.live + peer.live, fails: known.fails + peer.fails };
+      peers.set(keyOf(peer), { ...known, ...sum, state: worse });
+    }
+  }
+  return [...peers.values()];
+}
+
