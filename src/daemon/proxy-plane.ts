@@ -1,4 +1,5 @@
 // All proxy routes as one service, whichever process carries them: opened, reloaded and drained together.
+import type { LiveGate } from '../access/index.ts';
 import type { ListenAddress } from '../core/address.ts';
 import type { AccessLine } from '../features/proxy/index.ts';
 import {
@@ -14,8 +15,8 @@ import { placeRoutes } from './placement.ts';
 import type { WorkerSetup } from './worker.ts';
 import { startWorkers, type Workers } from './workers.ts';
 
-export interface ProxyPlaneOptions
-  extends Pick<ProxyDeps, 'gate' | 'identify' | 'gateListener' | 'clock' | 'log' | 'metrics'> {
+export interface ProxyPlaneOptions extends Pick<ProxyDeps, 'identify' | 'gateListener' | 'clock' | 'log' | 'metrics'> {
+  readonly gate: LiveGate;
   /** Worker processes; 0 = the gate process carries everything. */
   readonly workers: number;
   /** How workers log. */

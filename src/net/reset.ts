@@ -17,7 +17,10 @@ export function lowest(stream: Duplex): Duplex {
   return at;
 }
 
-/** Destroys the stream so that the peer sees an abort (RST), never a clean end. Buffered bytes are lost. */
+/**
+ * Destroys the stream so that the peer sees an abort (RST), never a clean end. Buffered bytes are lost. Unix sockets
+ * have no such word: there the peer sees an end.
+ */
 export function reset(stream: Duplex): void {
   const wire = lowest(stream);
   if (wire instanceof Socket && !wire.destroyed && isTcp(wire)) {

@@ -122,7 +122,9 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
         // Node keeps errors back until a tls.Server has taken the socket over; here nobody else would see them.
         tls.on('_tlsError', (error: Error) => tls.destroy(error));
         if (raw instanceof Socket) failWhenTruncated(tls, raw);
-        resolve(makeConn(tls, { peer: conn.peer, ...(conn.local ? { local: conn.local } : {}), tls: facts }));
+        const done = makeConn(tls, { peer: conn.peer, ...(conn.local ? { local: conn.local } : {}), tls: facts });
+        // OpenSSL's last flight is still being written; an end() before that would send FIN without close_notify.
+        setImmediate(resolve, done);
       } catch (error) {
         fail(error);
       }
