@@ -9,6 +9,7 @@ import { layOver } from './reset.ts';
 import { dialTcp } from './tcp.ts';
 import { failWhenTruncated } from './tls-close.ts';
 import { makeContext, type Tuning, tuningOf } from './tls-context.ts';
+import { dialTlsFault } from './tls-reasons.ts';
 import { chainOf, depthOf, parseCertificates, pinOf, splitPem, verifyText } from './tls-verify.ts';
 
 /** TLS towards a peer that is already connected. */
@@ -119,6 +120,13 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
     const session = options.session?.get();
     const tls = connect({ ...prepared.connect, socket: raw, ...(session ? { session } : {}) });
     layOver(tls, raw);
+    // TLS 1.2 gives its session before the handshake is over, TLS 1.3 after; none is kept that was not verified.
+    let verified = false;
+    let early: Buffer | undefined;
+    tls.on('session', (ticket: Buffer) => {
+      if (verified) options.session?.set(ticket);
+      else early = ticket;
+    });
     const settle = (): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
@@ -132,7 +140,7 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
       reject(reason);
     };
     const abort = (): void => fail(signal.reason);
-    const failed = (error: Error): void => fail(handshakeFault(error, where));
+    const failed = (error: Error): void => fail(dialTlsFault(error, where));
     const closed = (): void =>
       fail(new Fault('unreachable', `${where} closed the connection during the TLS handshake`));
     const secure = (): void => {
@@ -140,7 +148,8 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
         const facts = clientFacts(tls, prepared, where);
         settle();
         if (raw instanceof Socket) failWhenTruncated(tls, raw);
-        if (options.session) tls.on('session', (ticket: Buffer) => options.session?.set(ticket));
+        verified = true;
+        if (early) options.session?.set(early);
         const done = makeConn(tls, { peer: conn.peer, ...(conn.local ? { local: conn.local } : {}), tls: facts });
         // OpenSSL's last flight is still being written; an end() before that would send FIN without close_notify.
         setImmediate(resolve, done);
@@ -208,30 +217,3 @@ const namesOf = (leaf: X509Certificate): string => {
   const names = leaf.subjectAltName?.replaceAll('IP Address:', '').replaceAll('DNS:', '');
   return names ? `it carries ${names.slice(0, 200)}` : 'it carries no names at all (subjectAltName)';
 };
-
-const alerts: readonly (readonly [RegExp, string])[] = [
-  [/NO_APPLICATION_PROTOCOL/, 'speaks none of the application protocols offered (ALPN)'],
-  [/CERTIFICATE_REQUIRED/, 'asks for a client certificate; give one (upstream.certificate)'],
-  [
-    /UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN|CERTIFICATE_EXPIRED|CERTIFICATE_REVOKED|ACCESS_DENIED/,
-    'does not accept the client certificate',
-  ],
-  [/PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|VERSION_TOO_LOW/, 'speaks no TLS version that is allowed here'],
-  [/UNRECOGNIZED_NAME/, 'does not know the server name that was sent (SNI)'],
-  [
-    /HANDSHAKE_FAILURE|NO_SHARED|INSUFFICIENT_SECURITY/,
-    'found no cipher or parameters in common, or wants a client certificate',
-  ],
-  [/WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|UNEXPECTED_MESSAGE/, 'does not speak TLS on that port'],
-  [/DH_KEY_TOO_SMALL|EE_KEY_TOO_SMALL|MD_TOO_WEAK/, 'uses keys or digests that are too weak to be safe'],
-];
-
-function handshakeFault(error: Error, where: string): Fault {
-  const code = (error as NodeJS.ErrnoException).code ?? '';
-  if (code === 'ECONNRESET' || code === 'EPIPE') {
-    return new Fault('unreachable', `${where} broke the connection during the TLS handshake`, { cause: error });
-  }
-  const text =
-    alerts.find(([pattern]) => pattern.test(code))?.[1] ?? `failed the TLS handshake (${code || error.message})`;
-  return new Fault('unreachable', `${where} ${text}`, { cause: error, facts: { reason: code } });
-}
