@@ -33,7 +33,8 @@ export function watchSecret(tls: TLSSocket): { secret?: Buffer } {
  * Writes the alert below the TLS stream and closes the socket. To be called from within the 'secure' event of a full
  * handshake and nowhere else: what OpenSSL has ready at that moment (TLS 1.2: ChangeCipherSpec and Finished, TLS 1.3:
  * session tickets) is not sent yet and never will be. So in TLS 1.2 the client still reads in the clear, and in TLS 1.3
- * the alert is the first record under the server's application secret.
+ * the alert is the first record under the server's application secret. Destroying the socket is what keeps the rest from
+ * being sent; the TLS stream itself must live until the event is over.
  */
 export function refuseCertificate(tls: TLSSocket, raw: Duplex, code: string, secret: Buffer | undefined): void {
   const alert = Buffer.from([2, alerts[code] ?? unknownCa]);

@@ -1,11 +1,10 @@
 // TLS towards a target: connect, handshake, and verification whose failures say what is wrong and what to do.
 import type { X509Certificate } from 'node:crypto';
-import { isIP, Socket } from 'node:net';
+import { isIP } from 'node:net';
 import { type ConnectionOptions, connect, rootCertificates, type TLSSocket } from 'node:tls';
 import { Fault } from '../core/fault.ts';
 import type { Conn, TlsFacts } from '../core/parts.ts';
 import { makeConn } from './conn.ts';
-import { layOver } from './reset.ts';
 import { dialTcp } from './tcp.ts';
 import { failWhenTruncated } from './tls-close.ts';
 import { makeContext, type Tuning, tuningOf } from './tls-context.ts';
@@ -73,6 +72,8 @@ interface Prepared {
   readonly options: OriginateOptions;
   readonly connect: ConnectionOptions;
   readonly trusted: readonly X509Certificate[];
+  /** Sessions made under these options → the leaf they were verified with. No other session is ever offered. */
+  readonly sessions: WeakMap<Buffer, Uint8Array | undefined>;
 }
 
 /** What is the same for every connection is made once per options object. */
@@ -104,6 +105,7 @@ function prepare(options: OriginateOptions): Prepared {
       ...(alpn === undefined || alpn.length === 0 ? {} : { ALPNProtocols: [...alpn] }),
     },
     trusted: verify === false ? [] : parseCertificates(ca ?? rootCertificates, 'the CAs to verify with'),
+    sessions: new WeakMap(),
   };
   preparedBefore.set(options, prepared);
   return prepared;
@@ -117,16 +119,21 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
       raw.destroy();
       return reject(signal.reason);
     }
-    const session = options.session?.get();
+    const kept = options.session?.get();
+    const session = kept && prepared.sessions.has(kept) ? kept : undefined;
     const tls = connect({ ...prepared.connect, socket: raw, ...(session ? { session } : {}) });
-    layOver(tls, raw);
+    failWhenTruncated(tls, raw);
     // TLS 1.2 gives its session before the handshake is over, TLS 1.3 after; none is kept that was not verified.
-    let verified = false;
+    let facts: TlsFacts | undefined;
     let early: Buffer | undefined;
-    tls.on('session', (ticket: Buffer) => {
-      if (verified) options.session?.set(ticket);
-      else early = ticket;
-    });
+    const keep = (ticket: Buffer): void => {
+      if (!facts) early = ticket;
+      else {
+        prepared.sessions.set(ticket, facts.leaf);
+        options.session?.set(ticket);
+      }
+    };
+    if (options.session) tls.on('session', keep);
     const settle = (): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
@@ -145,16 +152,16 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
       fail(new Fault('unreachable', `${where} closed the connection during the TLS handshake`));
     const secure = (): void => {
       try {
-        const facts = clientFacts(tls, prepared, where);
+        facts = clientFacts(tls, prepared, where, session && prepared.sessions.get(session));
         settle();
-        if (raw instanceof Socket) failWhenTruncated(tls, raw);
-        verified = true;
-        if (early) options.session?.set(early);
+        if (early) keep(early);
         const done = makeConn(tls, { peer: conn.peer, ...(conn.local ? { local: conn.local } : {}), tls: facts });
         // OpenSSL's last flight is still being written; an end() before that would send FIN without close_notify.
         setImmediate(resolve, done);
       } catch (error) {
-        fail(error);
+        // Not now: this is called from within OpenSSL.
+        settle();
+        setImmediate(fail, error);
       }
     };
     const late = (): void =>
@@ -166,7 +173,12 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
 }
 
 /** @throws Fault `unreachable` when the server's certificate does not pass */
-function clientFacts(tls: TLSSocket, { options, trusted }: Prepared, where: string): TlsFacts {
+function clientFacts(
+  tls: TLSSocket,
+  { options, trusted }: Prepared,
+  where: string,
+  before: Uint8Array | undefined,
+): TlsFacts {
   const { verify } = options;
   const resumed = tls.isSessionReused();
   const { alpnProtocol } = tls;
@@ -188,12 +200,13 @@ function clientFacts(tls: TLSSocket, { options, trusted }: Prepared, where: stri
       error,
     );
   }
+  // A resumed session shows no certificate: it is as good as the handshake that made it, under these very options.
+  if (resumed) return before ? { ...facts, leaf: before } : facts;
   const leaf = tls.getPeerX509Certificate();
   if (!leaf) return refuse('was not shown');
   if (!carries(leaf, verify.name)) {
     refuse(`is not for ${verify.name}: ${namesOf(leaf)}; dial it by a name it carries, or set the name to verify`);
   }
-  if (resumed) return { ...facts, leaf: leaf.raw };
   const chain = chainOf(leaf, trusted);
   if (verify.depth !== undefined && (!chain || depthOf(chain) > verify.depth)) {
     refuse(`has ${chain ? depthOf(chain) : 'too many'} intermediates above it; ${verify.depth} are allowed (depth)`);

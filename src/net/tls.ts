@@ -1,11 +1,11 @@
 // TLS over any conn: the server side as an Upgrade; the client side is in tls-dial.ts and exported from here.
 import { constants } from 'node:crypto';
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { type SecureContext, TLSSocket, type TLSSocketOptions } from 'node:tls';
 import { Fault } from '../core/fault.ts';
 import type { Conn, Upgrade } from '../core/parts.ts';
 import { makeConn } from './conn.ts';
-import { layOver } from './reset.ts';
+import { Reset } from './reset.ts';
 import { refuseCertificate, watchSecret } from './tls-alert.ts';
 import { makeSessionCache, type SessionCache } from './tls-cache.ts';
 import { failWhenTruncated } from './tls-close.ts';
@@ -109,7 +109,7 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
     if (signal.aborted) return reject(signal.reason);
     const raw = conn.stream;
     const tls = new TLSSocket(raw as Socket, ready.socket);
-    layOver(tls, raw);
+    failWhenTruncated(tls, raw);
     const watched = options.clients ? watchSecret(tls) : {};
     const settle = (): void => {
       clearTimeout(timer);
@@ -125,18 +125,20 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
     };
     const abort = (): void => fail(signal.reason);
     const failed = (error: Error): void => fail(acceptFault(error));
-    const closed = (): void => fail(early());
+    const closed = (): void => fail(new Reset());
     const secure = (): void => {
       const verdict = judge(tls, ready.clients);
       if ('code' in verdict) {
+        settle();
+        tls.on('error', () => {});
         refuseCertificate(tls, raw, verdict.code, watched.secret);
-        fail(verdict.fault);
+        // Not now: OpenSSL's object would be freed under its own feet, and the process with it.
+        setImmediate(fail, verdict.fault);
         return;
       }
       settle();
       // Node keeps errors back until a tls.Server has taken the socket over; here nobody else would see them.
       tls.on('_tlsError', (error: Error) => tls.destroy(error));
-      if (raw instanceof Socket) failWhenTruncated(tls, raw);
       const done = makeConn(tls, { peer: conn.peer, ...(conn.local ? { local: conn.local } : {}), tls: verdict.facts });
       // OpenSSL's last flight is still being written; an end() before that would send FIN without close_notify.
       setImmediate(resolve, done);
@@ -147,5 +149,3 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
     tls.once('secure', secure).once('error', failed).once('close', closed);
   });
 }
-
-const early = (): Fault => new Fault('protocol', 'the client left before the TLS handshake was done');
