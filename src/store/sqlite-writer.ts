@@ -23,6 +23,7 @@ export class SqliteThread implements Writer, AsyncDisposable {
   readonly #waiting = new Map<number, { resolve: () => void; reject: (error: Fault) => void }>();
   #worker: Worker | undefined;
   #next = 1;
+  #isClosing = false;
 
   constructor(options: ThreadOptions) {
     this.#options = options;
@@ -40,6 +41,7 @@ export class SqliteThread implements Writer, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#worker) return;
     const worker = this.#worker;
+    this.#isClosing = true; // holds the process until the thread has ended
     const gone = new Promise<void>(resolve => worker.once('exit', () => resolve()));
     await this.#ask({ close: true }).catch(() => worker.terminate());
     await gone;
@@ -62,7 +64,7 @@ export class SqliteThread implements Writer, AsyncDisposable {
     worker.on('message', ({ id, error }: ThreadAnswer) => {
       const wait = this.#waiting.get(id);
       this.#waiting.delete(id);
-      if (this.#waiting.size === 0) worker.unref();
+      if (this.#waiting.size === 0 && !this.#isClosing) worker.unref();
       if (error) wait?.reject(sqliteFault(Object.assign(new Error(error.message), error), this.#options.path));
       else wait?.resolve();
     });
