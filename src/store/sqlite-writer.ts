@@ -17,7 +17,7 @@ type Ask = { readonly [K in 'write' | 'copy' | 'close']?: unknown };
 /** The running program's own kind of file: sources run as .ts, the published package as .js. */
 const file = new URL(`./sqlite-thread${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url);
 
-/** A thread with its own connection. Starts at the first use, and anew if it died. */
+/** A thread with its own connection. Starts at the first use or when told to, and anew if it died. */
 export class SqliteThread implements Writer, AsyncDisposable {
   readonly #options: ThreadOptions;
   readonly #waiting = new Map<number, { resolve: () => void; reject: (error: Fault) => void }>();
@@ -27,6 +27,11 @@ export class SqliteThread implements Writer, AsyncDisposable {
 
   constructor(options: ThreadOptions) {
     this.#options = options;
+  }
+
+  /** Ahead of the first use, which would wait some 50 ms for it. */
+  start(): void {
+    this.#worker ??= this.#launch();
   }
 
   append(rows: Parameters<Writer['append']>[0]): Promise<void> {
@@ -48,7 +53,7 @@ export class SqliteThread implements Writer, AsyncDisposable {
   }
 
   #ask(ask: Ask): Promise<void> {
-    this.#worker ??= this.#start();
+    this.#worker ??= this.#launch();
     const worker = this.#worker;
     const id = this.#next++;
     return new Promise((resolve, reject) => {
@@ -58,7 +63,7 @@ export class SqliteThread implements Writer, AsyncDisposable {
     });
   }
 
-  #start(): Worker {
+  #launch(): Worker {
     const worker = new Worker(file, { workerData: this.#options, name: 'sekisho-store' });
     worker.unref(); // held only while something waits for it
     worker.on('message', ({ id, error }: ThreadAnswer) => {

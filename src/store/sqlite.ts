@@ -51,6 +51,7 @@ function openFile(path: string, { maxBytes, backups }: StoreOptions): Opened {
   return {
     db,
     writer,
+    start: () => writer.start(),
     copy,
     before: number =>
       copy(`${backups === undefined ? path : resolve(backups, path.split('/').pop() ?? 'db')}.before-${number}`),
