@@ -113,6 +113,8 @@ class ChainedAudit implements Audit {
   #stopTimer: () => void = () => {};
   /** Ends of groups that failed since the last commit: what the table holds must be looked at before the next. */
   #doubts: ChainEnd[] = [];
+  /** Verifying and pruning take turns: what is being removed would seem to be missing. */
+  #upkeep: Promise<unknown> = Promise.resolve();
   #lastTime = 0;
   #lastText = '';
 
@@ -277,14 +279,10 @@ class ChainedAudit implements Audit {
   }
 
   verify(options: VerifyOptions = {}): Promise<VerifyReport> {
-    const { db } = this.#store;
-    return verifyStore({
-      ...options,
-      db,
-      publicKey: this.publicKey,
-      end: this.#end,
-      unsigned: 2 * this.#headRows + mostAtOnce,
-    });
+    const unsigned = 2 * this.#headRows + mostAtOnce;
+    return this.#inTurn(() =>
+      verifyStore({ ...options, db: this.#store.db, publicKey: this.publicKey, end: this.#end, unsigned }),
+    );
   }
 
   export(filter: AuditFilter = {}, format: 'jsonl' | 'csv' = 'jsonl'): AsyncIterable<string> {
@@ -297,17 +295,20 @@ class ChainedAudit implements Audit {
   }
 
   async prune(before: Date): Promise<Checkpoint & { readonly removed: number }> {
-    const result = await prune({ db: this.#store.db, key: this.#key, end: this.#end, before, now: this.#now() });
-    if (result.removed > 0) {
-      const { seq, removed } = result;
-      await this.append({
-        ...ourselves,
-        event: 'audit.pruned',
-        outcome: 'done',
-        facts: { seq, removed, before: result.before },
-      });
+    const { db } = this.#store;
+    const result = await this.#inTurn(() => prune({ db, key: this.#key, end: this.#end, before, now: this.#now() }));
+    const { seq, removed } = result;
+    if (removed > 0) {
+      const facts = { seq, removed, before: result.before };
+      await this.append({ ...ourselves, event: 'audit.pruned', outcome: 'done', facts });
     }
     return result;
+  }
+
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const turn = this.#upkeep.then(act);
+    this.#upkeep = turn.catch(() => {});
+    return turn;
   }
 
   #armTimer(): void {
