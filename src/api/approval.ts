@@ -1,42 +1,29 @@
-// approval: what waits for a yes.
+// approval: what waits for a yes. The room that keeps the requests writes the votes into the audit itself.
+import type { ApprovalView } from '../access/index.ts';
 import type { ApprovalAnswer } from './contract/approval.ts';
-import type { ApiDeps, Approval } from './deps.ts';
+import type { ApiDeps } from './deps.ts';
 import type { Handlers } from './verbs.ts';
 
 type Verbs = 'approval.list' | 'approval.approve' | 'approval.refuse';
 
 export function approvalHandlers({ approvals }: ApiDeps): Pick<Handlers, Verbs> {
   return {
-    'approval.list': async ({ query }) => ({
-      approvals: (await approvals.list())
-        .filter(({ state }) => query.state === undefined || state === query.state)
-        .map(toApproval),
-    }),
-    'approval.approve': async ({ params, caller }) => toApproval(await approvals.approve(params.id, caller.who)),
-    'approval.refuse': async ({ params, body, caller, note }) => {
-      if (body.reason !== undefined) note({ reason: body.reason });
-      return toApproval(await approvals.refuse(params.id, caller.who, body.reason));
-    },
+    'approval.list': async ({ query }) => ({ approvals: (await approvals.list(query)).map(toApproval) }),
+    'approval.approve': async ({ params, caller }) =>
+      toApproval(await approvals.approve({ id: params.id, by: caller.who })),
+    'approval.refuse': async ({ params, body, caller }) =>
+      toApproval(await approvals.refuse({ id: params.id, by: caller.who, reason: body.reason })),
   };
 }
 
-function toApproval(one: Approval): ApprovalAnswer {
-  const { id, action, resource, who, from, rule, reason, created, expires, state, by, count, votes } = one;
+function toApproval({ asked, until, count, votes, asks, who, ...rest }: ApprovalView): ApprovalAnswer {
   return {
-    id,
-    action,
-    resource,
-    who: { kind: who.kind, id: who.id, credential: who.credential },
-    from: from ?? '',
-    rule,
-    ...(reason === undefined ? {} : { reason }),
-    asked: created.toISOString(),
-    until: expires.toISOString(),
-    state,
-    group: by,
+    ...rest,
+    who: { ...who },
+    asks: { ...asks },
+    asked: asked.toISOString(),
+    until: until.toISOString(),
     needed: count,
-    approvals: votes
-      .filter(({ vote }) => vote === 'approve')
-      .map(({ voter, at }) => ({ user: voter, at: at.toISOString() })),
+    votes: votes.map(({ at, ...vote }) => ({ ...vote, at: at.toISOString() })),
   };
 }

@@ -1,5 +1,6 @@
 // audit: the record, read, followed, checked and carried out.
-import type { ApiDeps, AuditRow } from './deps.ts';
+import type { AuditRow } from '../access/index.ts';
+import type { ApiDeps } from './deps.ts';
 import type { Handlers, Streamed } from './verbs.ts';
 import { watch } from './watch.ts';
 
@@ -18,7 +19,10 @@ export function auditHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       if (follow) return lines(await watch(deps, call, 'audit.tail', signal => audit.tail(after, signal)));
       return lines(until(audit.tail(after, call.signal), audit.head().seq, after));
     },
-    'audit.verify': async ({ body }) => audit.verify(body.head === undefined ? {} : { head: body.head }),
+    'audit.verify': async ({ body }) => {
+      const { problems, notes, ...report } = await audit.verify({ head: body.head });
+      return { ...report, problems: [...problems], notes: [...notes] };
+    },
     'audit.export': async ({ query }) => audit.export(query),
     'audit.head': async () => ({ head: { ...audit.head() }, publicKey: audit.publicKey }),
   };

@@ -1,17 +1,16 @@
 // Who calls: the peer of the unix socket is the administrator, everybody else shows a token with each request.
 import type { IncomingHttpHeaders } from 'node:http';
 import { Fault } from '../core/fault.ts';
-import type { Action, Address, Authenticator, Conn, Principal } from '../core/parts.ts';
-import { localAdministrator } from '../trust/index.ts';
-import type { ApiDeps, Rights } from './deps.ts';
+import type { Action, Address, Conn, Principal } from '../core/parts.ts';
+import { localAdministrator, type Token } from '../trust/index.ts';
+import type { ApiDeps } from './deps.ts';
 
 export interface Caller {
   readonly who: Principal;
   readonly from: Address;
-  readonly rights: Rights;
+  /** What the credential was limited to: action patterns. undefined = everything its user may. */
+  readonly scope?: readonly string[];
 }
-
-export const nobodysRights: Rights = { roles: [], grants: () => undefined };
 
 /**
  * A bearer token in the Authorization header, and nothing else: not a query, not a cookie, and not the client
@@ -21,25 +20,19 @@ export async function identifyCaller(
   headers: IncomingHttpHeaders,
   conn: Conn,
   isLocal: boolean,
-  { authenticator, rights }: Pick<ApiDeps, 'authenticator' | 'rights'>,
-  signal: AbortSignal,
+  { authenticator, standing }: Pick<ApiDeps, 'authenticator' | 'standing'>,
 ): Promise<Caller> {
   const token = bearerOf(headers.authorization);
-  if (token !== undefined) return prove(token, conn.peer, authenticator, rights, signal);
+  const from = conn.peer;
+  if (token !== undefined) {
+    const proven = await authenticator.prove({ kind: 'token', token, from }, AbortSignal.timeout(10_000));
+    const who = standing(proven);
+    const scope = who.attributes.get('scope');
+    return scope === undefined ? { who, from } : { who, from, scope };
+  }
   // File permissions of the gate's folder proved who opens the socket in it.
-  if (isLocal) return { who: localAdministrator, from: conn.peer, rights: rights(localAdministrator) };
+  if (isLocal) return { who: standing(localAdministrator), from };
   throw new Fault('unknown-caller', 'no token was sent');
-}
-
-async function prove(
-  token: string,
-  from: Address,
-  authenticator: Authenticator,
-  rights: ApiDeps['rights'],
-  signal: AbortSignal,
-): Promise<Caller> {
-  const who = await authenticator.prove({ kind: 'token', token, from }, signal);
-  return { who, from, rights: rights(who) };
 }
 
 /** RFC 6750 §2.1. @throws Fault `unknown-caller` for another scheme: a call that meant to prove something must not pass as one that did not */
@@ -50,10 +43,15 @@ function bearerOf(header: string | undefined): string | undefined {
   return token;
 }
 
-/** The rule by which a caller may do this. @throws Fault `denied` */
-export function permit(caller: Caller, action: Action | 'known' | 'public'): string {
-  if (action === 'public' || action === 'known') return action;
-  const rule = caller.rights.grants(action);
-  if (rule === undefined) throw new Fault('denied', `no role or scope grants ${action}`, { facts: { action } });
-  return rule;
+/** Whether a scope holds this action, or all that a pattern like `cert.*` holds. */
+export function isInScope(action: Action | string, scope: readonly string[] | undefined): boolean {
+  if (scope === undefined) return true;
+  const word = action.split('.')[0];
+  return scope.some(pattern => pattern === '*' || pattern === action || pattern === `${word}.*`);
+}
+
+/** The token that a caller showed. */
+export function tokenOf(directory: Pick<ApiDeps['directory'], 'tokens'>, who: Principal): Token | undefined {
+  const id = /^token:(.+)$/.exec(who.credential)?.[1];
+  return id === undefined ? undefined : directory.tokens(who.id).find(token => token.id === id);
 }

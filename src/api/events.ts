@@ -2,7 +2,7 @@
 //
 //   id: 4711                      the audit's row number: send it back as Last-Event-ID to go on from there
 //   event: audit                  data: the row
-//   event: session                data: {"change": "opened" | "ended", …} (no id: what was missed is in the audit)
+//   event: session                data: {"change": "opened" | "closed", …} (no id: what was missed is in the audit)
 //   event: dropped                data: {"message": …}; the client was too slow, and the stream ends
 //   : still here                  every 15 seconds, so that both sides notice a dead line
 import type { Address } from '../core/parts.ts';
@@ -26,9 +26,9 @@ export async function* streamEvents(deps: ApiDeps, { after, signal, peer }: Even
   const feed = new Feed<string>(queue);
   const close = (): void => feed.close();
   signal.addEventListener('abort', close, { once: true });
-  const change = (kind: 'opened' | 'ended') => (session: Parameters<typeof toSession>[0]) =>
-    feed.push(frame('session', { change: kind, session: toSession(session) }));
-  const offs = [sessions.on('opened', change('opened')), sessions.on('ended', change('ended'))];
+  const tell = (change: 'opened' | 'closed') =>
+    sessions.on(change, session => feed.push(frame('session', { change, session: toSession(session) })));
+  const offs = [tell('opened'), tell('closed')];
   let disarm = (): void => {};
   const tick = (): void => {
     feed.push(': still here\n\n');

@@ -13,10 +13,13 @@ const known: Record<string, { code: FaultCode; text: string }> = {
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: { code: 'protocol', text: 'the body is not as long as it says' },
 };
 
-/** What the caller may read of a Fault: for 401 and 403 the same words whatever the reason was. */
+/**
+ * What the caller may read of a Fault: for 401 and 403 the same words whatever the reason was. Only who has been let in
+ * but for an approval is told what they wait for.
+ */
 export function publicText(fault: Fault): string {
   if (fault.code === 'unknown-caller') return 'prove who you are: sign in, or send a valid token';
-  if (fault.code === 'denied') return 'not allowed';
+  if (fault.code === 'denied' && fault.facts['approval'] === undefined) return 'not allowed';
   return fault.message;
 }
 

@@ -1,8 +1,9 @@
 // session: live admissions, read and cut.
-import { formatAddress } from '../core/address.ts';
+
+import type { SessionView } from '../access/index.ts';
 import { Fault } from '../core/fault.ts';
 import type { SessionAnswer } from './contract/session.ts';
-import type { ApiDeps, SessionView } from './deps.ts';
+import type { ApiDeps } from './deps.ts';
 import type { Handlers } from './verbs.ts';
 
 export function toSession(view: SessionView): SessionAnswer {
@@ -12,7 +13,7 @@ export function toSession(view: SessionView): SessionAnswer {
     action,
     resource,
     who: { kind: who.kind, id: who.id, credential: who.credential },
-    from: formatAddress(from),
+    from,
     rule,
     since: since.toISOString(),
     ...(until === undefined ? {} : { until: until.toISOString() }),
@@ -26,12 +27,8 @@ export function sessionHandlers({
 }: ApiDeps): Pick<Handlers, 'session.list' | 'session.show' | 'session.cut'> {
   return {
     'session.list': async ({ query }) => {
-      const fits = [
-        matches(query.resource, view => view.resource),
-        matches(query.action, view => view.action),
-        matches(query.user, view => view.who.id),
-      ];
-      const found = sessions.list().filter(view => fits.every(fit => fit(view)));
+      const { action, resource, user } = query;
+      const found = [...sessions.list({ action, resource, user })];
       found.sort((a, b) => b.since.getTime() - a.since.getTime());
       return { sessions: found.slice(0, query.limit).map(toSession), total: found.length };
     },
@@ -43,19 +40,11 @@ export function sessionHandlers({
     'session.cut': async ({ params, body, note }) => {
       const view = sessions.get(params.id);
       if (!view) throw missing(params.id);
-      note({ of: view.who.id, resource: view.resource, ...(body.reason === undefined ? {} : { reason: body.reason }) });
-      if (!sessions.cut(params.id, 'closed')) throw missing(params.id);
+      note({ of: view.who.id, resource: view.resource, reason: body.reason });
+      if (!sessions.cut(params.id)) throw missing(params.id);
       return { id: params.id, cut: true };
     },
   };
 }
 
 const missing = (id: string): Fault => new Fault('missing', `no live session ${id}; it may have ended`);
-
-/** `*` matches any run of characters, nothing else is special. */
-function matches(pattern: string | undefined, of: (view: SessionView) => string): (view: SessionView) => boolean {
-  if (pattern === undefined) return () => true;
-  const parts = pattern.split('*').map(part => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-  const whole = new RegExp(`^${parts.join('.*')}$`, 's');
-  return view => whole.test(of(view));
-}

@@ -16,7 +16,7 @@ export function statusHandlers({
     'status.show': async () => {
       const live = sessions.list();
       const newest = [...live].sort((a, b) => b.since.getTime() - a.since.getTime()).slice(0, 100);
-      const waiting = (await approvals.list()).filter(({ state }) => state === 'waiting');
+      const waiting = await approvals.list({ state: 'waiting' });
       return {
         name: house.names()[0] ?? 'localhost',
         version: house.version,

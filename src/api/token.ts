@@ -2,6 +2,7 @@
 import { parseDuration } from '../core/duration.ts';
 import { Fault } from '../core/fault.ts';
 import type { Token } from '../trust/index.ts';
+import { isInScope } from './caller.ts';
 import type { TokenAnswer } from './contract/token.ts';
 import type { ApiDeps } from './deps.ts';
 import type { Handlers } from './verbs.ts';
@@ -17,7 +18,7 @@ export function tokenHandlers({
       const life = parseDuration(body.for);
       if (life <= 0 || life > longest)
         throw new Fault('invalid', 'body.for: a token lives up to 366d; make a new one then');
-      const beyond = body.scope.filter(pattern => !isWithin(pattern, caller.rights.scope));
+      const beyond = body.scope.filter(pattern => !isInScope(pattern, caller.scope));
       if (beyond.length > 0) {
         throw new Fault('denied', 'a token makes no token that may more than itself', { facts: { beyond } });
       }
@@ -29,22 +30,14 @@ export function tokenHandlers({
     'token.list': async ({ query }) => ({
       tokens: directory.tokens(query.user).map(token => toToken(token, clock.now())),
     }),
-    'token.revoke': async ({ params, note, about }) => {
+    'token.revoke': async ({ params, note }) => {
       const token = directory.tokens().find(({ id }) => id === params.id);
       if (!token) throw new Fault('missing', `no token ${params.id}`);
-      about(`user/${token.user}`);
-      note({ token: params.id });
+      note({ user: token.user });
       await directory.revokeToken(params.id);
       return { id: params.id, revoked: true };
     },
   };
-}
-
-/** Whether a pattern reaches no further than those of a scope; no scope = everything the user may. */
-function isWithin(pattern: string, scope: readonly string[] | undefined): boolean {
-  if (scope === undefined) return true;
-  const word = pattern.split('.')[0];
-  return scope.some(own => own === '*' || own === pattern || own === `${word}.*`);
 }
 
 function toToken({ id, user, kind, note, scope, created, expires, revoked }: Token, now: Date): TokenAnswer {

@@ -47,9 +47,9 @@ export function userHandlers({ directory, authenticator }: ApiDeps): Pick<Handle
       await directory.remove(params.name);
       return { name: params.name, removed: true };
     },
-    'user.passwd': async ({ params, body, caller, rule, signal }) => {
+    'user.passwd': async ({ params, body, caller, isSelf, signal }) => {
       directory.get(params.name); // a name that is not there is said so before anything is proven
-      if (rule === 'self') {
+      if (isSelf) {
         if (body.current === undefined)
           throw new Fault('invalid', 'body.current: your current password is needed to set a new one');
         const claim = { kind: 'password' as const, user: params.name, password: body.current, from: caller.from };

@@ -1,12 +1,12 @@
-// The path of every call, one after the other: guard → who → may they → write down → act → write down. Read this first.
+// The path of every call: guard → who → may they → (the gate writes it down) → act → (and what came of it). Read this first.
 
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import { Fault } from '../core/fault.ts';
-import type { Action, Conn } from '../core/parts.ts';
+import type { AccessRequest, Action, Conn, Gate } from '../core/parts.ts';
 import { anonymous } from '../trust/index.ts';
-import { type Caller, identifyCaller, nobodysRights, permit } from './caller.ts';
+import { type Caller, identifyCaller, isInScope } from './caller.ts';
 import { fault } from './contract/common.ts';
 import { type AnswerOf, type ParsedOf, type VerbName, verbs } from './contract/routes.ts';
 import type { Verb } from './contract/verb.ts';
@@ -17,17 +17,15 @@ import { checkHost, checkOrigin } from './guard.ts';
 /** One call, as the handler of a verb sees it. */
 export type Call<N extends VerbName> = ParsedOf<N> & {
   readonly caller: Caller;
-  /** By which rule it is allowed. */
-  readonly rule: string;
+  /** Whether people do this to themselves, which needs no role. */
+  readonly isSelf: boolean;
   readonly headers: FastifyRequest['headers'];
   /** Aborts when the client has gone. */
   readonly signal: AbortSignal;
   /** Answers with the verb's `badStatus`: the answer is right, and the news is bad. */
   bad(): void;
   /** Facts for the record of a change; never secrets. */
-  note(facts: Readonly<Record<string, unknown>>): void;
-  /** The name of what was acted on, where the path does not say it. */
-  about(resource: string): void;
+  note(facts: Readonly<Record<string, string | number | readonly string[] | undefined>>): void;
 };
 /** A stream's handler gives chunks of text or bytes. */
 export type Streamed = AsyncIterable<string | Uint8Array>;
@@ -60,7 +58,8 @@ export function registerVerbs(app: FastifyInstance, handlers: Handlers, deps: Ap
         request.caller = await callerOf(request, row, deps, door);
       },
       preValidation: async request => {
-        request.rule = ruleOf(request, row, deps);
+        request.isSelf = isSelf(row, request);
+        judge(request, row, deps);
       },
       handler: async (request, reply) => run(row, handlers[name] as never, deps, request, reply),
     });
@@ -70,8 +69,7 @@ export function registerVerbs(app: FastifyInstance, handlers: Handlers, deps: Ap
 declare module 'fastify' {
   interface FastifyRequest {
     caller: Caller;
-    /** By which rule it is allowed. */
-    rule: string;
+    isSelf: boolean;
   }
 }
 
@@ -80,31 +78,43 @@ async function callerOf(request: FastifyRequest, row: Verb, deps: ApiDeps, door:
   if (!conn) throw new Fault('protocol', 'this connection has ended');
   checkHost(request.headers, conn, deps.house.names());
   checkOrigin(request.headers, conn);
-  if (row.action === 'public') return { who: anonymous, from: conn.peer, rights: nobodysRights };
-  return identifyCaller(request.headers, conn, door.isLocal(conn), deps, AbortSignal.timeout(10_000));
+  if (row.action === 'public') return { who: anonymous, from: conn.peer };
+  return identifyCaller(request.headers, conn, door.isLocal(conn), deps);
 }
 
-function ruleOf(request: FastifyRequest, row: Verb, { gate }: ApiDeps): string {
-  const { caller } = request;
-  try {
-    return selfRule(row, request, caller) ?? permit(caller, row.action);
-  } catch (error) {
-    const resource = resourceOf(row, request.params, undefined);
-    gate.refuse(
-      { who: caller.who, action: row.action as Action, resource, from: caller.from },
-      'no role or scope grants it',
-    );
-    throw error;
+/**
+ * Scope first, then for reads the policy, without an audit row each. What changes something is decided by the gate,
+ * which writes it down. @throws Fault `denied`; the refusal goes to the audit
+ */
+function judge(request: FastifyRequest, row: Verb, { gate, policy, clock }: ApiDeps): void {
+  if (row.action === 'public' || row.action === 'known') return;
+  const asked = accessRequest(request, row, row.action);
+  const reason = reasonAgainst();
+  if (reason === undefined) return;
+  gate.refuse(asked, reason);
+  throw new Fault('denied', 'not allowed', { facts: { action: row.action, reason } });
+
+  function reasonAgainst(): string | undefined {
+    if (!isInScope(asked.action, request.caller.scope)) return 'outside the scope of the token';
+    if (row.changes || request.isSelf) return undefined;
+    const decision = policy().decide(asked, clock.now());
+    if (decision.allow === true) return undefined;
+    return decision.allow === false ? decision.reason : 'reading cannot wait for approvals';
   }
 }
 
-/** What people may do to themselves, signed in with all their rights (a token with a scope is not the person). */
-function selfRule(row: Verb, request: FastifyRequest, { who, rights }: Caller): string | undefined {
-  if (row.self === undefined || rights.scope !== undefined || who.id === '' || who.kind === 'device') return undefined;
-  const named =
-    (request.params as Record<string, unknown>)[row.self] ??
-    (request.body as Record<string, unknown> | null)?.[row.self];
-  return named === who.id ? 'self' : undefined;
+function accessRequest(request: FastifyRequest, row: Verb, action: Action): AccessRequest {
+  const { who, from } = request.caller;
+  const resource = resourceOf(row, action, { ...(request.body as object | undefined), ...(request.params as object) });
+  return { who, action, resource, from, ...(request.isSelf ? { opened: 'self' } : {}) };
+}
+
+/** What people may do to themselves, by whatever credential of theirs holds the action in its scope. */
+function isSelf({ self }: Verb, request: FastifyRequest): boolean {
+  const { who } = request.caller;
+  if (self === undefined || who.id === '' || who.kind === 'device') return false;
+  const values = { ...(request.body as object | undefined), ...(request.params as object) } as Record<string, unknown>;
+  return values[self] === who.id;
 }
 
 async function run(
@@ -114,66 +124,56 @@ async function run(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<unknown> {
-  const { caller, rule } = request;
   const gone = new AbortController();
   reply.raw.once('close', () => gone.abort());
-  let facts: Record<string, unknown> = {};
-  let resource = resourceOf(row, request.params, request.body);
   const call = {
     params: request.params,
     query: request.query,
     body: request.body ?? {},
-    caller,
-    rule,
+    caller: request.caller,
+    isSelf: request.isSelf,
     headers: request.headers,
     signal: gone.signal,
     bad: () => {
       reply.code(row.badStatus ?? 200);
     },
-    note: (more: object) => {
-      facts = { ...facts, ...more };
-    },
-    about: (name: string) => {
-      resource = name;
-    },
   };
-  const record = (event: string, outcome: 'allowed' | 'done' | 'failed'): Promise<unknown> =>
-    deps.audit.append({ event, who: caller.who, from: caller.from, resource, rule, outcome, facts });
-  const answer =
-    row.event === undefined ? await handler(call) : await change(row, () => handler(call), record, call.note);
   deps.metrics.count('api_calls_total', { action: row.action });
+  const answer = row.changes
+    ? await act(deps.gate, accessRequest(request, row, row.action as Action), note => handler({ ...call, note }))
+    : await handler({ ...call, note: () => {} });
   if (row.stream === undefined) return answer;
   return reply.type(contentTypes[row.stream]).send(Readable.from(answer as Streamed, { objectMode: false }));
 }
 
 /**
- * A change is written down before it is made, so that a gate that cannot write (a full disk) changes nothing, and
- * afterwards with what came of it.
+ * One act: written down before it is done, so that a gate that cannot write (a full disk) changes nothing, and
+ * afterwards with what came of it. @throws Fault `denied`, `unreachable`, and what the act throws
  */
-async function change(
-  row: Verb,
-  act: () => Promise<unknown>,
-  record: (event: string, outcome: 'allowed' | 'done' | 'failed') => Promise<unknown>,
-  note: (facts: object) => void,
-): Promise<unknown> {
-  const asked = row.action === 'known' || row.action === 'public' ? (row.event ?? '') : row.action;
-  if (row.action !== 'public') await record(asked, 'allowed');
+export async function act<T>(
+  gate: Gate,
+  asked: AccessRequest,
+  work: (note: Call<VerbName>['note']) => Promise<T>,
+): Promise<T> {
+  await using session = await gate.admit(asked);
   try {
-    const answer = await act();
-    await record(row.event ?? '', 'done');
-    return answer;
+    return await work(facts => {
+      for (const [key, value] of Object.entries(facts)) {
+        if (value !== undefined) session.note(key, typeof value === 'object' ? value.join(', ') : value);
+      }
+    });
   } catch (error) {
-    note({ code: asFault(error).code });
-    if (row.action !== 'public') await record(asked, 'failed');
+    session.note('fault', asFault(error).code);
     throw error;
   }
 }
 
-/** `cert/:name` with the path's or the body's values. */
-function resourceOf(row: Verb, params: unknown, body: unknown): string {
-  const values = { ...(body as object | undefined), ...(params as object | undefined) } as Record<string, unknown>;
-  const fallback = `${row.path.split('/')[2] ?? 'api'}`;
-  return (row.resource ?? `api/${fallback}`).replace(/:([a-z]+)/g, (_, key: string) => String(values[key] ?? '*'));
+/** `cert/:name` with the path's or the body's values; without a template the action's word. */
+function resourceOf(row: Verb, action: Action, values: object): string {
+  const named = values as Record<string, unknown>;
+  return (row.resource ?? action.replace(/\..*/, '/*')).replace(/:([a-z]+)/g, (_, key: string) =>
+    String(named[key] ?? '*'),
+  );
 }
 
 function schemaOf(name: VerbName, row: Verb): object {
@@ -188,6 +188,9 @@ function schemaOf(name: VerbName, row: Verb): object {
     ...(params ? { params } : {}),
     ...(query ? { querystring: query } : {}),
     ...(body ? { body } : {}),
-    response: { 200: ok, ...(badStatus ? { [badStatus]: ok } : {}), default: fault } satisfies Record<string, z.ZodType | object>,
+    response: { 200: ok, ...(badStatus ? { [badStatus]: ok } : {}), default: fault } satisfies Record<
+      string,
+      z.ZodType | object
+    >,
   };
 }

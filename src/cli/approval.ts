@@ -41,9 +41,9 @@ export function define(command: Command, context: Context): void {
           one.resource,
           one.from,
           ago(one.asked),
-          `${one.approvals.length} of ${one.needed} from ${one.group}`,
+          `${yeses(one)} of ${one.needed} from ${one.group}`,
           { text: one.state, tone: tones[one.state] },
-          one.reason,
+          typeof one.asks['reason'] === 'string' ? one.asks['reason'] : '',
         ]),
         'nothing waits',
       );
@@ -54,7 +54,7 @@ export function define(command: Command, context: Context): void {
     .action(async id => {
       const answer = await (await context.client()).call('approval.approve', { params: { id } });
       if (context.json) return context.screen.json(answer);
-      const missing = answer.needed - answer.approvals.length;
+      const missing = answer.needed - yeses(answer);
       context.screen.line(missing > 0 ? `${id}: noted; ${missing} more needed` : `${id} is ${answer.state}`);
     });
   command
@@ -75,3 +75,5 @@ export function define(command: Command, context: Context): void {
     ['sekisho approval refuse 01J9ZK --reason "not tonight"'],
   );
 }
+
+const yeses = ({ votes }: ApprovalAnswer): number => votes.filter(({ vote }) => vote === 'approve').length;

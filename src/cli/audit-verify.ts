@@ -2,7 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
-import { signedHead } from '../api/contract/audit.ts';
+import { signedHead, type VerifyAnswer } from '../api/contract/audit.ts';
 import { Fault } from '../core/fault.ts';
 import type { Context } from './command.ts';
 import { readText } from './files.ts';
@@ -29,15 +29,13 @@ export function defineVerify(command: Command, context: Context): void {
     });
 }
 
-type Report = { ok: boolean } & Record<string, unknown>;
-
-async function online({ head, key }: Options, context: Context): Promise<Report> {
+async function online({ head, key }: Options, context: Context): Promise<VerifyAnswer> {
   if (key !== undefined) throw new Fault('invalid', '--key belongs to --file; the gate checks with its own key');
   const body = head === undefined ? {} : { head: await readHead(head) };
   return (await context.client()).call('audit.verify', { body });
 }
 
-async function onFile({ file = '', key, head }: Options, context: Context): Promise<Report> {
+async function onFile({ file = '', key, head }: Options, context: Context): Promise<VerifyAnswer> {
   if (key === undefined) {
     throw new Fault(
       'invalid',
@@ -47,8 +45,8 @@ async function onFile({ file = '', key, head }: Options, context: Context): Prom
   const publicKey = await readText(key, 16_384);
   const signed = head === undefined ? undefined : await readHead(head);
   const { verifyExport } = await offline();
-  const work = verifyExport(linesOf(file), publicKey, signed as never);
-  return (await context.screen.progress(`checking ${file}`, work)) as never;
+  const work = verifyExport(linesOf(file), publicKey, signed);
+  return context.screen.progress(`checking ${file}`, work);
 }
 
 async function* linesOf(path: string): AsyncIterable<string> {
@@ -71,15 +69,18 @@ async function readHead(path: string): Promise<ReturnType<typeof signedHead.pars
   }
 }
 
-/** The verdict first, then whatever the verifier has to say about it. */
-function show(report: Report, { screen }: Context): void {
-  const { ok, ...rest } = report;
-  screen.line(ok ? screen.tone('green', 'the record is whole') : screen.tone('red', 'the record is NOT whole'));
-  for (const [name, value] of Object.entries(rest)) {
-    if (Array.isArray(value)) for (const item of value) screen.line(`  ${harmless(textOf(item))}`);
-    else if (value !== undefined && value !== null)
-      screen.line(screen.tone('dim', `  ${name}: ${harmless(textOf(value))}`));
-  }
+/** The verdict first, then what is wrong and where. */
+function show({ ok, rows, first, last, heads, problems, notes }: VerifyAnswer, { screen }: Context): void {
+  const range = first === undefined ? '' : ` (${first} to ${last})`;
+  const what = `${rows} rows${range}, ${heads} signed heads`;
+  screen.line(
+    ok
+      ? `${screen.tone('green', 'the record is whole')}: ${what}`
+      : `${screen.tone('red', 'the record is NOT whole')}: ${what}`,
+  );
+  screen.table(
+    ['row', 'problem', 'what'],
+    problems.map(({ seq, problem, text }) => [seq, { text: problem, tone: 'red' }, text]),
+  );
+  for (const note of notes) screen.line(screen.tone('dim', harmless(note)));
 }
-
-const textOf = (value: unknown): string => (typeof value === 'object' ? JSON.stringify(value) : String(value));

@@ -90,8 +90,8 @@ export const seats: readonly Seat[] = [
 
 /** Runs one command line; resolves to the exit status. Never throws, never ends the process. */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
+  const asked = wordsOf(argv)[0];
   try {
-    const asked = wordsOf(argv)[0];
     const { program, context } = await plant(io, seat => seat.name === asked);
     if (argv.length === 0) {
       program.outputHelp();
@@ -100,7 +100,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     await program.parseAsync([...argv], { from: 'user' });
     return context.status;
   } catch (error) {
-    return tell(error, io);
+    return tell(error, io, asked);
   }
 }
 
@@ -114,12 +114,16 @@ export async function plant(io: Io, wanted: (seat: Seat) => boolean) {
     .usage('<command> [options]')
     .helpOption('-h, --help', 'say how a command is used')
     .helpCommand(false)
-    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .configureHelp({
+      showGlobalOptions: true,
+      visibleGlobalOptions: () => globalOptions(),
+    })
     .configureOutput({
       writeOut: text => io.stdout.write(text),
       writeErr: text => io.stderr.write(text),
       outputError: () => {}, // `tell` writes it
       getOutHelpWidth: () => io.stdout.columns ?? 100,
+      getErrHelpWidth: () => io.stdout.columns ?? 100,
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     })
@@ -129,7 +133,7 @@ export async function plant(io: Io, wanted: (seat: Seat) => boolean) {
   const context = createContext(program, io);
   for (const seat of seats) {
     program.commandsGroup(seat.group);
-    const command = program.command(seat.name).summary(seat.summary).description(seat.summary);
+    const command = program.command(seat.name).summary(seat.summary).description(seat.summary).helpCommand(false);
     if (wanted(seat)) (await seat.load()).define(command, context);
   }
   program.addHelpText('after', '\nsekisho <command> --help shows examples of each command.');
@@ -143,8 +147,8 @@ function wordsOf(argv: readonly string[]): string[] {
 }
 
 /** The edge: one sentence on stderr, and the status that belongs to it. */
-function tell(error: unknown, io: Io): number {
-  if (error instanceof CommanderError) return tellUsage(error, io);
+function tell(error: unknown, io: Io, asked: string | undefined): number {
+  if (error instanceof CommanderError) return tellUsage(error, io, asked);
   if (io.signal.aborted && io.signal.reason === 'EPIPE') return 0; // the reader has seen enough
   if (io.signal.aborted && (error as Error | undefined)?.name === 'AbortError') return 130;
   const fault = toFault(error);
@@ -164,12 +168,13 @@ const inside = (error: unknown): string => {
 };
 
 /** commander's own complaints, in our words. */
-function tellUsage(error: CommanderError, io: Io): number {
+function tellUsage(error: CommanderError, io: Io, asked: string | undefined): number {
   if (error.exitCode === 0) return 0;
   if (error.code === 'commander.help') return faults.invalid.exit; // it has just been shown
   const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
   const hint = /Did you mean (?:one of )?(.+)\?\)/.exec(rest.join(' '))?.[1];
+  const place = seats.some(({ name }) => name === asked) ? `${asked} ` : '';
   const sentence = first.replaceAll("'", '"').replace(/\.$/, '');
-  io.stderr.write(`sekisho: ${sentence}${hint ? `; did you mean ${hint}?` : '; see sekisho --help'}\n`);
+  io.stderr.write(`sekisho: ${sentence}${hint ? `; did you mean ${hint}?` : `; see sekisho ${place}--help`}\n`);
   return faults.invalid.exit;
 }

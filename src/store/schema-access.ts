@@ -1,5 +1,4 @@
 // Tables of access/: the audit chain, its signed heads and checkpoints, and approvals.
-import type { Generated } from 'kysely';
 
 export interface AccessTables {
   audit: AuditTable;
@@ -67,7 +66,9 @@ export interface ApprovalTable {
   by: string;
   count: number;
   /** 1 = good for one act, 0 = good until `expires`. */
-  once: Generated<number>;
+  once: number;
+  /** Milliseconds that an approval is good for. */
+  lasts: number;
 }
 
 export interface ApprovalVoteTable {

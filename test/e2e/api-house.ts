@@ -1,34 +1,34 @@
-// A house for the API to stand in: real store, CA, users and sign-in; a unix socket (administrator) and a TCP port.
+// A house for the API to stand in: real store, trust and access; a unix socket (administrator) and a TCP port.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import {
+  type Audit,
+  accessConfig,
+  createApprovals,
+  createGate,
+  createPolicy,
+  createSessions,
+  openAudit,
+} from '../../src/access/index.ts';
 import { type Api, type ApiDeps, createApi } from '../../src/api/index.ts';
-import { connOfSocket } from '../../src/net/conn.ts';
+import { TestClock } from '../../src/core/clock.ts';
+import type { Listener } from '../../src/core/parts.ts';
+import { listenTcp } from '../../src/net/tcp.ts';
+import { listenUnix } from '../../src/net/unix.ts';
 import { openStore } from '../../src/store/index.ts';
 import {
-  type Authority,
   type ClientTrust,
   certificateChecker,
   createAuthenticator,
   createDirectory,
   createLimiter,
-  type Directory,
   openAuthority,
+  type Role,
   trustConfig,
 } from '../../src/trust/index.ts';
-import {
-  FakeApprovals,
-  FakeAudit,
-  FakeGate,
-  FakeSessions,
-  fakeHouse,
-  fakeRights,
-  noMetrics,
-  silentLog,
-  testClock,
-} from './api-fakes.ts';
+import { fakeHouse, noMetrics, silentLog } from './api-fakes.ts';
 
 export interface Answer {
   readonly status: number;
@@ -43,68 +43,80 @@ export interface Ask {
   readonly headers?: Record<string, string>;
 }
 
-export async function openHouse(t: { after(call: () => unknown): void }, change: Partial<ApiDeps> = {}) {
+export interface HouseOptions {
+  readonly limits?: ApiDeps['limits'];
+  readonly access?: readonly object[];
+  /** Stands in for the audit, to make it fail or to slow it down. */
+  readonly audit?: (real: Audit) => Audit;
+}
+
+export async function openHouse(t: { after(call: () => unknown): void }, options: HouseOptions = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'sekisho-api-'));
-  const clock = testClock();
-  const log = silentLog;
-  const store = await openStore({ url: 'sqlite::memory:', log, clock });
-  const authority: Authority = await openAuthority({ store, dir, log, clock });
-  const directory: Directory = await createDirectory({ store, dir, authority, log, clock });
+  const clock = new TestClock('2026-11-22T09:00:00Z');
+  const [log, metrics] = [silentLog, noMetrics];
+  const store = await openStore({ url: `sqlite:${join(dir, 'sekisho.db')}`, log, clock });
+  const authority = await openAuthority({ store, dir, log, clock });
+  const directory = await createDirectory({ store, dir, authority, log, clock });
   const trust: ClientTrust = { mode: 'optional', ...authority.trust(), crls: [], crlGrace: 0, depth: 3 };
   const checker = certificateChecker(trust, clock);
   const limiter = createLimiter(trustConfig.parse({})['rate-limit']);
-  const fakes = {
-    gate: new FakeGate(),
-    audit: new FakeAudit(),
-    sessions: new FakeSessions(),
-    approvals: new FakeApprovals(),
-    house: fakeHouse(),
-  };
-  const api: Api = await createApi({
-    ...fakes,
-    authority,
-    directory,
-    authenticator: createAuthenticator({ directory, limiter, certificates: () => checker, log }),
-    rights: fakeRights,
-    clock,
-    log,
-    metrics: noMetrics,
-    ...change,
+  const real = await openAudit({ store, keyFile: join(dir, 'audit.key'), clock, log, metrics });
+  const audit = options.audit?.(real) ?? real;
+  const sessions = createSessions();
+  const approvals = createApprovals({ store, audit, clock, log });
+  const policy = createPolicy(accessConfig.parse(options.access ?? []));
+  const { standing } = directory;
+  const gate = createGate({ policy: () => policy, audit, sessions, standing, approvals, clock, log, metrics });
+  directory.onRevoked(credential => void sessions.cutBy(view => view.who.credential === credential));
+  const house = fakeHouse();
+  const authenticator = createAuthenticator({ directory, limiter, certificates: () => checker, log });
+  const rooms = { gate, authenticator, authority, directory, audit, sessions, approvals, standing, house };
+  const api = await createApi({
+    ...rooms,
+    ...{ policy: () => policy, clock, log, metrics },
+    ...(options.limits === undefined ? {} : { limits: options.limits }),
   });
   const socket = join(dir, 'sekisho.sock');
-  const unix = await listen(api, 'local', { path: socket });
-  const tcp = await listen(api, undefined, { host: '127.0.0.1', port: 0 });
-  const port = (tcp.address() as AddressInfo).port;
+  const unix = await listenUnix({ path: socket, log, metrics });
+  const tcp = await listenTcp({ host: '127.0.0.1', port: 0, log, metrics });
+  const port = 'port' in tcp.address ? tcp.address.port : 0;
+  const serving = [serveOn(unix, api, 'local'), serveOn(tcp, api)];
   t.after(async () => {
-    unix.close();
-    tcp.close();
+    await Promise.all([unix, tcp].map(listener => listener[Symbol.asyncDispose]()));
     await api[Symbol.asyncDispose]();
+    await Promise.all(serving);
+    await gate.drain(AbortSignal.abort());
+    await real[Symbol.asyncDispose]();
     await authority[Symbol.asyncDispose]();
     await store[Symbol.asyncDispose]();
     await rm(dir, { recursive: true });
   });
   return {
-    ...{ ...fakes, api, authority, directory, clock, dir, socket, port },
+    ...{ ...rooms, api, store, clock, dir, socket, port },
     /** Over the unix socket. */
     local: (path: string, ask?: Ask) => exchange({ socketPath: socket }, path, ask),
     /** Over TCP, as anybody. */
     remote: (path: string, ask?: Ask) => exchange({ host: '127.0.0.1', port }, path, ask),
+    /** Over TCP, the answer unread. */
     open: (path: string, ask?: Ask) => send({ host: '127.0.0.1', port }, path, ask),
     /** A user with these roles, and a sign-in's token. */
-    async signedIn(name: string, ...roles: readonly ('admin' | 'operator' | 'auditor' | 'member')[]) {
+    async signedIn(name: string, ...roles: readonly Role[]) {
       await directory.ensure({ name, roles });
       return (await directory.addToken({ user: name, kind: 'login', for: 3_600_000 })).token;
+    },
+    /** `event outcome` of each row so far, oldest first; what is coalesced is written first. */
+    async told() {
+      const { rows } = await audit.search({ limit: 1000 });
+      return rows.toReversed().map(({ event, outcome }) => `${event} ${outcome}`);
     },
   };
 }
 export type OpenHouse = Awaited<ReturnType<typeof openHouse>>;
 
-async function listen(api: Api, door: 'local' | undefined, where: object): Promise<Server> {
-  const server = createServer({ allowHalfOpen: true }, (socket: Socket) => {
-    void api.handle(connOfSocket(socket, 'path' in where ? String(where.path) : undefined), door);
-  });
-  await new Promise<void>(resolve => server.listen(where, resolve));
-  return server;
+async function serveOn(listener: Listener, api: Api, door?: 'local'): Promise<void> {
+  const open: Promise<void>[] = [];
+  for await (const conn of listener) open.push(api.handle(conn, door));
+  await Promise.all(open);
 }
 
 type Where = { readonly socketPath: string } | { readonly host: string; readonly port: number };

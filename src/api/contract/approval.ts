@@ -10,13 +10,13 @@ export const approval = z.object({
   who,
   from: z.string(),
   rule: z.string(),
-  reason: z.string().optional(),
+  asks: z.record(z.string(), z.unknown()).meta({ description: 'what was asked for: for, from, reason' }),
   asked: time,
-  until: time.optional().meta({ description: 'when the request lapses, or the approval ends' }),
+  until: time.meta({ description: 'while it waits: when it lapses; once approved: until when it is good' }),
   state: z.enum(['waiting', 'approved', 'refused', 'expired', 'used']),
   group: z.string().meta({ description: 'whose members may say yes' }),
   needed: z.number(),
-  approvals: z.array(z.object({ user: z.string(), at: time })),
+  votes: z.array(z.object({ user: z.string(), vote: z.enum(['approve', 'refuse']), reason: z.string(), at: time })),
 });
 export type ApprovalAnswer = z.output<typeof approval>;
 
@@ -39,8 +39,6 @@ export const approvalVerbs = {
     summary: 'Say yes; nobody approves a request of their own',
     params: id,
     answer: approval,
-    event: 'api.approved',
-    resource: 'api/:id',
     cli: 'approval approve',
   }),
   'approval.refuse': verb({
@@ -51,8 +49,6 @@ export const approvalVerbs = {
     params: id,
     body: z.strictObject({ reason: z.string().max(200).optional() }),
     answer: approval,
-    event: 'api.refused',
-    resource: 'api/:id',
     cli: 'approval refuse',
   }),
 } as const;

@@ -29,7 +29,16 @@ export const signedHead = z.object({
   signature: z.string(),
 });
 
-export const verifyReport = z.looseObject({ ok: z.boolean() });
+export const verifyReport = z.object({
+  ok: z.boolean(),
+  rows: z.number(),
+  first: z.number().optional(),
+  last: z.number().optional(),
+  heads: z.number().meta({ description: 'signed heads that the rows were compared with' }),
+  problems: z.array(z.object({ seq: z.number(), problem: z.string(), text: z.string() })),
+  notes: z.array(z.string()).meta({ description: 'what could not be compared, and why; no fault of the chain' }),
+});
+export type VerifyAnswer = z.output<typeof verifyReport>;
 
 const filter = {
   event: z.string().max(128).optional().meta({ description: '`proxy.denied`; `*` matches any run' }),
@@ -81,6 +90,8 @@ export const auditVerbs = {
     method: 'GET',
     path: '/v1/audit/export',
     action: 'audit.export',
+    changes: true,
+    resource: 'audit/rows',
     summary: 'Everything an offline verifier needs, one JSON value a line',
     query: z.object({ since: time.optional(), until: time.optional() }),
     answer: z.looseObject({}),

@@ -15,8 +15,6 @@ export const authVerbs = {
       for: durationText.default('12h').meta({ description: 'at most 24h' }),
     }),
     answer: z.object({ token: z.string(), id: z.string(), user: z.string(), until: time }),
-    event: 'user.signed-in',
-    resource: 'user/:user',
     cli: 'login',
   }),
   'auth.logout': verb({
@@ -25,7 +23,6 @@ export const authVerbs = {
     action: 'known',
     summary: 'End the token that this call carries',
     answer: z.object({ done: z.literal(true) }),
-    event: 'user.signed-out',
     cli: 'logout',
   }),
   'auth.whoami': verb({

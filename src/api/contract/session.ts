@@ -51,7 +51,7 @@ export const sessionVerbs = {
     params: id,
     body: z.object({ reason: z.string().max(200).optional() }),
     answer: z.object({ id: z.string(), cut: z.literal(true) }),
-    event: 'session.cut',
+    changes: true,
     resource: 'session/:id',
     cli: 'session cut',
   }),

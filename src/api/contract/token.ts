@@ -29,7 +29,7 @@ export const tokenVerbs = {
   'token.create': verb({
     method: 'POST',
     path: '/v1/tokens',
-    action: 'user.token',
+    action: 'user.token-create',
     summary: 'Make an API token; it is shown this once',
     body: z.strictObject({
       user: name,
@@ -39,7 +39,7 @@ export const tokenVerbs = {
     }),
     answer: token.extend({ token: z.string() }),
     self: 'user',
-    event: 'user.token-made',
+    changes: true,
     resource: 'user/:user',
     cli: 'token create',
   }),
@@ -55,12 +55,12 @@ export const tokenVerbs = {
   'token.revoke': verb({
     method: 'DELETE',
     path: '/v1/tokens/:id',
-    action: 'user.token',
+    action: 'user.token-revoke',
     summary: 'Revoke an API token; what it holds open ends',
     params: z.object({ id: z.string().min(1).max(128) }),
     answer: z.object({ id: z.string(), revoked: z.literal(true) }),
-    event: 'user.token-revoked',
-    resource: 'user/:id',
+    changes: true,
+    resource: 'token/:id',
     cli: 'token revoke',
   }),
 } as const;

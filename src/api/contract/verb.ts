@@ -16,8 +16,8 @@ export interface Verb {
   readonly answer: z.ZodType;
   /** How the answer travels: one JSON value (default), JSON lines, server-sent events, or bytes. */
   readonly stream?: 'lines' | 'events' | 'bytes';
-  /** A change's audit event, `cert.issued`. A verb without one only reads. */
-  readonly event?: `${string}.${string}`;
+  /** It changes something: the gate admits it, and the audit has `cert.allowed` before and `cert.issued` after it. */
+  readonly changes?: true;
   /** The object's name in the audit and in policies, with the path's parameters: `cert/:serial`. */
   readonly resource?: string;
   /** The path's or body's field that names a user: people may do this to themselves. */

@@ -57,7 +57,8 @@ export async function access({ db, types }: Build): Promise<void> {
     .addColumn('rule', 'text', column => column.notNull())
     .addColumn('by', 'text', column => column.notNull())
     .addColumn('count', 'integer', column => column.notNull())
-    .addColumn('once', 'integer', column => column.notNull().defaultTo(0))
+    .addColumn('once', 'integer', column => column.notNull())
+    .addColumn('lasts', types.whole, column => column.notNull())
     .execute();
   await db.schema.createIndex('approval_who').on('approval').columns(['who_id', 'action', 'resource']).execute();
   await db.schema
