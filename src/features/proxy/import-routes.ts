@@ -24,7 +24,7 @@ export interface ImportedRoute {
 
 /** What the servers of one stream block share. */
 export interface StreamContext {
-  readonly variables: Omit<Variables, 'sets' | 'close'>;
+  readonly variables: Omit<Variables, 'sets' | 'close' | 'prereads'>;
   readonly groups: ReadonlyMap<string, Group>;
   readonly zones: Zones;
   readonly shared: ReadonlyMap<string, readonly Server[]>;
@@ -51,10 +51,10 @@ export function convertServer(server: Server, context: StreamContext): ImportedR
   const canEnd = ends && !rejects ? convertServerTls(scope, context.file) : true;
   if (!ends) ignoreServerTls(scope);
   convertRules(scope, listens);
-  convertLimits(scope, context.zones);
+  convertLimits(scope, context.zones, listens);
   convertOptions(scope, { listens, prereads: prereads && !ends });
   const from = convertProxyIn(scope, listens);
-  const ways = pass && listens.length > 0 ? findWays(server, pass, context) : [];
+  const ways = pass && listens.length > 0 ? findWays(server, pass, prereads, context) : [];
   const [first] = ways;
   convertClientTls(scope, context.file, first ? passedHost(first.cases, context) : { host: '', isGroup: false });
   convertResolver(scope, ways, context);
@@ -167,13 +167,13 @@ interface Way {
 }
 
 /** Listeners that behave alike share a way. */
-function findWays(server: Server, pass: Directive, context: StreamContext): Way[] {
+function findWays(server: Server, pass: Directive, prereads: boolean, context: StreamContext): Way[] {
   const { scope } = server;
   const sets = readSets(scope);
   const close = (entry: Directive): void => void scope.closed.push(`${placeText(entry.at)} could not be converted`);
   const ways = new Map<string, { listens: Listen[]; cases: readonly Case[] }>();
   for (const listen of server.listens) {
-    const cases = expand(pass.args[0] ?? '', pass, listen, { ...context.variables, sets, close });
+    const cases = expand(pass.args[0] ?? '', pass, listen, { ...context.variables, sets, close, prereads });
     if ('reason' in cases) {
       scope.refuse(pass, cases.reason, cases.todo);
       continue;
@@ -259,6 +259,9 @@ function writeWay(server: Server, way: Way, options: WayOptions): ImportedRoute[
 /** `to:` as YAML has it. */
 function writeTargets(scope: Scope, group: Group, listens: readonly Listen[]): { list: unknown } | Refusal {
   const udp = listens.some(({ address }) => address.kind === 'udp');
+  if (udp && originates(scope)) {
+    return { reason: 'TLS towards a target of datagrams (DTLS) is not spoken', todo: 'remove proxy_ssl' };
+  }
   const scheme = udp ? 'udp' : originates(scope) ? 'tls' : 'tcp';
   const unix = group.servers.some(({ address }) => address.startsWith('unix:'));
   if (unix && scheme !== 'tcp') {
