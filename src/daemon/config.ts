@@ -1,7 +1,9 @@
 // The whole configuration file: each room's slice under its word, and the gate's own keys. This file only joins them.
 import { z } from 'zod';
+import { accessConfig } from '../access/config.ts';
 import { certificate, proxyConfig } from '../features/proxy/config.ts';
-import { cidr, duration, listen, oneOrMany, reference, size } from '../wire/config-value.ts';
+import { trustConfig } from '../trust/config.ts';
+import { cidr, duration, listen, oneOrMany, reference } from '../wire/config-value.ts';
 
 /** Words that PRODUCT names and whose rooms are not part of this version. */
 export const later: Readonly<Record<string, string>> = {
@@ -80,15 +82,15 @@ export const logConfig = z.strictObject({
 export const auditConfig = z.strictObject({
   /** Older rows are pruned and a signed checkpoint stands for them; default: kept for ever. */
   retention: duration.optional(),
-  /** How often the signed head of the chain goes to the log, and the age of rows is looked at. */
-  checkpoint: duration.default(3_600_000),
-  /** Bytes that must stay free on the disk of an SQLite store; below it new sessions are refused. */
-  'keep-free': size.default(64 * 1024 * 1024),
+  /** How often the head of the chain is signed, and goes to the log, while there are new rows. */
+  checkpoint: duration.default(300_000),
 });
 
 export const config = z.strictObject({
   gate: gateConfig.optional(),
   store: storeConfig.optional(),
+  trust: trustConfig.prefault({}),
+  access: accessConfig,
   proxy: proxyConfig.default({}),
   log: logConfig.prefault({}),
   audit: auditConfig.prefault({}),

@@ -4,8 +4,8 @@ import type { Answerer } from './plain-http.ts';
 export interface GateHttpOptions {
   /** `https://gate.example.com` or with a port; the Host header of a stranger is never repeated. */
   readonly origin: string;
-  /** The key authorization for a challenge token, where one is open. */
-  readonly challenge: (token: string) => string | undefined;
+  /** The answer to an ACME challenge at this path, where one is open. */
+  readonly challenge: (path: string) => string | undefined;
   readonly crl: () => Promise<{ readonly pem: string; readonly der: Uint8Array }>;
   readonly root: () => string;
 }
@@ -15,7 +15,7 @@ const acmePath = '/.well-known/acme-challenge/'; // RFC 8555 §8.3
 export function gateHttp({ origin, challenge, crl, root }: GateHttpOptions): Answerer {
   return async (path, request) => {
     if (path.startsWith(acmePath)) {
-      const text = challenge(path.slice(acmePath.length));
+      const text = challenge(path);
       return text === undefined ? undefined : { status: 200, type: 'application/octet-stream', body: text };
     }
     if (path === '/ca.crl') return { status: 200, type: 'application/pkix-crl', body: (await crl()).der }; // RFC 5280 §4.2.1.13

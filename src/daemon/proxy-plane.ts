@@ -1,4 +1,5 @@
 // All proxy routes as one service, whichever process carries them: opened, reloaded and drained together.
+import type { LiveGate } from '../access/index.ts';
 import type { ListenAddress } from '../core/address.ts';
 import type { AccessLine } from '../features/proxy/index.ts';
 import {
@@ -7,16 +8,15 @@ import {
   openRoutes,
   type PeerState,
   type ProxyDeps,
-
   type RoutePlan,
   type RouteState,
 } from '../features/proxy/index.ts';
 import { placeRoutes } from './placement.ts';
-import { startWorkers, type Workers } from './workers.ts';
 import type { WorkerSetup } from './worker.ts';
+import { startWorkers, type Workers } from './workers.ts';
 
-export interface ProxyPlaneOptions
-  extends Pick<ProxyDeps, 'gate' | 'identify' | 'gateListener' | 'clock' | 'log' | 'metrics'> {
+export interface ProxyPlaneOptions extends Pick<ProxyDeps, 'identify' | 'gateListener' | 'clock' | 'log' | 'metrics'> {
+  readonly gate: LiveGate;
   /** Worker processes; 0 = the gate process carries everything. */
   readonly workers: number;
   /** How workers log. */
@@ -129,4 +129,3 @@ function mergePeers(one: readonly PeerState[], other: readonly PeerState[]): Pee
   }
   return [...peers.values()];
 }
-

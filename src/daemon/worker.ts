@@ -1,6 +1,6 @@
 // A worker's side: opens the routes it is given, asks the gate process for every admission, and outlives that process
 // only for the connections it carries.
-import { createRemoteGate } from '../access/index.ts';
+import { createRemoteGate, type RemoteGate } from '../access/index.ts';
 import { systemClock } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import {
@@ -11,10 +11,10 @@ import {
   type RoutePlan,
   type RouteState,
 } from '../features/proxy/index.ts';
-import { type ClientTrust, identifyByCertificate } from '../trust/index.ts';
 import { type AppendFile, openAppendFile } from './append-file.ts';
 import { answerCalls } from './calls.ts';
 import { type IpcPeer, wiresOver } from './ipc.ts';
+import { createLiveCertificates, type Lapsed, type LiveCertificates } from './live-certificates.ts';
 import { createLog, type LogLevel, type LogOptions, type RootLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 
@@ -38,6 +38,8 @@ export type WorkerVerbs = {
   level(level: LogLevel): void;
   state(argument: undefined): readonly RouteState[];
   metrics(argument: undefined): Promise<unknown>;
+  /** Client certificates of live conns that no longer count. */
+  lapsed(argument: undefined): readonly Lapsed[];
   /** Stops accepting; answers when nothing is carried any more. */
   drain(argument: undefined): Promise<void>;
   /** Ends what is still carried. */
@@ -48,6 +50,8 @@ interface Open {
   readonly service: ProxyService;
   readonly log: RootLog;
   readonly access: AppendFile | undefined;
+  readonly live: LiveCertificates;
+  readonly gate: RemoteGate;
 }
 
 /** Serves the gate process at the other end of `peer`; resolves when there is nothing left to do. */
@@ -65,6 +69,7 @@ export function runWorker(peer: IpcPeer): Promise<void> {
   const close = (): Promise<void> => {
     closing ??= (async () => {
       await open?.service.drain(ending.signal);
+      open?.gate.flush();
       await open?.access?.[Symbol.asyncDispose]();
       open?.log.close();
     })();
@@ -74,9 +79,12 @@ export function runWorker(peer: IpcPeer): Promise<void> {
     async open(setup) {
       const log = createLog({ ...setup.log, base: { worker: setup.number } });
       const access = setup.accessFile ? await openAppendFile({ path: setup.accessFile, log }) : undefined;
+      const gate = createRemoteGate(wires.gate, { log });
+      const live = createLiveCertificates();
+      live.learn(setup.plans);
       const service = await openRoutes(setup.plans, {
-        gate: createRemoteGate(wires.gate, { log }),
-        identify: trust => identifyByCertificate(trust as ClientTrust),
+        gate,
+        identify: trust => live.identify(trust),
         masterKey: setup.masterKey,
         ...(access ? { accessLog: line => access.line(formatAccessLine(line)) } : {}),
         clock: systemClock,
@@ -84,9 +92,12 @@ export function runWorker(peer: IpcPeer): Promise<void> {
         metrics,
       });
       for (const [name, identity] of setup.challenges) service.challenge(name, identity);
-      open = { service, log, access };
+      open = { service, log, access, live, gate };
     },
-    reload: ({ plans }) => opened().service.reload(plans),
+    reload({ plans }) {
+      opened().live.learn(plans);
+      return opened().service.reload(plans);
+    },
     challenge: ({ name, identity }) => opened().service.challenge(name, identity),
     async reopen() {
       opened().log.reopen();
@@ -95,10 +106,15 @@ export function runWorker(peer: IpcPeer): Promise<void> {
     level: level => opened().log.setLevel(level),
     state: () => opened().service.state(),
     metrics: () => metrics.snapshot(),
+    lapsed: () => opened().live.lapsed(),
     drain: close, // then the gate process, which has read every end of a session by then, closes the channel
     cut: () => ending.abort('drain'),
   } satisfies WorkerVerbs);
   // The gate process is gone: nothing new without its decision, but what was admitted goes on to its own end.
-  wires.calls.closed.addEventListener('abort', () => void close().finally(finish));
+  // A gate process that was told twice to end asked us before: then there is no waiting either.
+  wires.calls.closed.addEventListener('abort', () => {
+    if (closing) ending.abort('drain');
+    void close().finally(finish);
+  });
   return done;
 }

@@ -2,18 +2,19 @@
 import cluster, { type Worker } from 'node:cluster';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { serveGate } from '../access/index.ts';
+import { type LiveGate, serveGate } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
-import type { Gate, Log } from '../core/parts.ts';
+import type { Log } from '../core/parts.ts';
 import type { Identity, RoutePlan, RouteState } from '../features/proxy/index.ts';
 import { type Caller, createCaller } from './calls.ts';
 import { wiresOver } from './ipc.ts';
+import type { Lapsed } from './live-certificates.ts';
 import type { WorkerSetup, WorkerVerbs } from './worker.ts';
 
 export interface WorkersOptions {
   readonly count: number;
-  readonly gate: Gate;
+  readonly gate: LiveGate;
   /** What every worker is told besides its routes. */
   readonly setup: Omit<WorkerSetup, 'plans' | 'number' | 'challenges'>;
   readonly clock: Clock;
@@ -31,6 +32,7 @@ export interface Workers extends AsyncDisposable {
   setLevel(level: WorkerSetup['log']['level']): Promise<void>;
   states(): Promise<readonly (readonly RouteState[])[]>;
   metrics(): Promise<readonly unknown[]>;
+  lapsed(): Promise<readonly Lapsed[]>;
   /** Stops accepting, and waits for what is carried until the deadline. */
   drain(deadline: AbortSignal): Promise<void>;
   /** Process ids, for `status` and tests. */
@@ -113,7 +115,7 @@ class Pool implements Workers {
     const started = clock.now().getTime();
     worker.on('error', error => log.warn({ worker: number, error }, 'worker process error'));
     worker.once('exit', (code, signal) => this.#gone(hand, { code, signal }, clock.now().getTime() - started));
-    serveGate(wires.gate, gate, { log: log.child({ worker: number }) });
+    void serveGate(wires.gate, gate, { log: log.child({ worker: number }) });
     const challenges = [...this.#challenges];
     await hand.call('open', { ...setup, number, plans: this.#plans, challenges }, AbortSignal.timeout(this.#patience));
     hand.state = 'open';
@@ -200,8 +202,14 @@ class Pool implements Workers {
     return this.#gather('metrics');
   }
 
+  async lapsed(): Promise<readonly Lapsed[]> {
+    return (await this.#gather('lapsed')).flat();
+  }
+
   /** A worker that dies or hangs while it is asked must not take the answer of the others with it. */
-  async #gather<Name extends 'state' | 'metrics'>(verb: Name): Promise<Awaited<ReturnType<WorkerVerbs[Name]>>[]> {
+  async #gather<Name extends 'state' | 'metrics' | 'lapsed'>(
+    verb: Name,
+  ): Promise<Awaited<ReturnType<WorkerVerbs[Name]>>[]> {
     const soon = AbortSignal.timeout(Math.min(2000, this.#patience));
     const answers = await Promise.allSettled(this.#open().map(hand => hand.call(verb, undefined as never, soon)));
     return answers.flatMap(answer => (answer.status === 'fulfilled' ? [answer.value] : []));

@@ -148,6 +148,14 @@ class Transfer implements Beating {
   }
 }
 
+/**
+ * TLS hands over one record after the other in the same turn of the event loop. A full one says that more is coming, so
+ * they are collected until the turn ends, and one system call takes them all.
+ */
+const fullRecord = 16_384;
+/** Bytes that may wait for a slow reader before its source is paused: pausing costs two system calls. */
+const ahead = 262_144;
+
 /** One way of a transfer. */
 class Direction {
   readonly from: Duplex;
@@ -161,6 +169,8 @@ class Direction {
   /** Bytes that may still pass before the next refill; negative = paused for the rate. */
   #allowance = 0;
   #reported = 0;
+  #corked = false;
+  readonly #uncork: () => void;
   #onData: (chunk: Buffer) => void;
   #onDrain: () => void;
   #onEnd: () => void;
@@ -175,6 +185,10 @@ class Direction {
     this.#allowance = rate ?? 0;
     if (from.readableObjectMode) this.#onData = chunk => this.#datagram(chunk);
     else this.#onData = rate === undefined ? chunk => this.#pass(chunk) : chunk => this.#meter(chunk);
+    this.#uncork = () => {
+      this.#corked = false;
+      to.uncork();
+    };
     this.#onDrain = () => {
       if (this.#allowance >= 0) from.resume();
     };
@@ -225,8 +239,15 @@ class Direction {
   }
 
   #pass(chunk: Buffer): void {
-    this.bytes += chunk.length;
-    if (!this.to.write(chunk)) this.from.pause();
+    const { to } = this;
+    const size = chunk.length;
+    this.bytes += size;
+    if (size === fullRecord && !this.#corked) {
+      this.#corked = true;
+      to.cork();
+      setImmediate(this.#uncork);
+    }
+    if (!to.write(chunk) && to.writableLength >= ahead) this.from.pause();
   }
   #meter(chunk: Buffer): void {
     this.#pass(chunk);

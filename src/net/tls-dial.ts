@@ -180,7 +180,9 @@ function clientFacts(tls: TLSSocket, { options, trusted }: Prepared, where: stri
     );
   }
   const leaf = tls.getPeerX509Certificate();
-  if (!leaf) return refuse('was not shown');
+  // Node shows a client no certificate on a resumed session. It was judged when the session was made, under the same
+  // options: a store of sessions belongs to one target and one way to verify it.
+  if (!leaf) return resumed ? facts : refuse('was not shown');
   if (!carries(leaf, verify.name)) {
     refuse(`is not for ${verify.name}: ${namesOf(leaf)}; dial it by a name it carries, or set the name to verify`);
   }

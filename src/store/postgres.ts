@@ -1,8 +1,7 @@
 // A store in PostgreSQL, held by one gate at a time: an advisory lock on the connection that also writes the audit.
-import { basename, join } from 'node:path';
-import { Kysely, PostgresDialect } from 'kysely';
+import { join } from 'node:path';
+import { Kysely, PostgresDialect, sql } from 'kysely';
 import type { Pool, PoolConfig } from 'pg';
-import { Fault } from '../core/fault.ts';
 import type { Opened, StoreOptions } from './index.ts';
 import { migrations } from './migrations/index.ts';
 import { PostgresWriter } from './postgres-writer.ts';
@@ -28,8 +27,11 @@ export async function openPostgres(url: string, options: StoreOptions): Promise<
   const writer = new PostgresWriter({ connect: () => new pg.Client(config), log: options.log });
   await writer.open();
   const pool: Pool = new pg.Pool({ ...config, max: connections });
-  // An idle connection that the server closed; the pool makes another.
-  pool.on('error', error => options.log.warn({ error }, 'a database connection was lost'));
+  // A connection that the server closed; the pool makes another. Listened to on each client too: while one is lent out
+  // the pool does not hear its errors, and an error that nobody hears ends the process.
+  const lost = (error: Error): void => options.log.warn({ error }, 'a database connection was lost');
+  pool.on('error', () => {});
+  pool.on('connect', client => client.on('error', lost));
   const db = new Kysely<never>({ dialect: new PostgresDialect({ pool }) });
   const copy = (to: string): Promise<void> => copyOut(db, options.migrations ?? migrations, to, options.log);
   return {
@@ -37,7 +39,9 @@ export async function openPostgres(url: string, options: StoreOptions): Promise<
     writer,
     copy,
     before: async number => {
-      if (options.backups !== undefined) return copy(join(options.backups, `${databaseName(url)}.before-${number}`));
+      const { rows } = await sql<{ name: string }>`select current_database() as name`.execute(db);
+      const file = `${encodeURIComponent(rows[0]?.name ?? '')}.before-${number}`;
+      if (options.backups !== undefined) return copy(join(options.backups, file));
       options.log.warn(
         { migration: number },
         'the database is brought forward without a copy: no folder for backups is set',
@@ -52,11 +56,3 @@ export async function openPostgres(url: string, options: StoreOptions): Promise<
 
 /** Whole numbers up to 2^53 come as numbers, as in SQLite; pg would give text. */
 const int8 = 20;
-
-function databaseName(url: string): string {
-  try {
-    return basename(new URL(url).pathname) || 'postgres';
-  } catch {
-    throw new Fault('invalid', 'the store is not a PostgreSQL URL; write postgres://user@host/database');
-  }
-}

@@ -94,11 +94,8 @@ export interface CertificateTable {
   reason: string | null;
 }
 
-/** The newest revocation list of each issuing CA. */
+/** The number of each issuing CA's newest revocation list; it must never go back. */
 export interface CrlTable {
   issuer: string;
   number: number;
-  this_update: string;
-  next_update: string;
-  pem: string;
 }

@@ -185,13 +185,14 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
         ),
     show: serial => found(records.bySerial(normalSerial(serial)), serial),
     async revoke(serial, reason = 'unspecified') {
-      const before = found(records.bySerial(normalSerial(serial)), serial);
-      const record = found(await records.revoke(before.serial, clock.now(), reason), serial);
-      if (before.revoked) return record;
-      log.info({ serial: record.serial, reason }, 'certificate revoked');
-      for (const call of listeners) call(certificateCredential(record.fingerprint));
-      await crls.refresh();
-      return record;
+      const { serial: known, fingerprint } = found(records.bySerial(normalSerial(serial)), serial);
+      if (await records.revoke(known, clock.now(), reason)) {
+        log.info({ serial: known, reason }, 'certificate revoked');
+        for (const call of listeners) call(certificateCredential(fingerprint));
+        // It already counts here; the list is for others, and is made anew when it is next asked for.
+        await crls.refresh().catch((error: unknown) => log.error({ error }, 'the revocation list could not be made'));
+      }
+      return found(records.bySerial(known), serial);
     },
     crl: () => crls.current(),
     isBuiltin: fingerprint => builtin.has(fingerprint.toLowerCase().replaceAll(':', '')),

@@ -19,7 +19,8 @@ export interface CertificateRecord {
 
 export interface CertificateRecords {
   add(record: CertificateRecord): Promise<void>;
-  revoke(serial: string, at: Date, reason: Reason): Promise<CertificateRecord | undefined>;
+  /** Of several who revoke one certificate, one is told that it was them. */
+  revoke(serial: string, at: Date, reason: Reason): Promise<boolean>;
   bySerial(serial: string): CertificateRecord | undefined;
   byFingerprint(fingerprint: string): CertificateRecord | undefined;
   all(): readonly CertificateRecord[];
@@ -39,18 +40,17 @@ export async function openCertificateRecords({ db }: Store): Promise<Certificate
       keep(record);
     },
     async revoke(serial, at, reason) {
-      const record = serials.get(serial);
-      if (!record || record.revoked) return record;
       const change = { revoked: at.toISOString(), reason };
-      await db
+      const { numUpdatedRows } = await db
         .updateTable('certificate')
         .set(change)
         .where('serial', '=', serial)
         .where('revoked', 'is', null)
-        .execute();
-      const revoked = { ...record, revoked: { at, reason } };
-      keep(revoked);
-      return revoked;
+        .executeTakeFirst();
+      const record = serials.get(serial);
+      if (!record || numUpdatedRows === 0n) return false;
+      keep({ ...record, revoked: { at, reason } });
+      return true;
     },
     bySerial: serial => serials.get(serial),
     byFingerprint: fingerprint => fingerprints.get(fingerprint),

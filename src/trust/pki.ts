@@ -131,8 +131,12 @@ function generalName(text: AlternativeName): pkijs.GeneralName {
 /** A host name for a certificate; international names become their xn-- form. @throws Fault `invalid` */
 export function hostName(text: string): string {
   const wild = text.startsWith('*.') ? '*.' : '';
-  const ascii = domainToASCII(text.slice(wild.length));
-  if (!/^(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/.test(ascii)) {
+  // domainToASCII reads a URL's host: it would take `a/b` for `a`, `%41` for `a` and `0x7f.1` for 127.0.0.1.
+  const ascii = /[\s/\\?#@:%[\]]/.test(text) ? '' : domainToASCII(text.slice(wild.length));
+  if (
+    isIP(ascii) !== 0 ||
+    !/^(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/.test(ascii)
+  ) {
     throw new Fault('invalid', `"${text}" is not a host name`);
   }
   return wild + ascii;

@@ -21,17 +21,27 @@ export interface OwnCrlOptions {
   readonly log: Log;
 }
 
+interface SignedList {
+  readonly pem: string;
+  readonly at: Date;
+}
+
 const day = 86_400_000;
 const lifetime = 7 * day;
 
 export function openOwnCrls(options: OwnCrlOptions): OwnCrls {
-  const { store, issuing, clock, log } = options;
-  const lists = new Map<string, { readonly pem: string; readonly at: Date }>();
+  const { issuing, clock, log } = options;
+  let lists: ReadonlyMap<string, SignedList> = new Map();
   let running: Promise<void> = Promise.resolve();
   let waiting = 0;
 
   const make = async (): Promise<void> => {
-    for (const ca of issuing) lists.set(ca.facts.fingerprint, await signNext(ca, options, store));
+    const next = new Map<string, SignedList>();
+    try {
+      for (const ca of issuing) next.set(ca.facts.fingerprint, await signNext(ca, options));
+    } finally {
+      lists = next; // also when signing failed: the old ones no longer say everything
+    }
   };
   const refresh = (): Promise<void> => {
     // What asks while one is being made needs one more after it, but only one for all of them.
@@ -71,11 +81,7 @@ export function openOwnCrls(options: OwnCrlOptions): OwnCrls {
 }
 
 /** Signs the next list of one CA and remembers its number, which must never go back (RFC 5280 §5.2.3). */
-async function signNext(
-  ca: IssuingCa,
-  { records, clock }: OwnCrlOptions,
-  { db }: Store,
-): Promise<{ pem: string; at: Date }> {
+async function signNext(ca: IssuingCa, { store: { db }, records, clock }: OwnCrlOptions): Promise<SignedList> {
   const { signCrl } = await import('./pki-crl.ts');
   const issuer = ca.facts.fingerprint;
   const now = clock.now();
@@ -92,7 +98,7 @@ async function signNext(
     { key: ca.key, certificate: ca.facts.der },
   );
   const pem = toPem('X509 CRL', der);
-  const row = { issuer, number, this_update: now.toISOString(), next_update: nextUpdate.toISOString(), pem };
+  const row = { issuer, number };
   await db
     .insertInto('crl')
     .values(row)

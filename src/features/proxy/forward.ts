@@ -15,8 +15,8 @@ export interface ForwardDeps {
   readonly outward: Outward;
   readonly clock: Clock;
   readonly accessLog: (line: AccessLine) => void;
-  /** Why conns of this route are being cut, once they are. */
-  readonly cut: () => string | undefined;
+  /** Aborts when all conns of the route are cut; its reason is why. */
+  readonly cut: AbortSignal;
 }
 
 export function createForward(deps: ForwardDeps): Handler {
@@ -51,8 +51,9 @@ export function createForward(deps: ForwardDeps): Handler {
       };
       using life = lifetime(session, limits.lifetime, clock);
       cause = await splice(near, conn, { ...shape, signal: life.signal, count });
-      cause = deps.cut() ?? cause;
-      if (!conn.stream.destroyed) await conn.close(AbortSignal.timeout(farewell));
+      if (deps.cut.aborted) cause = String(deps.cut.reason);
+      if (!halfClose) conn.stream.destroy(); // both have been told; whoever wanted to go on has lost
+      if (!conn.stream.destroyed) await conn.close(AbortSignal.any([deps.cut, AbortSignal.timeout(farewell)]));
     } catch (error) {
       cause = session.signal.aborted ? String(session.signal.reason) : toFault(error).code;
       throw error;

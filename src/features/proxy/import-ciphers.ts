@@ -24,7 +24,12 @@ export interface Ciphers {
 export function strongCiphers(text: string): Ciphers {
   const kept: string[] = [];
   const dropped: string[] = [];
-  for (const token of text.split(/[:, ]+/).filter(Boolean)) (isWeak(token) ? dropped : kept).push(token);
+  // `DEFAULT@SECLEVEL=0` is one token and a level.
+  for (const token of text
+    .replaceAll('@', ':@')
+    .split(/[:, ]+/)
+    .filter(Boolean))
+    (isWeak(token) ? dropped : kept).push(token);
   const adds = kept.filter(token => !/^[!\-+@]/.test(token));
   if (adds.length === 0) return { dropped, added: [] };
   const added = adds.some(token => groups.test(token))

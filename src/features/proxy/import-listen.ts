@@ -71,7 +71,6 @@ function readListen(scope: Scope, directive: Directive): Listen[] {
   const ipv6only =
     first !== undefined && first.kind !== 'unix' && first.host === '::' && words.get('ipv6only') !== 'off';
   const notes = lost.filter(has).map(word => `${word} is not carried over, the system's value stands`);
-  if (ipv6only) notes.push('[::] also hears IPv4 here, so a first rule turns IPv4 away');
   if (addresses.length > 1) notes.push(`${addresses.length} ports`);
   if (notes.length > 0) scope.note(directive, notes.join('; '), 'listen');
   else scope.ledger.say('converted', directive, `→ listen ${addresses.map(formatUrl).join(' ')}`);

@@ -316,8 +316,12 @@ function writeRoute(
     keys.set('rules', [{ deny: 'all' }]);
     for (const reason of reasons) remark('rules', `closed: ${reason}`);
   }
-  if (first.ipv6only)
+  if (first.ipv6only) {
+    const text = '[::] also hears IPv4 here, so a first rule turns IPv4 away';
+    scope.ledger.say('noted', first.directive, text);
+    remark('rules', `${placeText(first.directive.at)}: ${text}`);
     keys.set('rules', [{ deny: '0.0.0.0/0' }, ...((keys.get('rules') as Rule[] | undefined) ?? [{ allow: 'all' }])]);
+  }
   findOpenDoor(scope, way.listens, keys);
   return { name: nameRoute(context.names, group, first, scope), at: scope.server.at, value: nest(keys), comments };
 }
@@ -377,7 +381,8 @@ const oneOr = <T>(list: readonly T[]): T | readonly T[] =>
   list.length === 1 && list[0] !== undefined ? list[0] : list;
 
 function nameRoute(taken: Set<string>, group: Group, { address }: Listen, scope: Scope): string {
-  const serverName = scope.server.block?.find(one => one.name === 'server_name')?.args[0] ?? '';
+  const names = (scope.server.block ?? []).flatMap(one => (one.name === 'server_name' ? one.args : []));
+  const serverName = names.find(one => /^[*.]*[a-z0-9]/i.test(one)) ?? '';
   const port = address.kind === 'unix' ? (address.path.split('/').at(-1) ?? '') : String(address.port);
   const base = `${group.directive ? group.name : serverName || group.name}-${port}`
     .replace(/[^A-Za-z0-9._-]+/g, '-')

@@ -7,7 +7,7 @@ import type { ListenPlan, RoutePlan } from './route-plan.ts';
 
 /** What the route's listeners do, in the order of `listen:`. */
 export function planListens(config: RouteConfig, findings: Findings): ListenPlan[] {
-  const sorted = Boolean(config.names ?? config.alpn ?? config.default);
+  const sorted = Boolean(config.names ?? config.alpn ?? config.default ?? config.plain);
   const listens = config.listen.map((address, index) => {
     const here = config.listen.length > 1 ? findings.at('listen', index) : findings.at('listen');
     const url = formatUrl(address);
@@ -42,6 +42,10 @@ export function planListens(config: RouteConfig, findings: Findings): ListenPlan
       .mistake('the route also listens without TLS, where no certificate can be asked for; make two routes');
   }
   if (!has('tls')) tlsKeysWithoutTls(config, has('pass'), findings);
+  if (config.plain && has('tls')) findings.at('plain').mistake('means nothing where TLS is ended; listen on tcp://');
+  if (config.plain && (config.names ?? config.alpn)) {
+    findings.at('plain').mistake('what is not TLS carries no name and no ALPN; make a route of its own for it');
+  }
   if (has('datagrams') && sorted)
     findings.at('names').mistake('datagrams carry no server name; give each udp:// route its own port');
   return listens;

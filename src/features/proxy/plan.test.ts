@@ -328,7 +328,12 @@ test('reads every file once', async () => {
   const seen: string[] = [];
   await plan(
     { a: { listen: local, certificate, to }, b: { listen: 'tls://127.0.0.1:6433', certificate, to } },
-    { read: reference => (seen.push(reference), readReference(reference)) },
+    {
+      read: reference => {
+        seen.push(reference);
+        return readReference(reference);
+      },
+    },
   );
   assert.equal(seen.length, new Set(seen).size);
 });

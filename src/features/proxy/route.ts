@@ -36,8 +36,8 @@ export class Route {
   readonly #tlsDoor: Door;
   readonly #tls: ReturnType<typeof upgradeTls> | undefined;
   readonly #live = new Set<Conn>();
+  readonly #cut = new AbortController();
   #plan: RoutePlan;
-  #cutBecause: string | undefined;
   #cancelRotation: () => void = () => {};
   #idle: (() => void)[] = [];
 
@@ -98,7 +98,7 @@ export class Route {
   }
   /** Ends all conns now; the audit says why. */
   cut(because: string): void {
-    this.#cutBecause = because;
+    this.#cut.abort(because);
     for (const conn of this.#live) conn.stream.destroy();
   }
   /** No conn comes any more and none is left. */
@@ -127,7 +127,7 @@ export class Route {
       upgrade: this.#makeUpgrade(),
       identify: plan.clients ? identify(plan.clients) : identifyNobody,
       gate: reportingGate(gate, plan.name, clock, accessLog),
-      handler: createForward({ plan, outward: this.outward, clock, accessLog, cut: () => this.#cutBecause }),
+      handler: createForward({ plan, outward: this.outward, clock, accessLog, cut: this.#cut.signal }),
       patience: plan.limits.handshake,
       log: this.#deps.log,
       metrics,

@@ -75,8 +75,5 @@ export async function trust({ db, types }: Build): Promise<void> {
     .createTable('crl')
     .addColumn('issuer', 'text', column => column.primaryKey())
     .addColumn('number', types.whole, column => column.notNull())
-    .addColumn('this_update', 'text', column => column.notNull())
-    .addColumn('next_update', 'text', column => column.notNull())
-    .addColumn('pem', 'text', column => column.notNull())
     .execute();
 }

@@ -152,6 +152,17 @@ export function readBytes(socket: Socket, length: number): Promise<Buffer> {
   });
 }
 
+/** Resolves when the socket is closed, however it came to that; with the error's code, if there was one. */
+export function closed(socket: Socket): Promise<string> {
+  return new Promise(resolve => {
+    let code = '';
+    socket.once('error', error => {
+      code = (error as NodeJS.ErrnoException).code ?? 'error';
+    });
+    socket.once('close', () => resolve(code));
+  });
+}
+
 /** Sends a text and reads as many bytes back. */
 export async function echoes(socket: Socket, text: string): Promise<string> {
   socket.write(text);
