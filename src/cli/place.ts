@@ -17,6 +17,8 @@ export interface TlsPlace {
   readonly port: number;
   readonly servername?: string;
   readonly ca?: SecureContextOptions['ca'];
+  /** Only pin.ts sets it, to ask for the CA certificate that a person then compares. */
+  readonly rejectUnauthorized?: boolean;
 }
 
 export interface Seek {

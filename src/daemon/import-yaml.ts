@@ -14,11 +14,14 @@ export interface ImportDocument {
 }
 
 export function writeImport({ name, routes, certified, gate, rows, findings }: ImportDocument): string {
-  const document = new Document({
-    ...(Object.keys(gate).length > 0 && { gate }),
-    ...(certified.length > 0 && { access: certified.map(openToHolders) }),
-    proxy: Object.fromEntries(routes.map(route => [route.name, route.value])),
-  });
+  const document = new Document(
+    {
+      ...(Object.keys(gate).length > 0 && { gate }),
+      ...(certified.length > 0 && { access: certified.map(openToHolders) }),
+      proxy: Object.fromEntries(routes.map(route => [route.name, route.value])),
+    },
+    { aliasDuplicateObjects: false }, // &a1 and *a1 are not how people write
+  );
   document.commentBefore = header(name, rows, findings);
   const top = document.contents as YAMLMap;
   for (const [index, pair] of top.items.entries()) if (isScalar(pair.key)) pair.key.spaceBefore = index > 0;

@@ -50,6 +50,8 @@ interface Kept {
 }
 
 const day = 86_400_000;
+/** The listener that has to answer the challenge opens only after it was given the stand-in. */
+const settle = 3000;
 
 export function createAcmeCertificates(options: AcmeCertificateOptions): AcmeCertificates {
   const { dir, publish, log, clock = systemClock } = options;
@@ -81,7 +83,7 @@ export function createAcmeCertificates(options: AcmeCertificateOptions): AcmeCer
     let identity = found && !standIn ? found : await selfSigned(names[0] ?? 'localhost', clock.now());
     const renewal = startRenewal({
       ...{ clock, log, what: `ACME certificate for ${names.join(', ')}` },
-      due: () => (standIn ? clock.now() : dueAt(identity, renewBefore)),
+      due: () => (standIn ? new Date(clock.now().getTime() + settle) : dueAt(identity, renewBefore)),
       async renew(signal) {
         const acme = await clientFor(wish);
         identity = await acme.obtain({ names, challenge, publish, ...(key === undefined ? {} : { key }) }, signal);

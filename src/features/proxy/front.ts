@@ -7,7 +7,7 @@ import { parseCidr } from '../../wire/cidr.ts';
 import { boundHandshakes } from './handshakes.ts';
 import type { Route } from './route.ts';
 import type { Identity, ListenMode } from './route-plan.ts';
-import { sortConn, type Way } from './sort.ts';
+import { sortConn, type Way, type Ways } from './sort.ts';
 
 /** A route on this address, and what it does with the bytes here. */
 export interface Entry {
@@ -81,25 +81,19 @@ export class Front {
   }
 
   #only({ route, mode }: Entry): void {
-    if (route.plan.proxyFrom) this.#look([{ name: route.plan.name, take: conn => route.enter(conn, mode) }], route);
-    else this.#accept = conn => route.enter(conn, mode);
+    const take = (conn: Conn): void => route.enter(conn, mode);
+    if (!route.plan.proxyFrom) this.#accept = take;
+    else this.#look({ branches: [{ name: route.plan.name, plain: true, take }], challenges: new Map() }, route);
   }
 
   #sort(entries: readonly Entry[], challenges: readonly Challenge[]): void {
-    const ways: Way[] = [
-      ...challenges.map(challenge => ({
-        name: 'acme-tls/1',
-        names: [challenge.name],
-        alpn: ['acme-tls/1'],
-        take: (conn: Conn) => void this.#answer(challenge, conn),
-      })),
-      ...entries.map(entry => wayOf(entry, entries)),
-    ];
+    const answers = challenges.map(one => [one.name, (conn: Conn) => void this.#answer(one, conn)] as const);
+    const branches = entries.map(entry => wayOf(entry, entries));
     const patient = entries.reduce((a, b) => (a.route.patience > b.route.patience ? a : b));
-    this.#look(ways, patient.route);
+    this.#look({ branches, challenges: new Map(answers) }, patient.route);
   }
 
-  #look(ways: readonly Way[], { patience, plan }: Route): void {
+  #look(ways: Ways, { patience, plan }: Route): void {
     const { metrics } = this.#deps;
     const before = plan.proxyFrom && expectProxyHeader({ from: plan.proxyFrom.map(parseCidr) });
     const looking = boundHandshakes(mostLookedAt, () => metrics.count('proxy_handshakes_dropped_total', { route: '' }));

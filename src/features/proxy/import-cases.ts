@@ -27,6 +27,8 @@ export interface Variables {
   /** `set $name value`. */
   readonly sets: ReadonlyMap<string, string>;
   readonly ledger: Ledger;
+  /** `ssl_preread on`. */
+  readonly prereads: boolean;
   /** An entry was refused that led elsewhere than the default: those clients must not slip into the default. */
   close(directive: Directive): void;
 }
@@ -113,7 +115,11 @@ function chooseCases(map: Directive, listen: Listen, variables: Variables): Case
   const resolved = parts.map(part => (typeof part === 'string' ? part : known(part.variable, listen, variables)));
   if (resolved.every(part => part !== undefined)) return lookUp(map, resolved.join(''), variables.ledger);
   const [only] = parts;
-  const read = parts.length === 1 && only && typeof only !== 'string' ? readers[only.variable] : undefined;
+  const variable = parts.length === 1 && only && typeof only !== 'string' ? only.variable : '';
+  // What nobody read is empty: without ssl_preread, or without TLS, every connection goes where "" goes.
+  const isRead = variable === 'ssl_server_name' ? listen.tls : variables.prereads;
+  if (readers[variable] && !isRead) return lookUp(map, '', variables.ledger);
+  const read = variable.startsWith('ssl_preread_') && listen.tls ? undefined : readers[variable];
   if (!read)
     return {
       reason: `a map over ${source} cannot be said with names, ALPN or ports`,

@@ -20,7 +20,7 @@ export function convertOptions(scope: Scope, { listens, prereads }: OptionsConte
   scope.put('half-close', half.on, half.directive);
   convertKeepalive(scope, listens);
   convertNext(scope);
-  convertHeader(scope);
+  convertHeader(scope, listens);
   convertBind(scope);
   for (const [name, key] of [
     ['proxy_upload_rate', 'limits.upload'],
@@ -79,14 +79,16 @@ function convertNext(scope: Scope): void {
   if (timeout) scope.put('next-upstream.timeout', formatDuration(timeout.value), timeout.directive);
 }
 
-function convertHeader(scope: Scope): void {
+function convertHeader(scope: Scope, listens: readonly Listen[]): void {
   const directive = scope.one('proxy_protocol');
   if (!directive) return;
   const versions: Record<string, string | undefined> = { on: 'v1', v1: 'v1', v2: 'v2', off: undefined };
   const word = directive.args[0]?.toLowerCase() ?? '';
   if (!(word in versions)) scope.refuse(directive, `invalid value "${word}"`, 'write proxy-protocol: { send: v1 }');
   else if (versions[word] === undefined) scope.ledger.say('converted', directive, 'no header is sent');
-  else scope.put('proxy-protocol.send', versions[word], directive);
+  else if (listens.some(({ address }) => address.kind === 'udp')) {
+    scope.refuse(directive, 'datagrams are forwarded as they are, without a header', 'let the target listen for TCP');
+  } else scope.put('proxy-protocol.send', versions[word], directive);
 }
 
 function convertBind(scope: Scope): void {

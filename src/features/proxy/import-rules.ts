@@ -78,7 +78,8 @@ export function readZones(stream: readonly Directive[], servers: readonly Scope[
   return zones;
 }
 
-export function convertLimits(scope: Scope, zones: Zones): void {
+export function convertLimits(scope: Scope, zones: Zones, listens: readonly Listen[]): void {
+  const kinds = new Set(listens.map(({ address, tls }) => `${address.kind} ${tls}`)).size;
   const dry = scope.flag('limit_conn_dry_run', false);
   if (dry.directive)
     scope.ledger.say('converted', dry.directive, dry.on ? 'no limit is written' : 'limits are enforced');
@@ -115,7 +116,7 @@ export function convertLimits(scope: Scope, zones: Zones): void {
       continue;
     }
     const notes = [
-      zone.users > 1 ? 'nginx counts over all servers of the zone, Sekisho for each route' : '',
+      zone.users > 1 || kinds > 1 ? 'nginx counts over all servers of the zone, Sekisho for each route' : '',
       key === 'limits.per-address' ? 'an IPv6 client counts by its /64' : '',
     ].filter(Boolean);
     const before = scope.keys.get(key);

@@ -295,6 +295,17 @@ test('a directive of the stream block holds for servers that have none of their 
   assert.equal((second?.value['limits'] as { idle: string } | undefined)?.idle, '2m');
 });
 
+test('a variable that nothing fills is empty, so its map leads where "" leads', () => {
+  const maps = `map $ssl_preread_server_name $t { a 192.0.2.1:1; default 192.0.2.2:1; } map $ssl_server_name $u { "" 192.0.2.3:1; a 192.0.2.1:1; }`;
+  assert.equal(only(`${maps} server { listen 1; proxy_pass $t; }`)['to'], 'tcp://192.0.2.2:1');
+  assert.equal(only(`${maps} server { listen 1; proxy_pass $u; }`)['to'], 'tcp://192.0.2.3:1');
+});
+
+test('what datagrams cannot do is refused, not left away', () => {
+  assert.deepEqual(refusals(`server { listen 1 udp; ${to} proxy_protocol on; }`), ['proxy_protocol on']);
+  assert.deepEqual(refusals(`server { listen 1 udp; ${to} proxy_ssl on; }`).includes('proxy_pass 192.0.2.1:1'), true);
+});
+
 test('an open relay to whatever name the client sends is refused with its reason', () => {
   const { rows, routes: found } = load(
     'server { listen 443; ssl_preread on; proxy_pass $ssl_preread_server_name:443; }',

@@ -3,16 +3,18 @@ import type { ImportFinding, ImportRow } from '../../wire/import-report.ts';
 import { type Directive, splitVariables } from '../../wire/nginx-conf.ts';
 import { route } from './config.ts';
 import { type Server, settleOverlaps, shareAddresses } from './import-addresses.ts';
+import type { StreamContext } from './import-context.ts';
+import type { FilePath } from './import-files.ts';
 import { Ledger } from './import-ledger.ts';
 import { readListens } from './import-listen.ts';
-import { convertServer, type ImportedRoute, type StreamContext } from './import-routes.ts';
+import type { ImportedRoute } from './import-route.ts';
 import { readZones } from './import-rules.ts';
 import { Scope } from './import-scope.ts';
-import type { FilePath } from './import-server-tls.ts';
+import { convertServer } from './import-server.ts';
 import { ignored, type RefusedRow, refused, refusedFamilies } from './import-table.ts';
 import { type Group, readUpstream } from './import-upstream.ts';
 
-export type { ImportedRoute } from './import-routes.ts';
+export type { ImportedRoute } from './import-route.ts';
 
 export interface StreamImport {
   readonly routes: readonly ImportedRoute[];

@@ -11,28 +11,28 @@ export interface Way extends Branch {
   take(conn: Conn): void;
 }
 
+export interface Ways {
+  readonly branches: readonly Way[];
+  /** Who answers an ACME server that asks for a name by ALPN acme-tls/1 (RFC 8737 §3); nobody else comes there. */
+  readonly challenges: ReadonlyMap<string, (conn: Conn) => void>;
+}
+
 /**
  * Hands the conn to its way. Where no way fits, the client gets the TLS alert that says so.
  * @throws Fault `denied` or `protocol`, the signal's reason; the caller closes the conn
  */
-export async function sortConn(
-  raw: Conn,
-  ways: readonly Way[],
-  before: Upgrade | undefined,
-  signal: AbortSignal,
-): Promise<void> {
+export async function sortConn(raw: Conn, ways: Ways, before: Upgrade | undefined, signal: AbortSignal): Promise<void> {
   const conn = before ? await before(raw, signal) : raw;
-  const [only] = ways;
-  if (ways.length === 1 && only && !only.names && !only.alpn && !only.plain && !only.default) return only.take(conn);
+  const { branches, challenges } = ways;
+  const [only] = branches;
+  if (only?.plain) return only.take(conn); // nothing but the PROXY header was to be read
   const hello = await peek(conn.stream, readClientHello, { limit: clientHelloLimit, signal });
-  if (hello === 'not-tls') {
-    const unspoken = ways.find(way => way.plain);
-    if (!unspoken) throw new Fault('protocol', 'only TLS is spoken here');
-    return unspoken.take(conn);
-  }
-  const chosen = choose(ways, hello);
+  if (hello === 'not-tls') throw new Fault('protocol', 'only TLS is spoken here');
   const { sni } = hello;
-  if (typeof chosen !== 'number') return (chosen as Way).take(sni === undefined ? conn : { ...conn, tls: { sni } });
+  const answer = hello.alpn.includes('acme-tls/1') ? challenges.get(sni ?? '') : undefined;
+  if (answer) return answer(conn);
+  const chosen = choose(branches, hello);
+  if (typeof chosen !== 'number') return chosen.take(sni === undefined ? conn : { ...conn, tls: { sni } });
   // A fatal alert in the clear, as before any ServerHello (RFC 8446 §6): unrecognized_name or no_application_protocol.
   conn.stream.end(Buffer.from([21, 3, 1, 0, 2, 2, chosen]));
   throw new Fault('denied', 'no route has that name', { facts: { sni, alpn: hello.alpn } });

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { makeCa } from '../../fixtures/certificates.ts';
-import { closed, dialPlain, dialTlsTo, echo, openRig, plainServer, readAll, readBytes, type Rig } from './rig.ts';
+import { closed, dialPlain, dialTlsTo, echo, openRig, plainServer, type Rig, readAll, readBytes } from './rig.ts';
 
 const ca = makeCa('Bytes CA');
 const localhost = ca.issue({ cn: 'localhost', san: ['DNS:localhost'] });
@@ -22,7 +22,10 @@ const legs = {
 } as const;
 
 /** Runs a body over: plain; terminate; originate into terminate (plain client, TLS between, plain server). */
-async function overEach(backendPort: number, body: (client: Socket, name: string, rig: Rig) => Promise<void>): Promise<void> {
+async function overEach(
+  backendPort: number,
+  body: (client: Socket, name: string, rig: Rig) => Promise<void>,
+): Promise<void> {
   const to = `tcp://127.0.0.1:${backendPort}`;
   for (const [name, leg] of Object.entries(legs)) {
     await using rig = await openRig(leg.near(to));
@@ -82,7 +85,9 @@ test('back-pressure: a reader that stops makes the writer stop, and nothing is l
     socket.pause();
     resolve(socket);
   });
-  await using rig = await openRig({ near: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${server.port}` } });
+  await using rig = await openRig({
+    near: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${server.port}` },
+  });
   const client = await dialTlsTo(rig.port('near'), { ca: ca.cert });
   const chunk = randomBytes(256 * 1024);
   const hash = createHash('sha256');
@@ -91,7 +96,9 @@ test('back-pressure: a reader that stops makes the writer stop, and nothing is l
   for (let held = false; !held; ) {
     hash.update(chunk);
     sent += chunk.length;
-    held = client.write(chunk) ? false : !(await Promise.race([once(client, 'drain').then(() => true), stands(client)]));
+    held = client.write(chunk)
+      ? false
+      : !(await Promise.race([once(client, 'drain').then(() => true), stands(client)]));
     assert.ok(sent < 256 * 1024 * 1024, 'the writer was never held back');
   }
   const memory = process.memoryUsage().rss;
@@ -159,7 +166,9 @@ test('bulk: every byte both ways at once is bit-exact, and the audit counts them
     void pump(socket, block, size).catch(reject);
     digest(socket).then(resolve, reject);
   });
-  await using inner = await openRig({ near: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${server.port}` } });
+  await using inner = await openRig({
+    near: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${server.port}` },
+  });
   await using outer = await openRig({
     near: { listen: 'tcp://127.0.0.1:0', to: `tls://127.0.0.1:${inner.port('near')}`, verify },
   });
@@ -189,7 +198,8 @@ async function digest(socket: Socket): Promise<string> {
 
 function hashOf(block: Buffer, size: number): string {
   const hash = createHash('sha256');
-  for (let left = size; left > 0; left -= block.length) hash.update(left < block.length ? block.subarray(0, left) : block);
+  for (let left = size; left > 0; left -= block.length)
+    hash.update(left < block.length ? block.subarray(0, left) : block);
   return hash.digest('hex');
 }
 

@@ -21,11 +21,14 @@ const verify = { ca: `file:${ca.certFile}`, name: 'localhost' };
 /** A TLS echo server that remembers the server names it was asked for. */
 async function tlsEcho(options: object = {}) {
   const names: string[] = [];
-  const server = createTlsServer({ cert: localhost.cert, key: localhost.key, allowHalfOpen: true, ...options }, socket => {
-    names.push(String((socket as { servername?: string }).servername));
-    socket.on('error', () => {});
-    socket.pipe(socket);
-  });
+  const server = createTlsServer(
+    { cert: localhost.cert, key: localhost.key, allowHalfOpen: true, ...options },
+    socket => {
+      names.push(String((socket as { servername?: string }).servername));
+      socket.on('error', () => {});
+      socket.pipe(socket);
+    },
+  );
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
@@ -35,7 +38,9 @@ async function tlsEcho(options: object = {}) {
 
 test('terminates: TLS outside, plain inside, with the name and cipher in the audit', async () => {
   await using backend = await plainServer(echo);
-  await using rig = await openRig({ db: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${backend.port}` } });
+  await using rig = await openRig({
+    db: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${backend.port}` },
+  });
   const client = await dialTlsTo(rig.port('db'), { ca: ca.cert });
   assert.equal(await echoes(client, 'hello'), 'hello');
   client.end();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { connect, type ConnectionOptions, createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { type ConnectionOptions, connect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { TestClock } from '../../../src/core/clock.ts';
 import { type Ca, type Issued, makeCa } from '../../fixtures/certificates.ts';
 import { testGate } from '../../fixtures/gate.ts';
@@ -83,7 +83,9 @@ test('ticket keys rotate: an old ticket costs a full handshake and nothing else'
 
 test('workers with the same master key resume each other’s sessions; strangers do not', async () => {
   await using server = await plainServer(echo);
-  const config = { db: { listen: 'tls://127.0.0.1:0', certificate: files(both), to: `tcp://127.0.0.1:${server.port}` } };
+  const config = {
+    db: { listen: 'tls://127.0.0.1:0', certificate: files(both), to: `tcp://127.0.0.1:${server.port}` },
+  };
   const masterKey = Buffer.alloc(32, 1);
   await using one = await openRig(config, { masterKey });
   await using two = await openRig(config, { masterKey });
@@ -103,7 +105,11 @@ test('session reuse towards a target: the second connection resumes', async () =
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as { port: number };
-  const route = { listen: 'tcp://127.0.0.1:0', to: `tls://127.0.0.1:${port}`, verify: { ca: `file:${ca.certFile}`, name: 'localhost' } };
+  const route = {
+    listen: 'tcp://127.0.0.1:0',
+    to: `tls://127.0.0.1:${port}`,
+    verify: { ca: `file:${ca.certFile}`, name: 'localhost' },
+  };
   await using rig = await openRig({ reuse: route, fresh: { ...route, upstream: { 'session-reuse': false } } });
   for (const name of ['reuse', 'reuse', 'fresh', 'fresh']) {
     const client = await dialPlain(rig.port(name));
@@ -118,7 +124,12 @@ test('session reuse towards a target: the second connection resumes', async () =
 test('ALPN mismatch: the client is told no_application_protocol, and nothing is opened', async () => {
   await using server = await plainServer(echo);
   await using rig = await openRig({
-    db: { listen: 'tls://127.0.0.1:0', certificate: files(both), alpn: ['postgresql'], to: `tcp://127.0.0.1:${server.port}` },
+    db: {
+      listen: 'tls://127.0.0.1:0',
+      certificate: files(both),
+      alpn: ['postgresql'],
+      to: `tcp://127.0.0.1:${server.port}`,
+    },
   });
   const port = rig.port('db');
   await assert.rejects(dialTlsTo(port, { ca: ca.cert, ALPNProtocols: ['h2'] }), /no application protocol/i);
@@ -191,7 +202,9 @@ test('a certificate that may sit too deep below its CA is refused', async () => 
 
 test('a challenge certificate is shown to who asks by acme-tls/1, and to nobody else', async () => {
   await using server = await plainServer(echo);
-  await using rig = await openRig({ db: { listen: 'tls://127.0.0.1:0', certificate: files(both), to: `tcp://127.0.0.1:${server.port}` } });
+  await using rig = await openRig({
+    db: { listen: 'tls://127.0.0.1:0', certificate: files(both), to: `tcp://127.0.0.1:${server.port}` },
+  });
   const challenge = leaf('a.test');
   const shown = async (options: ConnectionOptions): Promise<string | undefined> => {
     const socket = await dialTlsTo(rig.port('db'), { ca: ca.cert, servername: 'a.test', ...options });

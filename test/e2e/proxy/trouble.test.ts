@@ -92,12 +92,18 @@ test('active health checks take a target out before a client meets it, and bring
   await becomes('up');
   const check = await rig.gate.admission(0, 'proxy.check');
   assert.equal(check.request.who.kind, 'node');
-  assert.equal(rig.gate.admissions.filter(one => one.request.action === 'proxy.check').length, 1, 'one session for all checks');
+  assert.equal(
+    rig.gate.admissions.filter(one => one.request.action === 'proxy.check').length,
+    1,
+    'one session for all checks',
+  );
 });
 
 test('handshake flood: clients that never speak do not keep out those that do', async () => {
   await using server = await plainServer(echo);
-  await using rig = await openRig({ db: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${server.port}` } });
+  await using rig = await openRig({
+    db: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${server.port}` },
+  });
   const silent = await Promise.all(Array.from({ length: 400 }, () => dialPlain(rig.port('db'))));
   for (let time = 0; time < 5; time++) {
     const client = await dialTlsTo(rig.port('db'), { ca: ca.cert });
@@ -111,7 +117,12 @@ test('handshake flood: clients that never speak do not keep out those that do', 
 test('slow handshake: whoever is not through in time is dropped, and others do not wait for it', async () => {
   await using server = await plainServer(echo);
   await using rig = await openRig({
-    db: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${server.port}`, limits: { handshake: '400ms' } },
+    db: {
+      listen: 'tls://127.0.0.1:0',
+      certificate,
+      to: `tcp://127.0.0.1:${server.port}`,
+      limits: { handshake: '400ms' },
+    },
   });
   const slow = await dialPlain(rig.port('db'));
   const dropped = readAll(slow).catch(() => {});
@@ -127,7 +138,9 @@ test('slow handshake: whoever is not through in time is dropped, and others do n
 test('idle connections: hundreds sit there at once, and each still works', async () => {
   const count = Number(process.env['SEKISHO_TEST_IDLE'] ?? 500);
   await using server = await plainServer(echo);
-  await using rig = await openRig({ db: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${server.port}` } });
+  await using rig = await openRig({
+    db: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${server.port}` },
+  });
   const clients: Socket[] = [];
   for (let left = count; left > 0; left -= 50) {
     const more = Array.from({ length: Math.min(50, left) }, () => dialTlsTo(rig.port('db'), { ca: ca.cert }));
