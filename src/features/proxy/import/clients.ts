@@ -1,7 +1,7 @@
 // nginx's ssl_verify_client and what belongs to it → whose client certificates a route asks for.
-import type { Directive } from '../../wire/nginx-conf.ts';
-import { type FilePath, isFile } from './import-files.ts';
-import type { Scope } from './import-scope.ts';
+import type { Directive } from '../../../wire/nginx-conf.ts';
+import { type FilePath, isFile } from './files.ts';
+import type { Scope } from './scope.ts';
 
 export function convertClients(scope: Scope, file: FilePath): void {
   const verify = scope.one('ssl_verify_client');
