@@ -25,7 +25,7 @@ const plug = (path: string): Promise<CommandFile> => import(path) as Promise<Com
 
 /** Every command, in the order of `--help`. */
 export const seats: readonly Seat[] = [
-  { group: running, name: 'up', summary: 'run the gate', load: () => plug('./up.ts') },
+  { group: running, name: 'up', summary: 'run the gate', load: () => import('./up.ts') },
   {
     group: running,
     name: 'check',
@@ -37,7 +37,7 @@ export const seats: readonly Seat[] = [
     group: running,
     name: 'import',
     summary: 'convert an nginx.conf; say what it leaves open',
-    load: () => plug('./import.ts'),
+    load: () => import('./import.ts'),
   },
   { group: running, name: 'demo', summary: 'play the articles on this machine', load: () => plug('./demo.ts') },
   {
@@ -150,7 +150,7 @@ function wordsOf(argv: readonly string[]): string[] {
 function tell(error: unknown, io: Io, asked: string | undefined): number {
   if (error instanceof CommanderError) return tellUsage(error, io, asked);
   if (io.signal.aborted && io.signal.reason === 'EPIPE') return 0; // the reader has seen enough
-  if (io.signal.aborted && (error as Error | undefined)?.name === 'AbortError') return 130;
+  if ((error as Error | undefined)?.name === 'AbortError') return 130; // a signal, or ^C at a prompt
   const fault = toFault(error);
   if (fault.code !== 'bug') {
     io.stderr.write(`sekisho: ${fault.message}\n`);

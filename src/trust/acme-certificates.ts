@@ -7,6 +7,7 @@ import { type Acme, letsEncrypt, openAcme } from './acme.ts';
 import { type Publish, selfSigned } from './acme-challenges.ts';
 import type { ExternalAccount } from './acme-jws.ts';
 import { type Identity, lifeOf, readIdentity, writeIdentity } from './identity-file.ts';
+import { createNotices } from './notices.ts';
 import { type Renewal, spread, startRenewal } from './renewal.ts';
 
 /** One `acme:` block, its files read. */
@@ -57,7 +58,7 @@ export function createAcmeCertificates(options: AcmeCertificateOptions): AcmeCer
   const { dir, publish, log, clock = systemClock } = options;
   const kept = new Map<string, Promise<Kept>>();
   const clients = new Map<string, Promise<Acme>>();
-  const listeners = new Set<() => void>();
+  const changed = createNotices<void>(log);
   const ready: Kept[] = [];
 
   const clientFor = (wish: AcmeWish): Promise<Acme> => {
@@ -89,7 +90,7 @@ export function createAcmeCertificates(options: AcmeCertificateOptions): AcmeCer
         identity = await acme.obtain({ names, challenge, publish, ...(key === undefined ? {} : { key }) }, signal);
         standIn = false;
         await writeIdentity(path, identity);
-        for (const call of listeners) call();
+        changed.tell();
       },
     });
     const one: Kept = { names, identity: () => identity, isStandIn: () => standIn, renewal };
@@ -106,10 +107,7 @@ export function createAcmeCertificates(options: AcmeCertificateOptions): AcmeCer
       one.catch(() => kept.delete(at));
       return [(await one).identity()];
     },
-    onChange(call) {
-      listeners.add(call);
-      return () => listeners.delete(call);
-    },
+    onChange: changed.on,
     state: () =>
       ready.map(one => ({ names: one.names, standIn: one.isStandIn(), notAfter: lifeOf(one.identity()).until })),
     async [Symbol.asyncDispose]() {

@@ -104,9 +104,10 @@ suite('the authority', () => {
     clock.move(4.5 * 365 * day);
     await (await open())[Symbol.asyncDispose](); // still no new one, and no failure
     await rename(join(dir, 'offline.key'), join(dir, 'ca/root.key'));
+    await writeFile(join(dir, 'ca/issuing-2.key'), 'a crash left this', { mode: 0o600 });
     await using authority = await open();
     const issued = await authority.issueClient({ user: 'alice', key: 'ecdsa' });
-    assert.equal(new X509Certificate(issued.cert).issuer, 'O=Sekisho\nCN=Sekisho Issuing CA 2');
+    assert.equal(new X509Certificate(issued.cert).issuer, 'O=Sekisho\nCN=Sekisho Issuing CA 3');
     assert.equal(authority.trust().builtin.length, 2);
     // Each issuing CA has a list of its own.
     await authority.revoke(issued.serial);
@@ -141,6 +142,8 @@ suite('the authority', () => {
     await assert.rejects(authority.issueClient({}), { code: 'invalid' });
     await assert.rejects(authority.issueClient({ user: 'a', device: 'b' }), { code: 'invalid' });
     await assert.rejects(authority.issueClient({ user: 'a', cn: 'x\n' }), { code: 'invalid' });
+    for (const user of ['', 'a/b', '\ud800', 'a b'])
+      await assert.rejects(authority.issueClient({ user }), { code: 'invalid' });
     await assert.rejects(authority.issueClient({ user: 'a', ou: ['x'.repeat(65)] }), { code: 'invalid' });
     await assert.rejects(authority.signCsr({ user: 'a', csr: 'nonsense' }), { code: 'invalid' });
     assert.equal(authority.list().length, 0);

@@ -141,7 +141,7 @@ const serverTls = async (authority: Authority): Promise<ServerTls> => {
 async function serveTls(listener: Listener, upgrade: ServerTls, api: Api): Promise<void> {
   const open: Promise<unknown>[] = [];
   for await (const conn of listener) {
-    const upgraded = upgrade(conn, AbortSignal.timeout(10_000));
+    const upgraded = upgrade(conn, AbortSignal.timeout(1000));
     open.push(upgraded.then(secure => api.handle(secure)).catch(() => conn.stream.destroy()));
   }
   await Promise.all(open);

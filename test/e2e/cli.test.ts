@@ -153,12 +153,13 @@ test('names that strangers chose cannot play with the terminal', async t => {
 
 test('status is the whole answer for people and for programs', async t => {
   const { house, sekisho } = await open(t);
+  await house.signedIn('staff01', 'member');
   const who = {
     kind: 'user',
     id: 'staff01',
-    groups: ['role:admin'],
+    groups: [],
     attributes: new Map(),
-    credential: 'local',
+    credential: `token:${house.directory.tokens()[0]?.id}`,
   } as const;
   const asked = {
     who,
@@ -166,7 +167,8 @@ test('status is the whole answer for people and for programs', async t => {
     resource: 'proxy/db',
     from: { host: '203.0.113.7', port: 40_000 },
   } as const;
-  await house.gate.admit({ ...asked, opened: 'proxy/db' });
+  await using session = await house.gate.admit({ ...asked, opened: 'proxy/db' });
+  session.note('target', 'tcp://10.0.0.5:5432');
   const { out } = await sekisho('status');
   for (const part of [
     'gate.example.com  ok',
@@ -181,7 +183,7 @@ test('status is the whole answer for people and for programs', async t => {
     assert.ok(out.includes(part), `${part} is missing in\n${out}`);
   }
   const { json } = await sekisho('status --json');
-  assert.equal(json.sessions[0].resource, 'proxy/db');
+  assert.deepEqual([json.sessions[0].resource, json.sessions[0].id], ['proxy/db', session.id]);
   house.house.healthy = 'down';
   assert.equal((await sekisho('status')).status, 1);
 });
