@@ -33,13 +33,10 @@ export const clients = z.union([
   z.strictObject({
     mode: z.enum(['optional', 'required']).default('required'),
     /** `builtin` and files; default: what `trust.clients` says. */
-    ca: z
-      .array(z.union([z.literal('builtin'), reference]))
-      .min(1)
-      .optional(),
+    ca: oneOrMany(z.union([z.literal('builtin'), reference])).optional(),
     /** Intermediates between the client's certificate and a trusted root, at most. */
     depth: z.int().min(0).max(10).default(3),
-    crl: z.array(reference).optional(),
+    crl: oneOrMany(reference).optional(),
   }),
 ]);
 
@@ -81,7 +78,7 @@ export const verify = z.union([
     /** SHA-256 of the SubjectPublicKeyInfo, base64 (RFC 7469 form); any one of them must match. */
     pin: oneOrMany(z.string().regex(/^(sha256\/)?[A-Za-z0-9+/]{43}=$/, 'a base64 SHA-256, 44 characters')).optional(),
     depth: z.int().min(0).max(10).optional(),
-    crl: z.array(reference).optional(),
+    crl: oneOrMany(reference).optional(),
   }),
 ]);
 
@@ -126,6 +123,8 @@ export const route = z.strictObject({
   /** Server names (SNI) that come here; `*.example.com` matches one or more labels. */
   names: z.array(z.string().min(1)).min(1).optional(),
   default: z.boolean().optional(),
+  /** Connections that do not begin with a TLS ClientHello come here; beside routes that pass TLS through unread. */
+  plain: z.boolean().optional(),
   ...serverTls,
   to: z.union([bareUpstream.transform(one => [one]), z.array(z.union([bareUpstream, upstream])).min(1)]),
   balance: z
@@ -163,7 +162,7 @@ export const route = z.strictObject({
     })
     .optional(),
   'proxy-protocol': z
-    .strictObject({ from: z.array(cidr).min(1).optional(), send: z.enum(['v1', 'v2']).optional() })
+    .strictObject({ from: oneOrMany(cidr).optional(), send: z.enum(['v1', 'v2']).optional() })
     .optional(),
   bind: z.string().optional(),
   keepalive: z.union([z.boolean(), duration]).default(true),

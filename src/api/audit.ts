@@ -1,0 +1,47 @@
+// audit: the record, read, followed, checked and carried out.
+import type { AuditRow } from '../access/index.ts';
+import type { ApiDeps } from './deps.ts';
+import type { Own } from './gate.ts';
+import type { Handlers, Streamed } from './verbs.ts';
+import { watch } from './watch.ts';
+
+type Verbs = 'audit.search' | 'audit.tail' | 'audit.verify' | 'audit.export' | 'audit.head';
+
+export function auditHandlers(deps: ApiDeps, { draining }: Pick<Own, 'draining'>): Pick<Handlers, Verbs> {
+  const { audit } = deps;
+  return {
+    'audit.search': async ({ query }) => {
+      const { user, ...filter } = query;
+      const { rows, next } = await audit.search({ ...filter, who: user });
+      return { rows: [...rows], ...(next === undefined ? {} : { next }) };
+    },
+    'audit.tail': async call => {
+      const { after = Math.max(0, audit.head().seq - call.query.last), follow } = call.query;
+      const options = { action: 'audit.tail', draining } as const;
+      if (follow) return lines(await watch(deps, call, options, signal => audit.tail(after, signal)));
+      return lines(until(audit.tail(after, call.signal), audit.head().seq, after));
+    },
+    'audit.verify': async ({ body }) => {
+      const { problems, notes, ...report } = await audit.verify({ head: body.head });
+      return { ...report, problems: [...problems], notes: [...notes] };
+    },
+    'audit.export': async ({ query }) => audit.export(query),
+    'audit.head': async () => ({ head: { ...audit.head() }, publicKey: audit.publicKey }),
+  };
+}
+
+async function* lines(rows: AsyncIterable<Readonly<AuditRow>>): Streamed {
+  for await (const row of rows) yield `${JSON.stringify(row)}\n`;
+}
+
+async function* until(
+  rows: AsyncIterable<Readonly<AuditRow>>,
+  last: number,
+  after: number,
+): AsyncIterable<Readonly<AuditRow>> {
+  if (after >= last) return;
+  for await (const row of rows) {
+    yield row;
+    if (row.seq >= last) return;
+  }
+}

@@ -1,0 +1,56 @@
+// auth: signing in and out. A sign-in is a token of a few hours.
+import { parseDuration } from '../core/duration.ts';
+import { Fault } from '../core/fault.ts';
+import { anonymous, roles } from '../trust/index.ts';
+import { tokenOf } from './caller.ts';
+import type { ApiDeps } from './deps.ts';
+import { act, type Handlers } from './verbs.ts';
+
+const longest = 24 * 3_600_000;
+
+export function authHandlers(deps: ApiDeps): Pick<Handlers, 'auth.login' | 'auth.logout' | 'auth.whoami'> {
+  const { authenticator, directory, gate } = deps;
+  return {
+    'auth.login': async ({ body, caller: { from }, signal }) => {
+      const life = parseDuration(body.for);
+      if (life <= 0 || life > longest) throw new Fault('invalid', 'body.for: a sign-in lasts up to 24h');
+      const { user, password } = body;
+      const who = await authenticator.prove({ kind: 'password', user, password, from }, signal).catch(error => {
+        // Without the name that was typed: people type passwords into that field.
+        if (error instanceof Fault)
+          gate.refuse({ who: anonymous, action: 'user.login', resource: 'user/*', from }, error.code);
+        throw error;
+      });
+      const asked = { who, action: 'user.login', resource: `user/${who.id}`, from, opened: 'password' } as const;
+      return act(gate, asked, async note => {
+        const made = await directory.addToken({ user: who.id, kind: 'login', for: life });
+        const until = (made.expires ?? new Date(made.created.getTime() + life)).toISOString();
+        note({ token: made.id, until });
+        return { token: made.token, id: made.id, user: who.id, until };
+      });
+    },
+    'auth.logout': async ({ caller: { who, from } }) => {
+      const token = tokenOf(directory, who);
+      if (!token) throw new Fault('invalid', 'this call carries no token; there is nothing to sign out of');
+      const asked = { who, action: 'user.logout', resource: `user/${who.id}`, from, opened: 'self' } as const;
+      return act(gate, asked, async note => {
+        note({ token: token.id });
+        await directory.revokeToken(token.id);
+        return { done: true };
+      });
+    },
+    'auth.whoami': async ({ caller: { who, scope } }) => {
+      const token = tokenOf(directory, who);
+      return {
+        kind: who.kind,
+        id: who.id,
+        // Roles travel as groups that no group of people can be called like.
+        roles: roles.filter(role => who.groups.includes(`role:${role}`)),
+        groups: who.groups.filter(group => !group.startsWith('role:')),
+        credential: who.credential,
+        ...(scope === undefined || token?.kind === 'login' ? {} : { scope: [...scope] }),
+        ...(token?.expires === undefined ? {} : { until: token.expires.toISOString() }),
+      };
+    },
+  };
+}

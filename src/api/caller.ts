@@ -1,0 +1,57 @@
+// Who calls: the peer of the unix socket is the administrator, everybody else shows a token with each request.
+import type { IncomingHttpHeaders } from 'node:http';
+import { Fault } from '../core/fault.ts';
+import type { Action, Address, Conn, Principal } from '../core/parts.ts';
+import { localAdministrator, type Token } from '../trust/index.ts';
+import type { ApiDeps } from './deps.ts';
+
+export interface Caller {
+  readonly who: Principal;
+  readonly from: Address;
+  /** What the credential was limited to: action patterns. undefined = everything its user may. */
+  readonly scope?: readonly string[];
+}
+
+/**
+ * A bearer token in the Authorization header, and nothing else: not a query, not a cookie, and not the client
+ * certificate that a browser adds to every call by itself. @throws Fault `unknown-caller`, `limit`
+ */
+export async function identifyCaller(
+  headers: IncomingHttpHeaders,
+  conn: Conn,
+  isLocal: boolean,
+  { authenticator, standing }: Pick<ApiDeps, 'authenticator' | 'standing'>,
+): Promise<Caller> {
+  const token = bearerOf(headers.authorization);
+  const from = conn.peer;
+  if (token !== undefined) {
+    const proven = await authenticator.prove({ kind: 'token', token, from }, AbortSignal.timeout(10_000));
+    const who = standing(proven);
+    const scope = who.attributes.get('scope');
+    return scope === undefined ? { who, from } : { who, from, scope };
+  }
+  // File permissions of the gate's folder proved who opens the socket in it.
+  if (isLocal) return { who: standing(localAdministrator), from };
+  throw new Fault('unknown-caller', 'no token was sent');
+}
+
+/** RFC 6750 §2.1. @throws Fault `unknown-caller` for another scheme: a call that meant to prove something must not pass as one that did not */
+function bearerOf(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  const token = /^bearer +([\w~+/.=:-]{1,1024})$/i.exec(header)?.[1];
+  if (token === undefined) throw new Fault('unknown-caller', 'the Authorization header is not "Bearer <token>"');
+  return token;
+}
+
+/** Whether a scope holds this action, or all that a pattern like `cert.*` holds. */
+export function isInScope(action: Action | string, scope: readonly string[] | undefined): boolean {
+  if (scope === undefined) return true;
+  const word = action.split('.')[0];
+  return scope.some(pattern => pattern === '*' || pattern === action || pattern === `${word}.*`);
+}
+
+/** The token that a caller showed. */
+export function tokenOf(directory: Pick<ApiDeps['directory'], 'tokens'>, who: Principal): Token | undefined {
+  const id = /^token:(.+)$/.exec(who.credential)?.[1];
+  return id === undefined ? undefined : directory.tokens(who.id).find(token => token.id === id);
+}

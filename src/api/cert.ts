@@ -1,0 +1,111 @@
+// cert: certificates of the gate's own CA.
+import { X509Certificate } from 'node:crypto';
+import { Fault } from '../core/fault.ts';
+import type { Authority, CertificateRecord, Issued, Signed } from '../trust/index.ts';
+import type { CertificateAnswer } from './contract/cert.ts';
+import type { ParsedOf } from './contract/routes.ts';
+import type { ApiDeps } from './deps.ts';
+import type { Handlers } from './verbs.ts';
+
+type Order = ParsedOf<'cert.issue'>['body'];
+
+export function certHandlers(
+  deps: ApiDeps,
+): Pick<Handlers, 'cert.ca' | 'cert.issue' | 'cert.list' | 'cert.show' | 'cert.revoke' | 'cert.crl'> {
+  const { authority, clock } = deps;
+  return {
+    'cert.ca': async () => {
+      const { cert, fingerprint } = authority.root();
+      return {
+        cert,
+        chain: [...authority.chain()],
+        fingerprint,
+        notAfter: new Date(new X509Certificate(cert).validTo).toISOString(),
+      };
+    },
+    'cert.issue': async ({ body, note }) => {
+      const issued = await issue(authority, body);
+      note({ serial: issued.serial, fingerprint: issued.fingerprint, kind: body.kind, name: body.name });
+      const { serial, fingerprint, cert, chain } = issued;
+      const common = {
+        ...{ serial, fingerprint, cert, chain: [...chain] },
+        ca: authority.root().cert,
+        notAfter: issued.notAfter.toISOString(),
+      };
+      if (!('key' in issued)) return common;
+      if (body.format === 'pem') return { ...common, key: issued.key };
+      const p12 = await authority.exportP12(issued, body.password ?? '', body.name);
+      return { ...common, p12: Buffer.from(p12).toString('base64') };
+    },
+    'cert.list': async ({ query }) => {
+      const found = authority
+        .list()
+        .filter(record => query.user === undefined || record.name === query.user)
+        .map(record => toCertificate(record, clock.now()))
+        .filter(({ state }) => query.state === undefined || state === query.state)
+        .sort((a, b) => b.notBefore.localeCompare(a.notBefore));
+      return { certs: found.slice(0, query.limit), total: found.length };
+    },
+    'cert.show': async ({ params }) => {
+      const record = authority.show(params.serial);
+      return { ...toCertificate(record, clock.now()), cert: record.cert };
+    },
+    'cert.revoke': async ({ params, body, note }) => {
+      const record = await authority.revoke(params.serial, body.reason);
+      note({ fingerprint: record.fingerprint, name: record.name, reason: body.reason });
+      return { serial: record.serial, revoked: true };
+    },
+    'cert.crl': async () => ({ crl: (await authority.crl()).pem }),
+  };
+}
+
+/** One row a way of issuing; the first that fits. What does not go together is refused, never ignored. */
+async function issue(authority: Authority, order: Order): Promise<Issued | Signed> {
+  const { name, kind, cn, ou, o, names, days, key, csr, format, password } = order;
+  const refuse = (text: string): never => {
+    throw new Fault('invalid', text);
+  };
+  if (format === 'p12' && password === undefined) refuse('a PKCS#12 file needs a password');
+  if (format === 'p12' && csr !== undefined)
+    refuse('with a signing request there is no key to put into PKCS#12; ask for pem');
+  if (kind === 'client' && names.length > 0)
+    refuse('a client certificate has no further names; they belong to kind "server"');
+  if (csr !== undefined && key !== undefined) refuse('a signing request brings its own key; leave "key" out');
+  const life = days === undefined ? {} : { days };
+  const made = key === undefined ? {} : { key };
+  if (kind === 'server') {
+    if (csr !== undefined)
+      refuse('signing requests are for client certificates; a server certificate is issued with its key');
+    if (cn !== undefined || ou.length > 0 || o !== undefined)
+      refuse('a server certificate carries names only, no cn, ou or o');
+    return authority.issueServer({ names: [name, ...names], ...life, ...made });
+  }
+  const bound = {
+    user: name,
+    ...(cn === undefined ? {} : { cn }),
+    ...(ou.length === 0 ? {} : { ou }),
+    ...(o === undefined ? {} : { o }),
+    ...life,
+  };
+  return csr === undefined ? authority.issueClient({ ...bound, ...made }) : authority.signCsr({ ...bound, csr });
+}
+
+function toCertificate(record: CertificateRecord, now: Date): CertificateAnswer {
+  const { serial, fingerprint, kind, name, names, subject, notBefore, notAfter, revoked } = record;
+  const parts = [
+    `cn=${subject.cn ?? ''}`,
+    ...(subject.ou ?? []).map(ou => `ou=${ou}`),
+    ...(subject.o ? [`o=${subject.o}`] : []),
+  ];
+  return {
+    serial,
+    kind,
+    name: name || ((names.find(text => text.startsWith('DNS:')) ?? names[0])?.replace(/^\w+:/, '') ?? ''),
+    subject: kind === 'server' ? names.map(text => text.replace(/^\w+:/, '')).join(', ') : parts.join(', '),
+    fingerprint,
+    notBefore: notBefore.toISOString(),
+    notAfter: notAfter.toISOString(),
+    state: revoked ? 'revoked' : notAfter <= now ? 'expired' : 'valid',
+    ...(revoked ? { revoked: { at: revoked.at.toISOString(), reason: revoked.reason } } : {}),
+  };
+}

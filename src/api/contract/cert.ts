@@ -1,0 +1,124 @@
+// cert: certificates of the gate's own CA.
+import { z } from 'zod';
+import { limit, time } from './common.ts';
+import { verb } from './verb.ts';
+
+const serial = z
+  .string()
+  .regex(/^[0-9A-Fa-f]{1,40}$/, 'a serial number is hexadecimal')
+  .transform(text => text.toLowerCase());
+
+export const certificate = z.object({
+  serial: z.string(),
+  kind: z.string().meta({ description: 'client or server' }),
+  name: z.string().meta({ description: 'the user it belongs to, or the first host name' }),
+  subject: z.string(),
+  fingerprint: z.string().meta({ description: 'SHA-256 of the DER, hexadecimal; sessions and the audit name it' }),
+  notBefore: time,
+  notAfter: time,
+  state: z.enum(['valid', 'expired', 'revoked']),
+  revoked: z.object({ at: time, reason: z.string() }).optional(),
+});
+export type CertificateAnswer = z.output<typeof certificate>;
+
+/** RFC 5280 §5.3.1, those that apply to leaves. */
+export const revocationReason = z.enum([
+  'unspecified',
+  'keyCompromise',
+  'affiliationChanged',
+  'superseded',
+  'cessationOfOperation',
+  'privilegeWithdrawn',
+]);
+export type RevocationReason = z.output<typeof revocationReason>;
+
+const part = z.string().min(1).max(64);
+
+export const issued = z.object({
+  serial: z.string(),
+  fingerprint: z.string(),
+  notAfter: time,
+  cert: z.string().meta({ description: 'PEM' }),
+  chain: z.array(z.string()).meta({ description: 'PEM, the intermediate first, without the root' }),
+  ca: z.string().meta({ description: "PEM of the gate's root" }),
+  key: z.string().optional().meta({ description: 'PEM (PKCS#8); shown this once, kept nowhere' }),
+  p12: z.string().optional().meta({ description: 'PKCS#12, base64' }),
+});
+
+export const certVerbs = {
+  'cert.ca': verb({
+    method: 'GET',
+    path: '/v1/certs/ca',
+    action: 'public',
+    summary: "The gate's CA certificate",
+    answer: z.object({ cert: z.string(), chain: z.array(z.string()), fingerprint: z.string(), notAfter: time }),
+    cli: 'cert ca',
+  }),
+  'cert.issue': verb({
+    method: 'POST',
+    path: '/v1/certs',
+    action: 'cert.issue',
+    summary: 'Issue a client or server certificate',
+    body: z.strictObject({
+      name: z.string().min(1).max(253).meta({ description: 'the user (client) or the host name (server)' }),
+      kind: z.enum(['client', 'server']).default('client'),
+      cn: part.optional().meta({ description: 'default: the name' }),
+      ou: z.array(part).max(8).default([]),
+      o: part.optional(),
+      names: z.array(z.string().min(1).max(253)).max(100).default([]).meta({
+        description: 'further host names and addresses of a server certificate',
+      }),
+      days: z.int().min(1).max(3650).optional(),
+      key: z.enum(['rsa', 'ecdsa']).optional(),
+      csr: z.string().max(16_384).optional().meta({ description: 'PEM; the key stays where it was made' }),
+      format: z.enum(['pem', 'p12']).default('pem'),
+      password: z.string().min(1).max(1024).optional().meta({ description: 'of the PKCS#12 file' }),
+    }),
+    answer: issued,
+    changes: true,
+    resource: 'cert/:name',
+    cli: 'cert issue',
+  }),
+  'cert.list': verb({
+    method: 'GET',
+    path: '/v1/certs',
+    action: 'cert.list',
+    summary: 'Certificates that this gate issued, newest first',
+    query: z.object({
+      state: z.enum(['valid', 'expired', 'revoked']).optional(),
+      user: z.string().max(253).optional(),
+      limit,
+    }),
+    answer: z.object({ certs: z.array(certificate), total: z.number() }),
+    cli: 'cert list',
+  }),
+  'cert.show': verb({
+    method: 'GET',
+    path: '/v1/certs/:serial',
+    action: 'cert.list',
+    summary: 'One certificate',
+    params: z.object({ serial }),
+    answer: certificate.extend({ cert: z.string() }),
+    cli: 'cert show',
+  }),
+  'cert.revoke': verb({
+    method: 'POST',
+    path: '/v1/certs/:serial/revoke',
+    action: 'cert.revoke',
+    summary: 'Revoke a certificate; its live sessions end',
+    params: z.object({ serial }),
+    body: z.strictObject({ reason: revocationReason.default('unspecified') }),
+    answer: z.object({ serial: z.string(), revoked: z.literal(true) }),
+    changes: true,
+    resource: 'cert/:serial',
+    cli: 'cert revoke',
+  }),
+  'cert.crl': verb({
+    method: 'GET',
+    path: '/v1/crl',
+    action: 'public',
+    summary: 'The list of revoked certificates, signed by the CA',
+    answer: z.object({ crl: z.string().meta({ description: 'PEM' }) }),
+    cli: 'cert crl',
+  }),
+} as const;

@@ -1,0 +1,46 @@
+// What the API is handed: rooms as the API sees them. daemon/ introduces them.
+import type { Approvals, Audit, Sessions } from '../access/index.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Authenticator, Gate, Log, Metrics, Policy, Principal } from '../core/parts.ts';
+import type { RouteState } from '../features/proxy/index.ts';
+import type { Authority, Directory } from '../trust/index.ts';
+import type { AnswerOf } from './contract/routes.ts';
+import type { HttpLimits } from './http-server.ts';
+
+export interface ApiDeps {
+  readonly gate: Gate;
+  readonly authenticator: Authenticator;
+  readonly authority: Authority;
+  readonly directory: Directory;
+  readonly audit: Audit;
+  readonly sessions: Sessions;
+  readonly approvals: Approvals;
+  /** For reads, which are decided without an audit row; the gate decides what changes something. */
+  readonly policy: () => Policy;
+  /** The caller as they stand now, with groups and roles. @throws Fault `unknown-caller` */
+  readonly standing: (who: Principal) => Principal;
+  readonly house: House;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly limits?: Partial<HttpLimits>;
+}
+
+/** What the API asks of the process that it runs in. */
+export interface House {
+  readonly version: string;
+  readonly since: Date;
+  /** Host names and addresses that this gate goes by; the first is its name. */
+  names(): readonly string[];
+  health(): AnswerOf<'gate.health'>['health'];
+  listeners(): AnswerOf<'status.show'>['listeners'];
+  /** The proxy's routes, over all workers. */
+  routes(): readonly RouteState[] | Promise<readonly RouteState[]>;
+  /** What is weak or unwell, in sentences. */
+  warnings(): readonly string[];
+  check(): Promise<AnswerOf<'gate.check'>>;
+  /** Fails without having changed anything. */
+  reload(): Promise<AnswerOf<'gate.reload'>>;
+  /** The backup's bytes, sealed with the passphrase. */
+  backup(passphrase: string): Promise<AsyncIterable<Uint8Array>>;
+}

@@ -1,0 +1,84 @@
+// user: people, their roles, passwords and access keys.
+import { Fault } from '../core/fault.ts';
+import type { User } from '../trust/index.ts';
+import type { UserAnswer } from './contract/user.ts';
+import type { ApiDeps } from './deps.ts';
+import type { Handlers } from './verbs.ts';
+
+type Verbs =
+  | 'user.add'
+  | 'user.list'
+  | 'user.show'
+  | 'user.remove'
+  | 'user.passwd'
+  | 'user.key'
+  | 'user.key-revoke'
+  | 'user.role';
+
+export function userHandlers({ directory, authenticator }: ApiDeps): Pick<Handlers, Verbs> {
+  const toUser = ({ name, state, roles, groups, created }: User): UserAnswer => ({
+    name,
+    state,
+    roles: [...roles],
+    groups: [...groups],
+    password: directory.hasPassword(name),
+    created: created.toISOString(),
+  });
+  return {
+    'user.add': async ({ body, note }) => {
+      const { name, roles, groups, password } = body;
+      note({ roles, groups });
+      const user = await directory.add({ name, roles, groups });
+      if (password !== undefined) await directory.setPassword(user.name, password);
+      return toUser(user);
+    },
+    'user.list': async () => ({ users: directory.all().map(toUser) }),
+    'user.show': async ({ params }) => {
+      const keys = directory.accessKeys(params.name).map(({ id, created, revoked }) => ({
+        accessKeyId: id,
+        created: created.toISOString(),
+        state: revoked ? ('revoked' as const) : ('active' as const),
+      }));
+      return { ...toUser(directory.get(params.name)), keys };
+    },
+    'user.remove': async ({ params, caller }) => {
+      if (caller.who.id === params.name)
+        throw new Fault('conflict', 'nobody removes themselves; ask another administrator');
+      await directory.remove(params.name);
+      return { name: params.name, removed: true };
+    },
+    'user.passwd': async ({ params, body, caller, isSelf, signal }) => {
+      directory.get(params.name); // a name that is not there is said so before anything is proven
+      if (isSelf) {
+        if (body.current === undefined)
+          throw new Fault('invalid', 'body.current: your current password is needed to set a new one');
+        const claim = { kind: 'password' as const, user: params.name, password: body.current, from: caller.from };
+        await authenticator.prove(claim, signal);
+      }
+      await directory.setPassword(params.name, body.password);
+      return { name: params.name, changed: true };
+    },
+    'user.key': async ({ params, note }) => {
+      if (!directory.find(params.name)) note({ added: 'operator' });
+      await directory.ensure({ name: params.name, roles: ['operator'] });
+      const { id, user, secretAccessKey, created } = await directory.addAccessKey({ user: params.name });
+      note({ key: id });
+      return { user, accessKeyId: id, secretAccessKey, created: created.toISOString() };
+    },
+    'user.key-revoke': async ({ params, note }) => {
+      if (!directory.accessKeys(params.name).some(({ id }) => id === params.key)) {
+        throw new Fault('missing', `${params.name} has no access key ${params.key}`);
+      }
+      note({ key: params.key });
+      await directory.revokeAccessKey(params.key);
+      return { accessKeyId: params.key, revoked: true };
+    },
+    'user.role': async ({ params, body, note, caller }) => {
+      if (caller.who.id === params.name && !body.roles.includes('admin')) {
+        throw new Fault('conflict', 'an administrator does not take their own role away; ask another one');
+      }
+      note({ before: directory.get(params.name).roles, after: body.roles });
+      return toUser(await directory.change(params.name, { roles: body.roles }));
+    },
+  };
+}

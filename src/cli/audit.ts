@@ -1,0 +1,145 @@
+// sekisho audit: the record.
+import type { Command } from 'commander';
+import type { AuditRowAnswer } from '../api/contract/audit.ts';
+import { parseDuration } from '../core/duration.ts';
+import { Fault } from '../core/fault.ts';
+import { defineVerify } from './audit-verify.ts';
+import { type Context, examples } from './command.ts';
+import { createFile } from './files.ts';
+import { formatWho, second } from './format.ts';
+import type { Screen, Tone } from './screen.ts';
+import { cut, displayWidth, harmless, pad } from './width.ts';
+
+export function define(command: Command, context: Context): void {
+  command
+    .command('tail')
+    .summary('the newest rows')
+    .option('-f, --follow', 'and those to come')
+    .option('-n, --last <count>', 'how many to begin with', '10')
+    .option('--after <row>', 'begin after this row number instead')
+    .action(async ({ follow, last, after }) => {
+      const query = { follow: follow === true ? 'true' : 'false', last, after };
+      const client = await context.client();
+      for await (const row of client.lines('audit.tail', { query })) {
+        context.json ? context.screen.jsonLine(row) : context.screen.line(rowLine(context.screen, row));
+      }
+    });
+  defineSearch(command, context);
+  defineVerify(command, context);
+  defineExport(command, context);
+  examples(
+    command,
+    ['sekisho audit tail --follow'],
+    ['sekisho audit search --event "*.denied" --since 24h'],
+    ['sekisho audit search --user staff01 --json'],
+    ['sekisho audit head --json > head.json', 'keep it somewhere else: verify --head finds rewriting'],
+    ['sekisho audit verify --head head.json'],
+    ['sekisho audit export --out audit.jsonl --public-key audit.pub'],
+    ['sekisho audit verify --file audit.jsonl --key audit.pub', 'offline, without a gate'],
+  );
+}
+
+function defineSearch(command: Command, context: Context): void {
+  command
+    .command('search')
+    .summary('rows that match, newest first')
+    .option('--event <pattern>', 'for example "*.denied" or proxy.opened')
+    .option('--user <name>', 'who')
+    .option('--resource <pattern>', 'for example "proxy/*"')
+    .option('--outcome <outcome>', 'allowed, denied, ended, done or failed')
+    .option('--session <id>', 'one session')
+    .option('--since <time>', 'RFC 3339, or so long ago: 24h')
+    .option('--until <time>', 'likewise')
+    .option('--before <row>', 'only rows before this number')
+    .option('--limit <count>', 'how many at most', '100')
+    .action(async ({ since, until, ...rest }) => {
+      const query = { ...rest, since: timeOf(since), until: timeOf(until) };
+      const found = await (await context.client()).call('audit.search', { query });
+      if (context.json) return context.screen.json(found);
+      for (const row of found.rows) context.screen.line(rowLine(context.screen, row));
+      if (found.next !== undefined) context.screen.note(`… there are more: --before ${found.next}`);
+    });
+}
+
+function defineExport(command: Command, context: Context): void {
+  command
+    .command('export')
+    .summary('everything an offline verifier needs, one JSON value a line')
+    .option('--out <file>', 'into a file instead of stdout')
+    .option('--public-key <file>', 'the key that checks it, into another file')
+    .option('--since <time>', 'RFC 3339, or so long ago: 30d')
+    .option('--until <time>', 'likewise')
+    .option('--force', 'replace files that exist')
+    .action(async (options: { out?: string; publicKey?: string; since?: string; until?: string; force?: true }) => {
+      const { screen } = context;
+      const client = await context.client();
+      const force = options.force === true;
+      await using key =
+        options.publicKey === undefined ? undefined : await createFile(options.publicKey, { mode: 0o644, force });
+      await using file = options.out === undefined ? undefined : await createFile(options.out, { mode: 0o600, force });
+      if (key) {
+        await key.write((await client.call('audit.head')).publicKey);
+        await key.keep();
+      }
+      const query = { since: timeOf(options.since), until: timeOf(options.until) };
+      const answer = await client.open('audit.export', { query });
+      const work = async (): Promise<void> => {
+        for await (const chunk of answer) file ? await file.write(chunk) : await screen.write(chunk);
+      };
+      await (file ? screen.progress(`exporting to ${options.out}`, work()) : work());
+      await file?.keep();
+    });
+  command
+    .command('head')
+    .summary('the signed head of the chain')
+    .action(async () => {
+      const { head, publicKey } = await (await context.client()).call('audit.head');
+      if (context.json) return context.screen.json(head);
+      context.screen.facts(Object.entries(head).map(([name, value]) => [name, String(value)] as const));
+      context.screen.line(publicKey.trimEnd());
+    });
+}
+
+/** `24h` is so long ago; anything else goes to the gate as it is, which knows RFC 3339. */
+function timeOf(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  if (/^(\d+(ms|s|m|h|d|w))+$/.test(text)) return new Date(Date.now() - parseDuration(text)).toISOString();
+  const time = Date.parse(text);
+  if (Number.isNaN(time))
+    throw new Fault('invalid', `"${text}" is not a time; write 2026-11-22T09:00:00Z, 2026-11-22 or 24h`);
+  return new Date(time).toISOString();
+}
+
+const tones: Record<string, Tone> = { allowed: 'green', done: 'green', denied: 'red', failed: 'red', ended: 'dim' };
+
+/** One row, one line: when, what, on what, who, from where, why, and the facts, as far as the terminal is wide. */
+export function rowLine(screen: Screen, row: AuditRowAnswer): string {
+  const { seq, at, outcome, event, resource, who, from, rule, facts } = row;
+  const parts: readonly (readonly [text: string, tone?: Tone])[] = [
+    [String(seq).padStart(6), 'dim'],
+    [second(at), 'dim'],
+    [pad(harmless(event), 18), tones[outcome] ?? 'dim'],
+    [harmless(resource)],
+    [harmless(formatWho(who))],
+    // The owner's unix socket has no address worth a word.
+    [from === null || from === '(unix)' || from.startsWith('/') ? '' : `from ${harmless(from)}`],
+    [rule === null ? '' : `by ${harmless(rule)}`, 'dim'],
+    [harmless(factsText(facts)), 'dim'],
+  ];
+  let room = screen.columns ?? Number.POSITIVE_INFINITY;
+  const shown: string[] = [];
+  for (const [text, tone] of parts) {
+    if (text === '' || room < 4) continue;
+    const short = cut(text, room);
+    shown.push(tone ? screen.tone(tone, short) : short);
+    room -= displayWidth(short) + 2;
+  }
+  return shown.join('  ');
+}
+
+/** What the row says already is left out. */
+const factsText = ({ action: _, cause, ...facts }: AuditRowAnswer['facts']): string =>
+  Object.entries(cause === 'ended' ? facts : { ...facts, cause })
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .join(' ');

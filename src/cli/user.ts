@@ -1,0 +1,160 @@
+// sekisho user: people, their roles, passwords and access keys.
+import { type Command, Option } from 'commander';
+import { role } from '../api/contract/common.ts';
+import type { UserAnswer } from '../api/contract/user.ts';
+import { Fault } from '../core/fault.ts';
+import { askSecret, askYes } from './ask.ts';
+import { type Context, examples } from './command.ts';
+import { minute } from './format.ts';
+import type { Screen } from './screen.ts';
+
+const several = (value: string, before: string[] = []): string[] => [
+  ...before,
+  ...value.split(',').map(text => text.trim()),
+];
+const roleNames = role.options.join(', ');
+
+export function define(command: Command, context: Context): void {
+  defineAdd(command, context);
+  defineReads(command, context);
+  defineSecrets(command, context);
+  command
+    .command('role <name> [roles...]')
+    .summary(`set a user's roles: ${roleNames}`)
+    .action(async (name, roles: string[]) => {
+      const params = { name };
+      const client = await context.client();
+      const answer = await client.call('user.role', {
+        params,
+        body: { roles: roles.flatMap(word => word.split(',')) as never },
+      });
+      context.json
+        ? context.screen.json(answer)
+        : context.screen.line(`${name}: ${answer.roles.join(', ') || 'no role'}`);
+    });
+  command
+    .command('remove <name>')
+    .summary('remove a user; credentials stop working, live sessions end')
+    .option('--yes', 'do not ask')
+    .action(async (name, { yes }) => {
+      if (!yes && context.io.stdin.isTTY && !(await askYes(context.io, `Remove ${name} and end their sessions?`))) {
+        throw new Fault('invalid', 'nothing was removed');
+      }
+      const answer = await (await context.client()).call('user.remove', { params: { name } });
+      context.json ? context.screen.json(answer) : context.screen.line(`user ${answer.name} is removed`);
+    });
+  examples(
+    command,
+    ['sekisho user add alice --role operator --group night-shift'],
+    ['sekisho user passwd alice', 'asks on the terminal, or reads the first line of stdin'],
+    ['sekisho user key operator1 --json', 'accessKeyId and secretAccessKey, shown once'],
+    ['sekisho user role alice operator approver'],
+  );
+}
+
+function defineAdd(command: Command, context: Context): void {
+  command
+    .command('add <name>')
+    .summary('add a user')
+    .addOption(new Option('--role <role>', `${roleNames} (repeatable; default: member)`).argParser(several))
+    .addOption(new Option('--group <name>', 'a group to be in (repeatable)').argParser(several))
+    .option('--password', 'set a password too: asks for it, or reads it from stdin')
+    .action(async (name, options: { role?: string[]; group?: string[]; password?: true }) => {
+      const password = options.password ? await askSecret(context.io, `Password for ${name}`, true) : undefined;
+      const answer = await (await context.client()).call('user.add', {
+        body: { name, roles: options.role as never, groups: options.group, password },
+      });
+      if (context.json) return context.screen.json(answer);
+      context.screen.line(`user ${answer.name} is added as ${answer.roles.join(', ')}`);
+      if (!answer.password) context.screen.note(`no password yet; set one with: sekisho user passwd ${answer.name}`);
+    });
+}
+
+function defineReads(command: Command, context: Context): void {
+  command
+    .command('list')
+    .summary('users')
+    .action(async () => {
+      const { users } = await (await context.client()).call('user.list');
+      if (context.json) return context.screen.json({ users });
+      context.screen.table(
+        ['name', 'roles', 'groups', 'password', 'since'],
+        users.map(user => [
+          user.name,
+          user.roles.join(', '),
+          user.groups.join(', '),
+          user.password ? 'yes' : { text: 'no', tone: 'dim' },
+          user.created.slice(0, 10),
+        ]),
+        'no users yet; try: sekisho user add NAME',
+      );
+    });
+  command
+    .command('show <name>')
+    .summary('one user, with access keys')
+    .action(async name => {
+      const user = await (await context.client()).call('user.show', { params: { name } });
+      context.json ? context.screen.json(user) : showUser(context.screen, user);
+    });
+}
+
+function defineSecrets(command: Command, context: Context): void {
+  command
+    .command('passwd <name>')
+    .summary("set a user's password: asks on the terminal, or reads the first line of stdin")
+    .option('--current', 'ask for the current one too (on stdin: the line before)')
+    .action(async (name, options: { current?: true }) => {
+      const client = await context.client();
+      const me = await client.call('auth.whoami');
+      const own = me.id === name && !me.roles.includes('admin');
+      const current = options.current || own ? await askSecret(context.io, 'Current password') : undefined;
+      const password = await askSecret(context.io, `New password for ${name}`, true);
+      const answer = await client.call('user.passwd', { params: { name }, body: { password, current } });
+      context.json ? context.screen.json(answer) : context.screen.line(`the password of ${answer.name} is set`);
+    });
+  command
+    .command('key <name>')
+    .summary('make an access key pair; adds the user as operator if missing')
+    .option('--revoke <accessKeyId>', 'revoke this key instead')
+    .action(async (name, { revoke }) => {
+      const client = await context.client();
+      if (revoke !== undefined) {
+        const answer = await client.call('user.key-revoke', { params: { name, key: revoke } });
+        return context.json
+          ? context.screen.json(answer)
+          : context.screen.line(`access key ${answer.accessKeyId} is revoked`);
+      }
+      const key = await client.call('user.key', { params: { name } });
+      if (context.json) return context.screen.json(key);
+      context.screen.facts([
+        ['user', key.user],
+        ['access key id', key.accessKeyId],
+        ['secret access key', key.secretAccessKey],
+      ]);
+      context.screen.note('the secret is shown this once; the gate does not tell it again');
+    });
+}
+
+function showUser(
+  screen: Screen,
+  user: UserAnswer & { keys: { accessKeyId: string; created: string; state: string }[] },
+): void {
+  screen.facts([
+    ['name', user.name],
+    ['roles', user.roles.join(', ') || 'none'],
+    ['groups', user.groups.join(', ') || undefined],
+    ['password', user.password ? 'set' : 'none'],
+    ['since', minute(user.created)],
+  ]);
+  if (user.keys.length === 0) return;
+  screen.line();
+  screen.heading('Access keys');
+  screen.table(
+    ['id', 'made', 'state'],
+    user.keys.map(key => [
+      key.accessKeyId,
+      minute(key.created),
+      { text: key.state, tone: key.state === 'active' ? 'green' : 'dim' },
+    ]),
+  );
+}

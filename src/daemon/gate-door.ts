@@ -1,0 +1,103 @@
+// The gate's own TLS: its certificate, the client certificates it asks for, ACME's probes; then HTTP is spoken.
+import type { Api } from '../api/index.ts';
+import { isWeather, toFault } from '../core/fault.ts';
+import type { Conn, Listener, Log, Metrics } from '../core/parts.ts';
+import type { Identity } from '../features/proxy/index.ts';
+import { expectProxyHeader } from '../net/proxy-header.ts';
+import { type ServerTlsOptions, upgradeTls } from '../net/tls.ts';
+import { acmeAlpn, type ChallengeBoard, type ClientTrust } from '../trust/index.ts';
+import { parseCidr } from '../wire/cidr.ts';
+import type { ClientHello } from '../wire/client-hello.ts';
+import type { GateConfig } from './config.ts';
+import { type GatePort, openGatePort } from './gate-port.ts';
+
+export interface GateDoorOptions {
+  readonly listeners: readonly Listener[];
+  readonly config: GateConfig;
+  readonly tls: GateTls;
+  readonly board: ChallengeBoard;
+  readonly api: () => Pick<Api, 'handle'>;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+export interface GateTls {
+  readonly identities: readonly Identity[];
+  readonly trust: ClientTrust;
+}
+
+export interface GateDoor extends GatePort {
+  /** What later handshakes see. @throws Fault `invalid`, and then nothing has changed */
+  replace(tls: GateTls): void;
+}
+
+const farewell = 5000;
+
+export function openGateDoor(options: GateDoorOptions): GateDoor {
+  const { listeners, config, board, api, log, metrics } = options;
+  const patience = config.limits.handshake;
+  const upgrade = upgradeTls(serverTls(options.tls, patience));
+  const from = config['proxy-protocol']?.from.map(parseCidr);
+
+  const answerProbe = async (conn: Conn, name: string, signal: AbortSignal): Promise<void> => {
+    const identity = board.alpn(name);
+    if (!identity) return;
+    const probed = upgradeTls({ ...serverTls({ identities: [identity] }, patience), alpn: [acmeAlpn] });
+    await (await probed(conn, signal)).close(AbortSignal.timeout(farewell));
+  };
+  const serve = async (raw: Conn, hello: ClientHello): Promise<void> => {
+    let conn = raw;
+    try {
+      const signal = AbortSignal.timeout(patience);
+      if (hello.alpn.includes(acmeAlpn)) return await answerProbe(raw, hello.sni ?? '', signal);
+      conn = await upgrade(raw, signal);
+      await api().handle(conn);
+    } catch (error) {
+      tell(error, raw, log, metrics);
+    } finally {
+      await conn.close(AbortSignal.timeout(farewell));
+      if (conn !== raw) raw.stream.destroy();
+    }
+  };
+  const port = openGatePort({
+    listeners,
+    ...(from ? { before: expectProxyHeader({ from }) } : {}),
+    patience,
+    connections: config.limits.connections,
+    serve,
+    log,
+    metrics,
+  });
+  return {
+    branch: branch => port.branch(branch),
+    get live() {
+      return port.live;
+    },
+    replace: tls => upgrade.replace(serverTls(tls, patience)),
+    [Symbol.asyncDispose]: () => port[Symbol.asyncDispose](),
+  };
+}
+
+/** A client certificate is requested, never required, with the names of the CAs that count (PRODUCT, decisions). */
+function serverTls(
+  { identities, trust }: { identities: readonly Identity[]; trust?: ClientTrust },
+  handshake: number,
+): ServerTlsOptions {
+  const asks = trust && trust.cas.length > 0;
+  return {
+    identities,
+    alpn: ['http/1.1'],
+    ...(asks ? { clients: { mode: 'optional', ca: trust.cas, depth: trust.depth } } : {}),
+    session: { tickets: true, cache: 0, timeout: 300_000 },
+    context: JSON.stringify(['gate', trust?.cas ?? []]),
+    handshake,
+  };
+}
+
+function tell(error: unknown, conn: Conn, log: Log, metrics: Metrics): void {
+  if (isWeather(error)) return;
+  const fault =
+    error instanceof DOMException ? { code: 'timeout', message: 'the handshake took too long' } : toFault(error);
+  metrics.count('faults_total', { code: fault.code, resource: 'gate' });
+  const level = fault.code === 'bug' ? 'error' : 'info';
+  log[level]({ from: conn.peer, code: fault.code, ...(level === 'error' ? { error } : {}) }, fault.message);
+}

@@ -1,0 +1,146 @@
+// The gate's own port: looks at each ClientHello and hands the conn, unread, to a route's name or to the gate itself.
+import { Fault, isWeather, toFault } from '../core/fault.ts';
+import type { Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
+import { peek } from '../net/peek.ts';
+import { ConnQueue } from '../net/queue.ts';
+import { choose } from '../net/split.ts';
+import { type ClientHello, clientHelloLimit, readClientHello } from '../wire/client-hello.ts';
+
+export interface GatePortOptions {
+  readonly listeners: readonly Listener[];
+  /** Runs before anything is looked at: a PROXY header. */
+  readonly before?: Upgrade;
+  /** Milliseconds until the ClientHello must be there. */
+  readonly patience: number;
+  /** Conns at a time, those of routes included while they are looked at. */
+  readonly connections: number;
+  /** Everything that no route claims: no SNI, an unknown one, the gate's own. Never throws. */
+  readonly serve: (conn: Conn, hello: ClientHello) => Promise<void>;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+export interface RouteBranch {
+  readonly name: string;
+  readonly names: readonly string[];
+  readonly alpn: readonly string[];
+}
+
+export interface GatePort extends AsyncDisposable {
+  /** A listener of what arrives for these names, until it is disposed. */
+  branch(branch: RouteBranch): Listener;
+  /** Live conns that the gate itself serves. */
+  readonly live: number;
+}
+
+interface Place extends RouteBranch {
+  readonly queue: ConnQueue;
+}
+type Choice =
+  | {
+      readonly name: string;
+      readonly names?: readonly string[];
+      readonly alpn?: readonly string[];
+      readonly place: Place;
+    }
+  | { readonly name: string; readonly default: true; readonly place?: undefined };
+
+const waiting = 511;
+
+export function openGatePort(options: GatePortOptions): GatePort {
+  const { listeners, before, patience, connections, serve, log, metrics } = options;
+  const places = new Set<Place>();
+  let looking = 0;
+  let live = 0;
+
+  const sort = async (raw: Conn): Promise<void> => {
+    const signal = AbortSignal.timeout(patience);
+    const conn = before ? await before(raw, signal) : raw;
+    const hello = await peek(conn.stream, readClientHello, { limit: clientHelloLimit, signal });
+    if (hello === 'not-tls') return sayTls(conn);
+    const place = placeFor(places, hello);
+    if (!place) return void own(conn, hello);
+    const told: Conn = hello.sni === undefined ? conn : { ...conn, tls: { sni: hello.sni } };
+    if (place.queue.push(told)) return;
+    conn.stream.destroy();
+    metrics.count('accepts_refused_total', { reason: 'queue' });
+  };
+  const own = async (conn: Conn, hello: ClientHello): Promise<void> => {
+    live++;
+    try {
+      await serve(conn, hello);
+    } finally {
+      live--;
+    }
+  };
+  const pump = async (listener: Listener): Promise<void> => {
+    for await (const conn of listener) {
+      if (looking + live >= connections) {
+        conn.stream.destroy();
+        metrics.count('accepts_refused_total', { reason: 'connections' });
+        continue;
+      }
+      looking++;
+      void sort(conn)
+        .catch(error => refuse(conn, error, log, metrics))
+        .finally(() => looking--);
+    }
+  };
+  for (const listener of listeners) void pump(listener);
+
+  return {
+    get live() {
+      return live;
+    },
+    branch(branch) {
+      const place: Place = { ...branch, queue: new ConnQueue(waiting) };
+      places.add(place);
+      return {
+        address: listeners[0]?.address ?? { path: '' },
+        [Symbol.asyncIterator]: () => place.queue[Symbol.asyncIterator](),
+        async [Symbol.asyncDispose]() {
+          places.delete(place);
+          place.queue.close();
+        },
+      };
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all(listeners.map(listener => listener[Symbol.asyncDispose]()));
+    },
+  };
+}
+
+/** While a route is replaced, its old and its new place both stand: the newer one counts. */
+function placeFor(places: ReadonlySet<Place>, hello: ClientHello): Place | undefined {
+  const choices: Choice[] = [...places].reverse().map(place => ({
+    name: place.name,
+    ...(place.names.length > 0 ? { names: place.names } : {}),
+    ...(place.alpn.length > 0 ? { alpn: place.alpn } : {}),
+    place,
+  }));
+  const choice = choose<Choice>([...choices, { name: 'gate', default: true }], hello);
+  return typeof choice === 'number' ? undefined : choice.place;
+}
+
+/** Somebody typed http:// — a sentence is kinder than a reset. */
+function sayTls(conn: Conn): never {
+  const text = 'This port speaks TLS; use https://\n';
+  conn.stream.end(
+    `HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: ${text.length}\r\n\r\n${text}`,
+  );
+  throw new Fault('denied', 'only TLS is spoken on the gate port');
+}
+
+function refuse(conn: Conn, error: unknown, log: Log, metrics: Metrics): void {
+  if (conn.stream.writableEnded) void conn.close(AbortSignal.timeout(1000));
+  else conn.stream.destroy();
+  if (isWeather(error)) return;
+  const fault =
+    error instanceof DOMException ? new Fault('timeout', 'the first bytes did not come in time') : toFault(error);
+  metrics.count('faults_total', { code: fault.code, resource: 'gate' });
+  const cause = fault.code === 'bug' ? { cause: fault.cause } : {};
+  log[fault.code === 'bug' ? 'error' : 'info'](
+    { from: conn.peer, code: fault.code, ...fault.facts, ...cause },
+    fault.message,
+  );
+}

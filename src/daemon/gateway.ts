@@ -1,0 +1,382 @@
+// A configuration becomes a running gate: every room is opened in order, introduced to the others, and closed in reverse.
+import { join, resolve } from 'node:path';
+import { createApprovals, createGate, createSessions, openAudit } from '../access/index.ts';
+import { createApi, type House } from '../api/index.ts';
+import { formatUrl, type ListenAddress } from '../core/address.ts';
+import { type Clock, systemClock } from '../core/clock.ts';
+import type { Listener, Log } from '../core/parts.ts';
+import { formatAccessLine } from '../features/proxy/index.ts';
+import { listenUnix } from '../net/unix.ts';
+import { openStore } from '../store/index.ts';
+import {
+  type Authority,
+  type CertificateChecker,
+  type ClientTrust,
+  certificateChecker,
+  createAuthenticator,
+  createDirectory,
+  createLimiter,
+  type Directory,
+  openAuthority,
+} from '../trust/index.ts';
+import { openAppendFile } from './append-file.ts';
+import { backupOf } from './backup-files.ts';
+import { openCertificates } from './certificate-source.ts';
+import { type CheckReport, checkReport, failedCheck } from './check.ts';
+import type { Config } from './config.ts';
+import type { ConfigFile } from './config-file.ts';
+import { openDataDir } from './data-dir.ts';
+import { type GateTls, openGateDoor } from './gate-door.ts';
+import { gateHttp, metricsHttp } from './gate-http.ts';
+import { createLiveCertificates } from './live-certificates.ts';
+import { createLog } from './log.ts';
+import { createMetrics } from './metrics.ts';
+import { logPlace, namesOf, originOf, storeUrl, version } from './places.ts';
+import { servePlainHttp } from './plain-http.ts';
+import { type Plan, planConfig } from './plan.ts';
+import { openProxyPlane, type ProxyPlane } from './proxy-plane.ts';
+import { createRead } from './read.ts';
+import { difference, type ReloadReport, restartNeeded } from './reload.ts';
+import { keepRetention } from './retention.ts';
+import { inheritedSockets, listenAt } from './sockets.ts';
+import type { PassedSocket } from './systemd.ts';
+import { workerCount } from './workers.ts';
+
+export interface GatewayOptions {
+  readonly file: ConfigFile;
+  /** The data folder, absolute. */
+  readonly data: string;
+  /** Reads the file anew; without it a reload has nothing to read. */
+  readonly readAgain?: () => Promise<ConfigFile>;
+  /** Sockets that systemd opened. */
+  readonly passed?: readonly PassedSocket[];
+  readonly clock?: Clock;
+  /** Instead of `gate.workers`; 0 = everything in this process. */
+  readonly workers?: number;
+  /** Receives log lines instead of stderr or `log.file`, for tests. */
+  readonly write?: (line: string) => void;
+}
+
+export interface Gateway extends AsyncDisposable {
+  readonly log: Log;
+  /** What is open, as `status` shows it. */
+  listeners(): ReturnType<House['listeners']>;
+  routes(): ReturnType<ProxyPlane['states']>;
+  warnings(): readonly string[];
+  /** By difference; a bad file changes nothing. @throws Fault `invalid` saying why */
+  reload(): Promise<ReloadReport>;
+  check(): Promise<CheckReport>;
+  /** Log files anew (SIGUSR1). */
+  reopenLogs(): Promise<void>;
+  /** Process ids of workers. */
+  workers(): readonly number[];
+  /** Stops accepting and waits for what is carried; what is left at the deadline is cut. */
+  drain(deadline: AbortSignal): Promise<void>;
+}
+
+/** How long what is carried may go on after SIGTERM, where the file says nothing. */
+const defaultDrain = 30_000;
+export const drainTime = (config: Config): number => config.gate?.drain ?? defaultDrain;
+
+/**
+ * Opens everything, or nothing: when one part cannot be opened those before it are closed again.
+ * @throws Fault saying what and where
+ */
+export async function openGateway(options: GatewayOptions): Promise<Gateway> {
+  const { file, data, passed = [], clock = systemClock } = options;
+  const { config } = file;
+  const since = clock.now();
+  await using stack = new AsyncDisposableStack();
+  stack.use(openDataDir(data));
+  const log = createLog({ ...logPlace(file), ...(options.write ? { write: options.write } : {}) });
+  stack.defer(() => log.close());
+  const room = (name: string): Log => log.child({ room: name });
+  const metrics = createMetrics({ process: true });
+
+  // What is kept, and who counts.
+  const store = stack.use(
+    await openStore({ url: await storeUrl(file, data), log: room('store'), clock, backups: data }),
+  );
+  const audit = stack.use(
+    await openAudit({
+      ...{ store, clock, metrics, log: room('audit'), keyFile: join(data, 'audit.key') },
+      headEvery: config.audit.checkpoint,
+    }),
+  );
+  const { certificates: lifetimes, name, key } = config.trust;
+  const crlUrl = config.trust['crl-url'];
+  const authority = stack.use(
+    await openAuthority({
+      ...{ store, clock, lifetimes, name, key, dir: data, log: room('trust') },
+      ...(crlUrl === undefined ? {} : { crlUrl }),
+    }),
+  );
+  const directory = await createDirectory({ store, dir: data, authority, clock, log: room('trust') });
+
+  // What is decided.
+  const live = createLiveCertificates();
+  const sessions = createSessions();
+  const approvals = createApprovals({ store, audit, clock, log: room('access') });
+  let current: { file: ConfigFile; plan: Plan };
+  const gate = createGate({
+    ...{ audit, sessions, approvals, clock, metrics, log: room('access') },
+    policy: () => current.plan.policy,
+    standing: who => directory.standing(who),
+  });
+  stack.defer(directory.onRevoked(credential => void sessions.cutBy(({ who }) => who.credential === credential)));
+
+  // What is to be opened.
+  let plane: ProxyPlane | undefined;
+  const certificates = stack.use(
+    openCertificates({
+      ...{ authority, clock, dir: data, log: room('trust') },
+      challenge: (host, identity) => plane?.challenge(host, identity),
+    }),
+  );
+  const plan = (from: ConfigFile): Promise<Plan> => {
+    const read = createRead({ folder: from.folder });
+    return planConfig(from, {
+      ...{ authority, read, now: clock.now() },
+      certificates: certificates.source(namesOf(from.config), read),
+    });
+  };
+  current = { file, plan: await plan(file) };
+  live.learn(current.plan.routes);
+  const authenticator = createAuthenticator({
+    directory,
+    limiter: createLimiter(config.trust['rate-limit']),
+    certificates: latestChecker(() => current.plan.trust),
+    log: room('trust'),
+  });
+
+  // Ports, the gate's own first: routes may stand on it.
+  const socketFor = inheritedSockets(config, passed, room('gate'));
+  const open = async (key: string, address: ListenAddress): Promise<Listener> =>
+    stack.use(await listenAt(key, address, { fd: socketFor(address), log: room('gate'), metrics }));
+  let api: Awaited<ReturnType<typeof createApi>> | undefined;
+  const door = config.gate
+    ? stack.use(
+        openGateDoor({
+          ...{ config: config.gate, board: certificates.board, metrics, log: room('gate') },
+          listeners: await inOrder(config.gate.listen, address => open('gate.listen', address)),
+          tls: gateTls(current.plan, authority.root().cert),
+          api: () => api ?? { handle: async conn => void conn.stream.destroy() },
+        }),
+      )
+    : undefined;
+  const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
+  const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
+  plane = stack.use(
+    await openProxyPlane(current.plan.routes, {
+      ...{ gate, clock, metrics, log },
+      workers: options.workers ?? workerCount(config.gate?.workers ?? 'auto'),
+      workerLog: logPlace(file),
+      identify: trust => live.identify(trust),
+      inherited: socketFor,
+      ...(door ? { gateListener: branch => door.branch(branch) } : {}),
+      ...(accessFile ? { accessFile } : {}),
+      ...(access ? { accessLog: line => access.line(formatAccessLine(line)) } : {}),
+    }),
+  );
+  const proxies = plane;
+  if (config.gate?.http) {
+    const { http } = config.gate;
+    const answer = gateHttp({
+      origin: originOf(config),
+      challenge: path => certificates.board.http(path),
+      crl: () => authority.crl(),
+      root: () => authority.root().cert,
+    });
+    stack.use(servePlainHttp(await open('gate.http', http), answer));
+  }
+  if (config.gate?.metrics) {
+    const text = async (): Promise<string> => metrics.text((await proxies.workers()?.metrics()) ?? []);
+    stack.use(servePlainHttp(await open('gate.metrics', config.gate.metrics), metricsHttp(text, metrics.contentType)));
+  }
+
+  const warnings = (): string[] => [
+    ...current.plan.routes.flatMap(route => route.warnings),
+    ...(current.plan.gate?.warnings ?? []),
+    ...certificates
+      .acmeState()
+      .filter(({ standIn }) => standIn)
+      .map(({ names }) => `${names.join(', ')}: the ACME certificate has not come yet; a self-signed one stands in`),
+    ...(gate.unwritten > 0 ? [`${gate.unwritten} audit records wait for the disk; is it full?`] : []),
+  ];
+  const check = async (): Promise<CheckReport> => {
+    try {
+      const again = (await options.readAgain?.()) ?? file;
+      return await checkReport(again, await plan(again));
+    } catch (error) {
+      return failedCheck(error);
+    }
+  };
+
+  // One at a time: a renewed certificate and a person may ask for the same moment.
+  let turn: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(step: () => Promise<T>): Promise<T> => {
+    const work = turn.then(step);
+    turn = work.catch(() => {});
+    return work;
+  };
+  const adopt = async (next: ConfigFile): Promise<ReloadReport> => {
+    const before = current;
+    const after = await plan(next);
+    live.learn(after.routes);
+    try {
+      const tls = door && gateTls(after, authority.root().cert);
+      await proxies.reload(after.routes);
+      if (tls) door?.replace(tls);
+    } catch (error) {
+      live.learn(before.plan.routes);
+      throw error;
+    }
+    current = { file: next, plan: after };
+    log.setLevel(next.config.log.level);
+    await proxies.workers()?.setLevel(next.config.log.level);
+    await recheck();
+    clock.after(5000, () => void recheck()); // once more: some were on their way in while the plans changed
+    const waits = restartNeeded(file.config, next.config).map(
+      key => `${key} changed: it takes effect at the next start`,
+    );
+    return { ...difference(before.plan.routes, after.routes), warnings: [...waits, ...warnings()] };
+  };
+  /** Ends what the configuration of now would not let in. */
+  const recheck = async (): Promise<void> => {
+    const lapsed = [...live.lapsed(), ...((await proxies.workers()?.lapsed()) ?? [])];
+    const gone = new Set(lapsed.map(({ route, credential }) => `proxy/${route} ${credential}`));
+    if (gone.size > 0) sessions.cutBy(({ resource, who }) => gone.has(`${resource} ${who.credential}`));
+    for (const session of sessions.all()) {
+      const { request } = session;
+      if (request.opened === undefined && current.plan.policy.decide(request, clock.now()).allow === false)
+        session.cut('revoked');
+    }
+  };
+  const reload = (): Promise<ReloadReport> =>
+    inTurn(async () => {
+      try {
+        const report = await adopt((await options.readAgain?.()) ?? file);
+        log.info({ ...report }, 'configuration read anew');
+        return report;
+      } catch (error) {
+        log.warn({ error }, 'the new configuration was refused; everything stays as it is');
+        throw error;
+      }
+    });
+  stack.defer(
+    certificates.onChange(() => {
+      inTurn(() => adopt(current.file)).then(
+        () => log.info({}, 'a renewed certificate is in use'),
+        error => log.error({ error }, 'a renewed certificate could not be put to use'),
+      );
+    }),
+  );
+
+  // Who may look after it.
+  const socket = join(data, 'sekisho.sock');
+  const listeners = (): ReturnType<House['listeners']> => [
+    ...(config.gate?.listen ?? []).map(address => ({ name: 'gate', listen: formatUrl(address) })),
+    ...(['http', 'metrics'] as const).flatMap(key => {
+      const address = config.gate?.[key];
+      return address ? [{ name: `gate.${key}`, listen: formatUrl(address) }] : [];
+    }),
+    { name: 'api', listen: `unix:${socket}`, note: 'whoever owns the data folder' },
+  ];
+  api = stack.use(
+    await createApi({
+      ...{ gate, authenticator, directory, audit, sessions, approvals, clock, metrics, log: room('api') },
+      authority: knowingUsers(authority, directory),
+      policy: () => current.plan.policy,
+      standing: who => directory.standing(who),
+      house: {
+        ...{ version, since, warnings, check, reload, listeners },
+        names: () => namesOf(current.file.config),
+        health: () => (gate.isOpen ? (gate.unwritten > 0 ? 'degraded' : proxies.health()) : 'down'),
+        routes: () => proxies.states(),
+        backup: passphrase => backupOf(store, data, passphrase),
+      },
+    }),
+  );
+  const served = api;
+  const local = stack.use(await listenUnix({ path: socket, mode: 0o600, log: room('api'), metrics }));
+  void (async () => {
+    for await (const conn of local) void served.handle(conn, 'local');
+  })();
+  stack.use(keepRetention({ audit, clock, log: room('audit'), keep: () => current.file.config.audit.retention }));
+  await audit.append(lifeEvent('api.started', { version, config: file.path ?? file.name }));
+
+  let state: 'open' | 'draining' | 'closed' = 'open';
+  const parts = stack.move();
+  const close = async (): Promise<void> => {
+    if (state === 'closed') return;
+    state = 'closed';
+    await parts[Symbol.asyncDispose]();
+  };
+  return {
+    log,
+    listeners,
+    warnings,
+    reload,
+    check,
+    routes: () => proxies.states(),
+    workers: () => proxies.workers()?.pids() ?? [],
+    async reopenLogs() {
+      log.reopen();
+      await access?.reopen();
+      await proxies.workers()?.reopen();
+      log.info({}, 'log files opened anew');
+    },
+    async drain(deadline) {
+      if (state !== 'open') return;
+      state = 'draining';
+      await turn;
+      await local[Symbol.asyncDispose]();
+      await door?.[Symbol.asyncDispose]();
+      await Promise.all([proxies.drain(deadline), served.drain(deadline), gate.drain(deadline)]);
+      await audit.append(lifeEvent('api.stopped', {})).catch(() => {});
+      await close();
+    },
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+/** The root comes along: `sekisho login` shows its fingerprint to who does not know this CA yet. */
+function gateTls({ gate, trust }: Plan, root: string): GateTls {
+  const identities = (gate?.identities ?? []).map(({ cert, key }) => ({
+    key,
+    cert: cert.includes(root.trim()) ? cert : `${cert}${root}`,
+  }));
+  return { identities, trust };
+}
+
+/** A certificate is of use only to somebody who exists: `cert issue staff01` on a new gate makes the user as well. */
+function knowingUsers(authority: Authority, directory: Pick<Directory, 'ensure'>): Authority {
+  const ensure = async ({ user }: { readonly user?: string }): Promise<void> => {
+    if (user !== undefined) await directory.ensure({ name: user });
+  };
+  return {
+    ...authority,
+    issueClient: async request => ensure(request).then(() => authority.issueClient(request)),
+    signCsr: async request => ensure(request).then(() => authority.signCsr(request)),
+  };
+}
+
+/** The checker of the trust that counts now, made once a trust. */
+function latestChecker(trust: () => ClientTrust): () => CertificateChecker {
+  let made: { readonly of: ClientTrust; readonly checker: CertificateChecker } | undefined;
+  return () => {
+    const of = trust();
+    if (made?.of !== of) made = { of, checker: certificateChecker(of) };
+    return made.checker;
+  };
+}
+
+async function inOrder<T, R>(items: readonly T[], step: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (const item of items) results.push(await step(item));
+  return results;
+}
+
+/** What nobody asked for, in the audit. */
+const lifeEvent = (event: string, facts: Record<string, unknown>) =>
+  ({ event, who: { kind: 'node', id: 'gate', credential: '' }, resource: 'api/gate', outcome: 'done', facts }) as const;

@@ -1,0 +1,91 @@
+// One gate's life as a process: signals, systemd, a watched file, the end.
+import { watch } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import type { Log } from '../core/parts.ts';
+import { type ConfigFile, readConfigFile } from './config-file.ts';
+import { defaultConfig } from './defaults.ts';
+import { drainTime, type Gateway, openGateway } from './gateway.ts';
+import { createNotifier, passedSockets } from './systemd.ts';
+
+export interface RunOptions {
+  /** The configuration; default: the gate on 127.0.0.1:8443 and nothing else. */
+  readonly config?: string;
+  /** The data folder, absolute. */
+  readonly data: string;
+  /** Reload when the file is saved. */
+  readonly watch?: boolean;
+  /** The first signal asks for the end; whoever aborts again ends the process itself. */
+  readonly signal: AbortSignal;
+  /** Called once everything is open. */
+  readonly ready?: (gateway: Gateway, file: ConfigFile) => void;
+}
+
+/** Resolves when the gate has ended. @throws Fault when it could not start; then nothing is open */
+export async function runGateway(options: RunOptions): Promise<void> {
+  process.title = 'sekisho: gate';
+  using _ = stayAlive();
+  const passed = passedSockets();
+  const read = (): Promise<ConfigFile> =>
+    options.config === undefined ? Promise.resolve(defaultConfig()) : readConfigFile(options.config);
+  const file = await read();
+  let latest = file;
+  const readAgain = async (): Promise<ConfigFile> => {
+    latest = await read();
+    return latest;
+  };
+  await using gateway = await openGateway({ file, data: options.data, readAgain, passed });
+  const { log } = gateway;
+  using notifier = createNotifier({ log });
+  const count = gateway.listeners().length + (await gateway.routes()).length;
+  const ready = (): void => notifier.ready(`${count} listeners and routes are open`);
+
+  /** A refused reload has been logged with its reason; the gate goes on as it was. */
+  const reload = (): void => {
+    notifier.reloading();
+    gateway.reload().then(ready, ready);
+  };
+  const reopen = (): void =>
+    void gateway.reopenLogs().catch(error => log.error({ error }, 'log files cannot be opened anew'));
+  process.on('SIGHUP', reload).on('SIGUSR1', reopen);
+  const stopWatching =
+    options.watch && options.config !== undefined ? watchFile(options.config, log, reload) : undefined;
+
+  ready();
+  options.ready?.(gateway, file);
+  for (const text of gateway.warnings()) log.warn({}, text);
+  await ended(options.signal);
+  stopWatching?.();
+  notifier.stopping();
+  const deadline = drainTime(latest.config);
+  log.info({ deadline }, 'ending: no new connections; what is open may finish');
+  await gateway.drain(AbortSignal.timeout(deadline));
+  process.off('SIGHUP', reload).off('SIGUSR1', reopen);
+}
+
+const ended = (signal: AbortSignal): Promise<void> =>
+  signal.aborted
+    ? Promise.resolve()
+    : new Promise(resolve => signal.addEventListener('abort', () => resolve(), { once: true }));
+
+/** Node ends a process that has only unreferenced things to wait for: timers of a drain, a thread that closes a database. */
+function stayAlive(): Disposable {
+  const timer = setInterval(() => {}, 2 ** 30);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** The folder is watched, not the file: editors save by renaming, and a watched file that was replaced is silent. */
+export function watchFile(path: string, log: Log, changed: () => void): () => void {
+  let soon: NodeJS.Timeout | undefined;
+  const watcher = watch(dirname(path), { persistent: false }, (_, name) => {
+    if (name !== null && name !== basename(path)) return;
+    clearTimeout(soon);
+    soon = setTimeout(changed, 200); // a save is several events
+  });
+  watcher.on('error', error =>
+    log.warn({ error }, 'the configuration is no longer watched; sekisho reload still works'),
+  );
+  return () => {
+    clearTimeout(soon);
+    watcher.close();
+  };
+}

@@ -1,0 +1,107 @@
+// The handler of every route: reach a target for whoever was admitted, join the two, and say how it went.
+
+import { formatAddress } from '../../core/address.ts';
+import type { Clock } from '../../core/clock.ts';
+import { toFault } from '../../core/fault.ts';
+import type { Address, Conn, Handler, Principal, Session } from '../../core/parts.ts';
+import { splice } from '../../net/splice.ts';
+import type { AccessLine } from './access-line.ts';
+import type { Peer } from './balance.ts';
+import type { Outward, Reached } from './outward.ts';
+import type { RoutePlan } from './route-plan.ts';
+
+export interface ForwardDeps {
+  readonly plan: RoutePlan;
+  readonly outward: Outward;
+  readonly clock: Clock;
+  readonly accessLog: (line: AccessLine) => void;
+  /** Aborts when all conns of the route are cut; its reason is why. */
+  readonly cut: AbortSignal;
+}
+
+export function createForward(deps: ForwardDeps): Handler {
+  const { plan, outward, clock } = deps;
+  const { limits, halfClose, datagrams } = plan;
+  const shape = {
+    idle: limits.idle,
+    halfClose,
+    halfCloseIdle: limits.halfClose,
+    ...(limits.upload ? { upload: limits.upload } : {}),
+    ...(limits.download ? { download: limits.download } : {}),
+    ...(datagrams?.requests === undefined ? {} : { requests: datagrams.requests }),
+    ...(datagrams?.responses === undefined ? {} : { responses: datagrams.responses }),
+  };
+
+  return async (near, session) => {
+    const started = clock.now();
+    const bytes = { up: 0, down: 0 };
+    let cause = 'unreachable';
+    let reached: Reached | undefined;
+    try {
+      if (near.tls?.cipher) session.note('tls', `${near.tls.protocol} ${near.tls.cipher}`);
+      if (near.tls?.sni) session.note('sni', near.tls.sni);
+      reached = await outward.connect(near, hashKey(plan, near), session);
+      const { conn, peer } = reached;
+      session.note('target', targetText(peer));
+      const far = conn.tls;
+      if (far?.cipher) session.note('target-tls', `${far.protocol} ${far.cipher}`);
+      const count = (direction: 'up' | 'down', more: number): void => {
+        bytes[direction] += more;
+        session.count(direction, more);
+      };
+      using life = lifetime(session, limits.lifetime, clock);
+      cause = await splice(near, conn, { ...shape, signal: life.signal, count });
+      if (deps.cut.aborted) cause = String(deps.cut.reason);
+      if (!halfClose) conn.stream.destroy(); // both have been told; whoever wanted to go on has lost
+      if (!conn.stream.destroyed) await conn.close(AbortSignal.any([deps.cut, AbortSignal.timeout(farewell)]));
+    } catch (error) {
+      cause = session.signal.aborted ? String(session.signal.reason) : toFault(error).code;
+      throw error;
+    } finally {
+      reached?.release();
+      session.note('cause', cause);
+      deps.accessLog({
+        time: clock.now(),
+        route: plan.name,
+        client: near.peer,
+        session: session.id,
+        ...(near.tls ? { tls: near.tls } : {}),
+        ...nameOf(session.request.who),
+        ...(reached ? { target: targetText(reached.peer) } : {}),
+        ...bytes,
+        seconds: (clock.now().getTime() - started.getTime()) / 1000,
+        cause,
+      });
+    }
+  };
+}
+
+/** Milliseconds for the proper end towards the target. */
+const farewell = 5000;
+
+/** The session's signal, which a lifetime, where one is set, aborts as well. */
+function lifetime(session: Session, ms: number | undefined, clock: Clock): { signal: AbortSignal } & Disposable {
+  if (ms === undefined) return { signal: session.signal, [Symbol.dispose]: () => {} };
+  const end = new AbortController();
+  const cancel = clock.after(ms, () => end.abort('expired'));
+  return { signal: AbortSignal.any([session.signal, end.signal]), [Symbol.dispose]: cancel };
+}
+
+function hashKey({ outward: { balance } }: RoutePlan, near: Conn): string {
+  if (typeof balance === 'string') return '';
+  if (balance.hash === 'server-name') return near.tls?.sni ?? '';
+  return hostOf(near.peer);
+}
+
+/** The client without its port; nginx too calls every unix peer the same. */
+export const hostOf = (address: Address): string => ('host' in address ? address.host : 'unix:');
+
+function targetText({ plan: { target }, host }: Peer): string {
+  return 'host' in target ? formatAddress({ host, port: target.port }) : host;
+}
+
+/** The user's name; of a certificate that is only its attributes, its CN. */
+function nameOf({ id, attributes }: Principal): { who?: string } {
+  const who = id || attributes.get('cn')?.[0];
+  return who ? { who } : {};
+}

@@ -1,0 +1,101 @@
+// Tables of trust/: users and their groups, what they prove themselves with, and the certificates we issued.
+export interface TrustTables {
+  user: UserTable;
+  group_member: GroupMemberTable;
+  password: PasswordTable;
+  token: TokenTable;
+  access_key: AccessKeyTable;
+  one_time_code: OneTimeCodeTable;
+  certificate: CertificateTable;
+  crl: CrlTable;
+}
+
+export interface UserTable {
+  name: string;
+  display: string;
+  state: 'active' | 'disabled';
+  /** JSON list of roles. */
+  roles: string;
+  created: string;
+}
+
+/** A group is there as long as it has members. */
+export interface GroupMemberTable {
+  group: string;
+  user: string;
+}
+
+export interface PasswordTable {
+  user: string;
+  /** New with every change; sessions that were opened with the old one are told apart by it. */
+  id: string;
+  /** `$argon2id$v=19$m=…,t=…,p=…$salt$hash`. */
+  hash: string;
+  changed: string;
+}
+
+export interface TokenTable {
+  id: string;
+  /** SHA-256, hex. The token itself is nowhere. */
+  hash: string;
+  user: string;
+  /** `login` is a signed-in browser or command line. */
+  kind: 'api' | 'login';
+  /** What its owner calls it. */
+  note: string;
+  /** JSON list of action patterns. */
+  scope: string;
+  created: string;
+  expires: string | null;
+  revoked: string | null;
+}
+
+export interface AccessKeyTable {
+  id: string;
+  user: string;
+  /** Encrypted with the key outside the database, since SigV4 has to compute with it. */
+  secret: string;
+  created: string;
+  expires: string | null;
+  revoked: string | null;
+}
+
+export interface OneTimeCodeTable {
+  id: string;
+  /** SHA-256, hex. */
+  hash: string;
+  purpose: string;
+  /** What it makes its bearer. */
+  kind: 'user' | 'device';
+  name: string;
+  created: string;
+  expires: string;
+  spent: string | null;
+}
+
+/** Everything our CA signed; the private keys are not kept. */
+export interface CertificateTable {
+  serial: string;
+  /** SHA-256 of the DER, hex. */
+  fingerprint: string;
+  /** Fingerprint of the issuing CA's certificate. */
+  issuer: string;
+  kind: 'server' | 'user' | 'device';
+  /** The user or device; `''` for a server. */
+  name: string;
+  /** JSON list: `DNS:…`, `IP:…`, `URI:…`. */
+  names: string;
+  /** JSON: cn, ou, o. */
+  subject: string;
+  not_before: string;
+  not_after: string;
+  pem: string;
+  revoked: string | null;
+  reason: string | null;
+}
+
+/** The number of each issuing CA's newest revocation list; it must never go back. */
+export interface CrlTable {
+  issuer: string;
+  number: number;
+}

@@ -1,0 +1,85 @@
+// The Authenticator that features are handed: one door for every kind of proof, one rate limiter before it.
+
+import { Fault } from '../core/fault.ts';
+import type { Authenticator, Claim, Log, Principal } from '../core/parts.ts';
+import { isCode, isToken } from './credentials.ts';
+import type { Directory } from './directory.ts';
+import type { CertificateChecker } from './identify.ts';
+import type { Guess, Limiter } from './limiter.ts';
+
+export interface AuthenticatorOptions {
+  readonly directory: Directory;
+  readonly limiter: Limiter;
+  /** Asked anew for each certificate, since a reload changes whose count. */
+  readonly certificates: () => CertificateChecker;
+  readonly log: Log;
+}
+
+type Of<K extends Claim['kind']> = Extract<Claim, { kind: K }>;
+
+/**
+ * `prove` tells a caller only that it did not work; which part was wrong goes to the log. What it returns has already
+ * been through `standing`: groups and roles are filled in.
+ */
+export function createAuthenticator({ directory, limiter, certificates, log }: AuthenticatorOptions): Authenticator {
+  /** Counted before: it takes time, and many at once must not slip through. */
+  const slow = async (guess: Guess, prove: () => Promise<Principal | undefined>): Promise<Principal | undefined> => {
+    await limiter.begin(guess);
+    const who = await prove();
+    if (who) await limiter.succeeded(guess);
+    return who;
+  };
+  /** Counted after, and only when wrong: a busy client with a good token is no guesser. */
+  const quick = async (guess: Guess, prove: () => Principal | undefined): Promise<Principal | undefined> => {
+    await limiter.check(guess);
+    const who = prove();
+    if (!who) await limiter.failed(guess);
+    return who;
+  };
+
+  const proofs: { [K in Claim['kind']]: (claim: Of<K>) => Promise<Principal | undefined> } = {
+    // Nothing to guess: the key was proven in the handshake.
+    certificate: async claim => certificates().check(claim.leaf, claim.chain),
+    password: claim =>
+      slow({ from: claim.from, subject: `user:${claim.user.normalize('NFC').slice(0, 256)}` }, () =>
+        directory.checkPassword(claim.user, claim.password),
+      ),
+    token: claim =>
+      quick({ from: claim.from }, () => (isToken(claim.token) ? directory.findToken(claim.token) : undefined)),
+    'access-key': claim =>
+      quick({ from: claim.from, subject: `key:${claim.accessKeyId.slice(0, 128)}` }, () =>
+        directory.checkAccessKey(claim.accessKeyId, claim.verify),
+      ),
+    code: claim =>
+      slow({ from: claim.from }, async () =>
+        isCode(claim.code) ? directory.spendCode(claim.purpose, claim.code) : undefined,
+      ),
+  };
+
+  return {
+    async prove(claim, signal) {
+      signal.throwIfAborted();
+      const prove = proofs[claim.kind] as (claim: Claim) => Promise<Principal | undefined>;
+      const who = await prove(claim);
+      signal.throwIfAborted();
+      if (who) return directory.standing(who);
+      log.info({ claim: claim.kind, from: claim.from, ...named(claim) }, 'a proof of identity was wrong');
+      throw new Fault('unknown-caller', wrong[claim.kind]);
+    },
+  };
+}
+
+const wrong: Record<Claim['kind'], string> = {
+  certificate: 'the certificate is not accepted',
+  password: 'the user or the password is wrong',
+  token: 'the token is wrong, revoked or past its end; sign in again or make a new one',
+  'access-key': 'the access key or its signature is wrong',
+  code: 'the code is wrong, used or older than 15 minutes; ask for a new one',
+};
+
+/** Who it was meant to be, for the log; never the secret. */
+function named(claim: Claim): Record<string, string> {
+  if (claim.kind === 'password') return { user: claim.user.slice(0, 256) };
+  if (claim.kind === 'access-key') return { accessKeyId: claim.accessKeyId.slice(0, 128) };
+  return claim.kind === 'code' ? { purpose: claim.purpose } : {};
+}

@@ -1,0 +1,269 @@
+// The gate's own CA: issues, lists and revokes.
+import { createPrivateKey } from 'node:crypto';
+import { type Clock, systemClock } from '../core/clock.ts';
+import { Fault } from '../core/fault.ts';
+import type { Log } from '../core/parts.ts';
+import type { Store } from '../store/index.ts';
+import { type CaFiles, openCaFiles } from './ca-files.ts';
+import { parseCertificate, usageOids } from './certificate.ts';
+import { type CertificateRecord, openCertificateRecords } from './certificate-records.ts';
+import { createNotices } from './notices.ts';
+import { derBlocks, toPem } from './pem.ts';
+import type { AlternativeName, Subject } from './pki.ts';
+import type { Reason } from './pki-crl.ts';
+import { certificateCredential, subjectUri } from './principal.ts';
+import { openOwnCrls } from './revocation.ts';
+import { checkedName } from './users.ts';
+
+export interface AuthorityOptions {
+  readonly store: Store;
+  /** The data directory; keys go to `<dir>/ca`. */
+  readonly dir: string;
+  readonly clock?: Clock;
+  readonly log: Log;
+  /** What the CA calls itself when it is made; default `Sekisho`. */
+  readonly name?: string;
+  /** The CA's own keys when it is made; `rsa` for clients that cannot verify ECDSA. */
+  readonly key?: 'ecdsa' | 'rsa';
+  /** How long what it issues lives, milliseconds; default 90 and 365 days. */
+  readonly lifetimes?: { readonly server: number; readonly client: number };
+  /** Written into certificates as their CRL distribution point, when there is one. */
+  readonly crlUrl?: string;
+}
+
+/** `cert`, `chain` and `key` are PEM; the key is kept nowhere else. */
+export interface Issued {
+  readonly serial: string;
+  readonly fingerprint: string;
+  readonly cert: string;
+  /** The issuing CA; the root is `Authority.root()`. */
+  readonly chain: readonly string[];
+  readonly key: string;
+  readonly notAfter: Date;
+}
+export type Signed = Omit<Issued, 'key'>;
+
+export interface ServerRequest {
+  /** Host names and IP addresses. */
+  readonly names: readonly string[];
+  /** Default `rsa`, which every client understands. */
+  readonly key?: 'rsa' | 'ecdsa';
+  readonly days?: number;
+}
+
+export interface ClientRequest extends Bound {
+  readonly key?: 'rsa' | 'ecdsa';
+}
+
+/** Whom a certificate is for (exactly one of `user` and `device`), and what stands in its name. */
+export interface Bound {
+  readonly user?: string;
+  readonly device?: string;
+  /** Default: the user's or device's name. */
+  readonly cn?: string;
+  readonly ou?: readonly string[];
+  readonly o?: string;
+  readonly days?: number;
+}
+
+export interface Authority extends AsyncDisposable {
+  root(): { readonly cert: string; readonly fingerprint: string };
+  /** PEM: the issuing CA, then the root. */
+  chain(): readonly string[];
+  /** For ClientTrust: what TLS builds chains with, and which of it names our own users. */
+  trust(): { readonly cas: readonly string[]; readonly builtin: readonly string[] };
+  issueServer(request: ServerRequest): Promise<Issued>;
+  issueClient(request: ClientRequest): Promise<Issued>;
+  /** Certifies the key of a signing request (PEM or DER) as a client; the names are those given here. */
+  signCsr(request: Bound & { readonly csr: string | Uint8Array }): Promise<Signed>;
+  list(filter?: {
+    readonly user?: string;
+    readonly device?: string;
+    readonly revoked?: boolean;
+  }): readonly CertificateRecord[];
+  /** @throws Fault `missing` */
+  show(serial: string): CertificateRecord;
+  /** Counts at once; revoking again changes nothing. @throws Fault `missing` */
+  revoke(serial: string, reason?: Reason): Promise<CertificateRecord>;
+  crl(): Promise<{ readonly pem: string; readonly der: Uint8Array }>;
+  /** Is this the SHA-256 fingerprint (hex) of one of our own issuing CAs' certificates? */
+  isBuiltin(fingerprintOfIssuer: string): boolean;
+  /** A certificate of ours by its credential (`cert:…`). */
+  record(credential: string): CertificateRecord | undefined;
+  /** PKCS#12 with key, certificate, issuing CA and root. @throws Fault `invalid` for an empty password */
+  exportP12(issued: Issued, password: string, name?: string): Promise<Uint8Array>;
+  onRevoked(call: (credential: string) => void): () => void;
+}
+
+const day = 86_400_000;
+const backdate = 300_000; // clocks of clients are a few minutes off
+/** Days. Apple's TLS refuses servers' certificates that live longer, from private CAs too. */
+const longestServer = 825;
+const longestClient = 3650;
+
+/** Opens the CA, making it when the directory has none. @throws Fault `invalid` */
+export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
+  const { store, dir, log, clock = systemClock } = options;
+  const files = await openCaFiles({
+    dir,
+    log,
+    now: clock.now(),
+    name: options.name ?? 'Sekisho',
+    key: options.key ?? 'ecdsa',
+  });
+  const records = await openCertificateRecords(store);
+  const crls = openOwnCrls({ store, issuing: files.issuing, records, clock, log });
+  const revoked = createNotices<string>(log);
+  const builtin = new Set(files.issuing.map(ca => ca.facts.fingerprint));
+  const issuer = issuerOf(files);
+
+  const certify = async (order: Order): Promise<Signed> => {
+    const { signCertificate } = await import('./pki.ts');
+    const now = clock.now().getTime();
+    const notAfter = new Date(Math.min(now + lifetime(order), issuer.facts.notAfter.getTime()));
+    const der = await signCertificate(
+      {
+        subject: order.subject,
+        names: order.names,
+        publicKey: order.publicKey,
+        notBefore: new Date(now - backdate),
+        notAfter,
+        use: { ca: false, usages: [order.kind === 'server' ? usageOids.server : usageOids.client] },
+        ...(options.crlUrl === undefined ? {} : { crl: options.crlUrl }),
+      },
+      { key: issuer.key, certificate: issuer.facts.der },
+    );
+    const facts = parseCertificate(der);
+    const { serial, fingerprint } = facts;
+    const cert = toPem('CERTIFICATE', der);
+    const { kind, name, names, subject } = order;
+    await records.add({
+      ...{ serial, fingerprint, kind, name, names, subject, cert },
+      ...{ issuer: issuer.facts.fingerprint, notBefore: facts.notBefore, notAfter: facts.notAfter },
+    });
+    log.info({ serial, kind, name, names, notAfter: facts.notAfter }, 'certificate issued');
+    return { serial, fingerprint, cert, chain: [issuer.pem], notAfter: facts.notAfter };
+  };
+  const lifetime = ({ kind, days }: Order): number => {
+    const usual = options.lifetimes ?? { server: 90 * day, client: 365 * day };
+    if (days === undefined) return kind === 'server' ? usual.server : usual.client;
+    const most = kind === 'server' ? longestServer : longestClient;
+    if (days > 0 && days <= most) return days * day;
+    throw new Fault('invalid', `this certificate may live for up to ${most} days, not ${days}`);
+  };
+  const issue = async (order: Omit<Order, 'publicKey'>, kind: 'rsa' | 'ecdsa'): Promise<Issued> => {
+    const { newKey, publicKeyOf } = await import('./pki.ts');
+    const key = await newKey(kind);
+    const signed = await certify({ ...order, publicKey: publicKeyOf(key) });
+    return { ...signed, key: key.export({ type: 'pkcs8', format: 'pem' }) as string };
+  };
+
+  return {
+    root: () => ({ cert: files.root.pem, fingerprint: files.root.facts.fingerprint }),
+    chain: () => [issuer.pem, files.root.pem],
+    trust: () => {
+      const issuing = files.issuing.map(ca => ca.pem);
+      return { cas: [files.root.pem, ...issuing], builtin: issuing };
+    },
+    async issueServer(request) {
+      const order = { ...(await serverNames(request.names)), kind: 'server' as const, name: '', days: request.days };
+      return issue(order, request.key ?? 'rsa');
+    },
+    async issueClient(request) {
+      return issue(orderFor(request), request.key ?? 'rsa');
+    },
+    async signCsr(request) {
+      const { keyOfCsr } = await import('./pki-csr.ts');
+      return certify({ ...orderFor(request), publicKey: await keyOfCsr(request.csr) });
+    },
+    list: (filter = {}) =>
+      records
+        .all()
+        .filter(
+          record =>
+            (filter.user === undefined || (record.kind === 'user' && record.name === filter.user)) &&
+            (filter.device === undefined || (record.kind === 'device' && record.name === filter.device)) &&
+            (filter.revoked === undefined || (record.revoked !== undefined) === filter.revoked),
+        ),
+    show: serial => found(records.bySerial(normalSerial(serial)), serial),
+    async revoke(serial, reason = 'unspecified') {
+      const { serial: known, fingerprint } = found(records.bySerial(normalSerial(serial)), serial);
+      if (await records.revoke(known, clock.now(), reason)) {
+        log.info({ serial: known, reason }, 'certificate revoked');
+        revoked.tell(certificateCredential(fingerprint));
+        // It already counts here; the list is for others, and is made anew when it is next asked for.
+        await crls.refresh().catch((error: unknown) => log.error({ error }, 'the revocation list could not be made'));
+      }
+      return found(records.bySerial(known), serial);
+    },
+    crl: () => crls.current(),
+    isBuiltin: fingerprint => builtin.has(fingerprint.toLowerCase().replaceAll(':', '')),
+    record: credential => (credential.startsWith('cert:') ? records.byFingerprint(credential.slice(5)) : undefined),
+    async exportP12(issued, password, name) {
+      const { makeP12 } = await import('./pki-p12.ts');
+      const [certificate = new Uint8Array(), ...chain] = [issued.cert, ...issued.chain, files.root.pem].flatMap(pem =>
+        derBlocks(pem, 'CERTIFICATE'),
+      );
+      const label = name ?? records.bySerial(issued.serial)?.name ?? 'sekisho';
+      return makeP12({ key: createPrivateKey(issued.key), certificate, chain, name: label }, password);
+    },
+    onRevoked: revoked.on,
+    [Symbol.asyncDispose]: () => crls[Symbol.asyncDispose](),
+  };
+}
+
+interface Order {
+  readonly kind: CertificateRecord['kind'];
+  readonly name: string;
+  readonly subject: Subject;
+  readonly names: readonly AlternativeName[];
+  readonly publicKey: Uint8Array;
+  readonly days: number | undefined;
+}
+
+function orderFor(bound: Bound): Omit<Order, 'publicKey'> {
+  const kind = bound.device === undefined ? 'user' : 'device';
+  const given = bound.device ?? bound.user;
+  if (given === undefined || (bound.device !== undefined && bound.user !== undefined)) {
+    throw new Fault('invalid', 'a client certificate is for one user or for one device');
+  }
+  const name = checkedName(given, kind);
+  const subject: Subject = {
+    cn: bound.cn ?? name,
+    ...(bound.ou === undefined ? {} : { ou: bound.ou }),
+    ...(bound.o === undefined ? {} : { o: bound.o }),
+  };
+  return {
+    kind,
+    name,
+    subject,
+    names: [`URI:${subjectUri(kind, name)}`],
+    days: bound.days,
+  };
+}
+
+async function serverNames(hosts: readonly string[]): Promise<{ names: AlternativeName[]; subject: Subject }> {
+  const { alternativeName, hostName } = await import('./pki.ts');
+  const { isIP } = await import('node:net');
+  const names = [
+    ...new Set(hosts.map(host => (isIP(host) === 0 ? alternativeName(hostName(host)) : alternativeName(host)))),
+  ];
+  const first = names[0]?.replace(/^\w+:/, '');
+  if (!first) throw new Fault('invalid', 'a server certificate needs at least one name or address');
+  // A CN holds 64 characters; the names that count are the alternative ones anyway.
+  return { names, subject: first.length <= 64 ? { cn: first } : { cn: 'sekisho' } };
+}
+
+function issuerOf(files: CaFiles): CaFiles['issuing'][number] {
+  const newest = files.issuing.at(-1);
+  if (!newest) throw new Fault('invalid', 'the CA folder has no issuing CA');
+  return newest;
+}
+
+/** As openssl prints it (upper case, colons) or as we do. */
+const normalSerial = (serial: string): string => serial.toLowerCase().replaceAll(':', '').replace(/^0x/, '');
+
+function found(record: CertificateRecord | undefined, serial: string): CertificateRecord {
+  if (record) return record;
+  throw new Fault('missing', `no certificate has the serial number ${serial}; cert list shows them`);
+}

@@ -1,0 +1,56 @@
+// The `trust:` slice of the configuration: whose certificates count, how long ours live, how often one may guess.
+import { z } from 'zod';
+import { duration, reference } from '../wire/config-value.ts';
+
+const day = 86_400_000;
+
+/** So many tries in a while; one more and it stays shut for the block. */
+const tries = (count: number, per: number, block: number) =>
+  z
+    .strictObject({
+      tries: z.int().min(1).max(1_000_000).default(count),
+      per: duration.default(per),
+      block: duration.default(block),
+    })
+    .prefault({});
+
+export const trustConfig = z.strictObject({
+  /** The CA's name; it counts when the CA is made, at the first start. */
+  name: z.string().min(1).max(40).default('Sekisho'),
+  /** The CA's own keys, when it is made: `rsa` only for clients that cannot verify ECDSA. */
+  key: z.enum(['ecdsa', 'rsa']).default('ecdsa'),
+  /** Whose client certificates count: `builtin` is the gate's own CA, everything else a file with CA certificates. */
+  clients: z
+    .array(z.union([z.literal('builtin'), reference]))
+    .min(1)
+    .default(['builtin']),
+  /** Revocation lists of those CAs. A list past its nextUpdate refuses its CA's certificates. */
+  crl: z.array(reference).default([]),
+  /** How long past its nextUpdate a list is still believed. */
+  'crl-grace': duration.default(0),
+  /** Where our own list can be fetched; written into the certificates we issue. */
+  'crl-url': z.url({ protocol: /^https?$/ }).optional(),
+  /** How long what we issue lives, unless asked otherwise. */
+  certificates: z
+    .strictObject({
+      server: duration
+        .refine(ms => ms >= 3_600_000 && ms <= 825 * day, 'between 1h and 825d; clients refuse longer ones')
+        .default(90 * day),
+      client: duration.refine(ms => ms >= 3_600_000 && ms <= 3650 * day, 'between 1h and 3650d').default(365 * day),
+    })
+    .prefault({}),
+  /** Guessing at passwords, tokens, access keys and one-time codes, counted together. */
+  'rate-limit': z
+    .strictObject({
+      /** By address; an IPv6 /64 counts as one. */
+      address: tries(30, 60_000, 300_000),
+      /** By whom they claim to be. */
+      subject: tries(10, 600_000, 600_000),
+      /** Addresses and subjects remembered; the oldest are forgotten. */
+      entries: z.int().min(100).max(10_000_000).default(50_000),
+    })
+    .prefault({}),
+});
+
+export type TrustConfig = z.output<typeof trustConfig>;
+export type RateLimitConfig = TrustConfig['rate-limit'];

@@ -1,0 +1,47 @@
+// The front door of trust: who you are, the gate's own CA, and certificates from elsewhere.
+
+export { type Acme, type AcmeOptions, type AcmeOrder, letsEncrypt, openAcme } from './acme.ts';
+export {
+  type AcmeCertificateOptions,
+  type AcmeCertificates,
+  type AcmeWish,
+  createAcmeCertificates,
+} from './acme-certificates.ts';
+export {
+  type AcmeChallenge,
+  acmeAlpn,
+  type ChallengeBoard,
+  createChallengeBoard,
+  type Publish,
+} from './acme-challenges.ts';
+export type { ExternalAccount } from './acme-jws.ts';
+export { type AuthenticatorOptions, createAuthenticator } from './authenticator.ts';
+export {
+  type Authority,
+  type AuthorityOptions,
+  type Bound,
+  type ClientRequest,
+  type Issued,
+  openAuthority,
+  type ServerRequest,
+  type Signed,
+} from './authority.ts';
+export type { CertificateRecord } from './certificate-records.ts';
+export type { ClientTrust } from './client-trust.ts';
+export { type ClientTrustSource, clientTrustSource, type WantedClients } from './client-trust-source.ts';
+export type { NewCode } from './codes.ts';
+export { type RateLimitConfig, type TrustConfig, trustConfig } from './config.ts';
+export { createDirectory, type Directory, type DirectoryOptions, localAdministrator } from './directory.ts';
+export { anonymous, type CertificateChecker, certificateChecker, identifyByCertificate } from './identify.ts';
+export type { Identity } from './identity-file.ts';
+export { keyFiles } from './key-files.ts';
+export type { AccessKey, NewToken, Token } from './keyring.ts';
+export { createLimiter, type Limiter } from './limiter.ts';
+export type { Reason } from './pki-crl.ts';
+export { principalOf } from './principal.ts';
+export {
+  createServerCertificates,
+  type ServerCertificateOptions,
+  type ServerCertificates,
+} from './server-certificates.ts';
+export { type Group, type NewUser, type Role, roles, type User, type UserChange } from './users.ts';
