@@ -118,7 +118,7 @@ export async function plant(io: Io, wanted: (seat: Seat) => boolean) {
     .helpCommand(false)
     .configureHelp({
       showGlobalOptions: true,
-      visibleGlobalOptions: () => globalOptions(),
+      visibleGlobalOptions: command => (command.parent ? globalOptions() : []),
     })
     .configureOutput({
       writeOut: text => io.stdout.write(text),
