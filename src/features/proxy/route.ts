@@ -1,4 +1,5 @@
 // One route, running: its door (rules, TLS, identity, gate), its conns, and how it changes without dropping them.
+import { Socket } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
 import { Fault, isWeather, toFault } from '../../core/fault.ts';
 import type { Conn, Gate, Identify, Log, Metrics, Principal, Upgrade } from '../../core/parts.ts';
@@ -36,6 +37,7 @@ export class Route {
   readonly #tlsDoor: Door;
   readonly #tls: ReturnType<typeof upgradeTls> | undefined;
   readonly #live = new Set<Conn>();
+  readonly #labels: { readonly route: string };
   readonly #cut = new AbortController();
   #plan: RoutePlan;
   #cancelRotation: () => void = () => {};
@@ -44,10 +46,12 @@ export class Route {
   constructor(plan: RoutePlan, outward: Outward, deps: RouteDeps) {
     this.#plan = plan;
     this.#deps = deps;
+    this.#labels = { route: plan.name };
     this.outward = outward;
     this.#tls = plan.tls ? upgradeTls(this.#tlsOptions(plan)) : undefined;
-    this.#door = this.#makeDoor();
-    this.#tlsDoor = { ...this.#door, upgrade: this.#withTls(this.#door.upgrade) };
+    const permit = this.#makePermit();
+    this.#door = this.#makeDoor(permit);
+    this.#tlsDoor = { ...this.#door, upgrade: this.#withTls(permit) };
     this.#armRotation();
   }
 
@@ -64,8 +68,11 @@ export class Route {
 
   /** Takes a conn in, as its listener says to. It is the route's from here on. */
   enter(conn: Conn, mode: ListenMode): void {
+    const { metrics } = this.#deps;
     this.#live.add(conn);
+    metrics.gauge('proxy_connections', this.#labels, 1);
     void enter(conn, mode === 'tls' ? this.#tlsDoor : this.#door).then(() => {
+      metrics.gauge('proxy_connections', this.#labels, -1);
       this.#live.delete(conn);
       if (this.#live.size === 0) for (const call of this.#idle.splice(0)) call();
     });
@@ -108,11 +115,15 @@ export class Route {
   }
 
   readonly #accessLog = (line: AccessLine): void => {
-    this.#deps.metrics.count('proxy_connections_total', { route: line.route, cause: line.cause });
+    const { route, cause, up, down } = line;
+    const { metrics } = this.#deps;
+    metrics.count('proxy_connections_total', { route, cause });
+    if (up > 0) metrics.count('proxy_bytes_total', { route, direction: 'up' }, up);
+    if (down > 0) metrics.count('proxy_bytes_total', { route, direction: 'down' }, down);
     this.#deps.accessLog(line);
   };
 
-  #makeDoor(): Door {
+  #makeDoor(permit: (conn: Conn) => void): Door {
     const { plan } = this;
     const { gate, clock, identify, metrics } = this.#deps;
     const resource = `proxy/${plan.name}`;
@@ -124,7 +135,10 @@ export class Route {
       // Without a client certificate that must be there, the route itself is the rule.
       ...(plan.clients?.mode === 'required' ? {} : { opened: resource }),
       ...(connections || perAddress ? { limits: defined({ connections, perAddress, queue, wait }) } : {}),
-      upgrade: this.#makeUpgrade(),
+      upgrade: async conn => {
+        permit(conn);
+        return conn;
+      },
       identify: plan.clients ? identify(plan.clients) : identifyNobody,
       gate: reportingGate(gate, plan.name, clock, accessLog),
       handler: createForward({ plan, outward: this.outward, clock, accessLog, cut: this.#cut.signal }),
@@ -134,29 +148,31 @@ export class Route {
     };
   }
 
-  #makeUpgrade(): Upgrade {
+  /** @throws Fault `denied` when the rules refuse the address */
+  #makePermit(): (conn: Conn) => void {
     const permits = compileRules(this.plan.rules ?? []);
-    return async conn => {
-      if (permits('host' in conn.peer ? conn.peer.host : undefined)) return conn;
+    return conn => {
+      if (permits('host' in conn.peer ? conn.peer.host : undefined)) return;
       this.#turnAway(conn, 'denied', 'address not allowed by the rules of the route');
       throw new Fault('denied', 'not allowed');
     };
   }
 
   /** TLS after the rules: whom they refuse costs no handshake. */
-  #withTls(permit: Upgrade): Upgrade {
+  #withTls(permit: (conn: Conn) => void): Upgrade {
     const { metrics } = this.#deps;
     const handshakes = boundHandshakes(mostHandshakes, () =>
       metrics.count('proxy_handshakes_dropped_total', { route: this.plan.name }),
     );
-    return async (raw, signal) => {
-      const conn = await permit(raw, signal);
+    return async (conn, signal) => {
+      permit(conn);
       if (!this.#tls) throw new Fault('bug', 'a TLS listener without TLS options');
       handshakes.add(conn);
       try {
         return await this.#tls(conn, signal);
       } catch (error) {
-        if (!isWeather(error)) this.#turnAway(conn, 'handshake', `TLS handshake: ${reasonOf(error)}`);
+        if (!isWeather(error) && hasSpoken(conn))
+          this.#turnAway(conn, 'handshake', `TLS handshake: ${reasonOf(error)}`);
         throw error;
       } finally {
         handshakes.delete(conn);
@@ -200,6 +216,9 @@ export class Route {
     });
   }
 }
+
+/** Whoever left without a byte (a balancer that looks whether somebody is there, a scanner) asked for nothing. */
+const hasSpoken = ({ stream }: Conn): boolean => !(stream instanceof Socket) || stream.bytesRead > 0;
 
 const reasonOf = (error: unknown): string =>
   error instanceof DOMException && error.name === 'TimeoutError' ? 'took too long' : toFault(error).message;
