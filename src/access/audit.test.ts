@@ -250,6 +250,14 @@ describe('pruning', () => {
     assert.equal((await verifyExport(again.export(), again.publicKey)).ok, true);
   });
 
+  test('and verifying at the same time do not disturb each other', async () => {
+    await using audit = await open();
+    await fill(audit, 3000);
+    clock.move(1000);
+    const [before, point, after] = await Promise.all([audit.verify(), audit.prune(clock.now()), audit.verify()]);
+    assert.deepEqual([before.ok, point.removed, after.ok], [true, 3000, true]);
+  });
+
   test('of everything leaves a chain that goes on', async () => {
     await using audit = await open();
     await fill(audit, 5);

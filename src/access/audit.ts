@@ -1,22 +1,11 @@
-// The record: rows chained by hash, committed in groups, their end signed. One writer, which is this.
-import { type Clock, systemClock } from '../core/clock.ts';
-import { Fault } from '../core/fault.ts';
-import type { Log, Metrics } from '../core/parts.ts';
-import type { Append, Store, Value } from '../store/index.ts';
+// The record: rows chained by hash, committed in groups, their end signed; and every way to read it.
+import type { Store } from '../store/index.ts';
+import { Chain, type ChainOptions } from './audit-chain.ts';
 import { exportCsv, exportLines } from './audit-export.ts';
 import { type AuditKey, type Checkpoint, openAuditKey, type SignedHead } from './audit-key.ts';
 import { prune, sweepPruned } from './audit-prune.ts';
 import { type AuditFilter, pages, search } from './audit-read.ts';
-import {
-  type AuditEvent,
-  type AuditRow,
-  type ChainEnd,
-  chainRow,
-  columns,
-  type FlatRow,
-  pushValues,
-  toAuditRow,
-} from './audit-row.ts';
+import { type AuditEvent, type AuditRow, toAuditRow } from './audit-row.ts';
 import { findEnd } from './audit-start.ts';
 import { type VerifyOptions, verifyStore } from './audit-verify.ts';
 import type { VerifyReport } from './chain-check.ts';
@@ -42,21 +31,9 @@ export interface Audit extends AsyncDisposable {
   prune(before: Date): Promise<Checkpoint & { readonly removed: number }>;
 }
 
-export interface AuditOptions {
-  readonly store: Store;
+export interface AuditOptions extends ChainOptions {
   /** The Ed25519 key; made at the first use. It must not lie in the database's backup. */
   readonly keyFile: string;
-  readonly clock?: Clock | undefined;
-  readonly log: Log;
-  readonly metrics?: Metrics | undefined;
-  /** Each head as it is signed; it goes to the log in any case. */
-  readonly onHead?: ((head: SignedHead) => void) | undefined;
-  /** A head is signed after so many rows (default 1,000) … */
-  readonly headRows?: number | undefined;
-  /** … or, where there are new rows, after so many milliseconds (default 5 minutes). */
-  readonly headEvery?: number | undefined;
-  /** How many rows may wait while the disk is slow (default 20,000); more are refused. */
-  readonly queue?: number | undefined;
 }
 
 /** @throws Fault `invalid` (the key), `unreachable` (the store) */
@@ -64,7 +41,7 @@ export async function openAudit(options: AuditOptions): Promise<Audit> {
   const key = openAuditKey(options.keyFile);
   await sweepPruned(options.store.db);
   const start = await findEnd(options.store.db, key);
-  const audit = new ChainedAudit(options, key, start.end, start.head);
+  const chain = new Chain(options, key, start.end, start.head);
   for (const problem of start.problems) {
     options.log.error(
       { problem: problem.problem, seq: problem.seq },
@@ -72,186 +49,56 @@ export async function openAudit(options: AuditOptions): Promise<Audit> {
     );
   }
   if (start.problems.length > 0) {
-    await audit.append({
+    const damaged = {
       ...ourselves,
       event: 'audit.damaged',
       outcome: 'failed',
       facts: { problems: start.problems },
-    });
+    } as const;
+    // Said in the log already; a full disk must not keep the gate from starting, it admits nobody anyhow.
+    await chain
+      .append(damaged)
+      .catch((error: unknown) => options.log.error({ error }, 'the damage could not be recorded'));
   }
-  return audit;
+  return new StoredAudit(options.store, key, chain);
 }
 
 /** Events that nobody asked for. */
 const ourselves = { who: { kind: 'node', id: 'gate', credential: '' }, resource: 'audit' } as const;
 
-const mostAtOnce = 1000;
-const mostDoubts = 100;
-
-interface Waiting {
-  readonly event: AuditEvent;
-  readonly at: string;
-  readonly resolve: (row: AuditRow) => void;
-  readonly reject: (fault: Fault) => void;
-}
-
-class ChainedAudit implements Audit {
+class StoredAudit implements Audit {
   readonly publicKey: string;
   readonly #store: Store;
   readonly #key: AuditKey;
-  readonly #clock: Clock;
-  readonly #log: Log;
-  readonly #options: AuditOptions;
-  readonly #headRows: number;
-  readonly #followers = new Set<() => void>();
-  #end: ChainEnd;
-  /** Row of the newest stored head. */
-  #signed: number;
-  #waiting: Waiting[] = [];
-  #state: 'idle' | 'due' | 'writing' | 'closed' = 'idle';
-  #written: Promise<void> = Promise.resolve();
-  #stopTimer: () => void = () => {};
-  /** Ends of groups that failed since the last commit: what the table holds must be looked at before the next. */
-  #doubts: ChainEnd[] = [];
-  #lastTime = 0;
-  #lastText = '';
+  readonly #chain: Chain;
+  /** Verifying and pruning take turns: what is being removed would seem to be missing. */
+  #upkeep: Promise<unknown> = Promise.resolve();
 
-  constructor(options: AuditOptions, key: AuditKey, end: ChainEnd, signed: number) {
+  constructor(store: Store, key: AuditKey, chain: Chain) {
     this.publicKey = key.publicKey;
-    this.#store = options.store;
+    this.#store = store;
     this.#key = key;
-    this.#clock = options.clock ?? systemClock;
-    this.#log = options.log;
-    this.#options = options;
-    this.#headRows = options.headRows ?? 1000;
-    this.#end = end;
-    this.#signed = signed;
-    this.#armTimer();
+    this.#chain = chain;
   }
 
   append(event: AuditEvent): Promise<AuditRow> {
-    return new Promise((resolve, reject) => {
-      if (this.#state === 'closed') return reject(new Fault('unreachable', 'the audit is closed'));
-      if (this.#waiting.length >= (this.#options.queue ?? 20_000)) {
-        return reject(new Fault('unreachable', 'the audit cannot keep up: its disk is too slow'));
-      }
-      this.#waiting.push({ event, at: this.#now(), resolve, reject });
-      if (this.#state === 'idle') this.#schedule();
-    });
+    return this.#chain.append(event);
   }
 
-  /** At the end of this turn of the event loop, so that everything that arrived in it shares one commit. */
-  #schedule(): void {
-    this.#state = 'due';
-    setImmediate(() => {
-      this.#written = this.#write();
-    });
+  head(): SignedHead {
+    return this.#chain.head();
   }
 
-  async #write(): Promise<void> {
-    this.#state = 'writing';
-    while (this.#waiting.length > 0) {
-      const group = this.#waiting.splice(0, mostAtOnce);
-      const fault = await this.#commit(group);
-      if (fault) for (const { reject } of group) reject(fault);
-    }
-    this.#state = 'idle';
-  }
-
-  /** Resolves all of the group, or answers why none of it was kept. */
-  async #commit(group: readonly Waiting[]): Promise<Fault | undefined> {
-    const started = performance.now();
-    const rows: FlatRow[] = [];
-    try {
-      if (this.#doubts.length > 0) await this.#resolveDoubt();
-      const values: Value[] = [];
-      let end = this.#end;
-      for (const { event, at } of group) {
-        const row = chainRow(event, at, end);
-        pushValues(values, row);
-        rows.push(row);
-        end = row;
-      }
-      const appends: Append[] = [{ table: 'audit', columns, values }];
-      const head = end.seq - this.#signed >= this.#headRows ? this.#key.signHead(end, this.#now()) : undefined;
-      if (head) appends.push(headAppend(head));
-      await this.#store.writer.append(appends);
-      if (head) this.#announce(head);
-    } catch (error) {
-      if (!(await this.#wasKept(rows))) return this.#refuse(error, group.length);
-    }
-    this.#end = rows.at(-1) ?? this.#end;
-    this.#doubts = [];
-    this.#options.metrics?.observe('audit_commit_seconds', {}, (performance.now() - started) / 1000);
-    this.#options.metrics?.count('audit_rows_total', {}, rows.length);
-    for (const [index, row] of rows.entries()) group[index]?.resolve(toAuditRow(row));
-    for (const call of this.#followers) call();
-    return undefined;
-  }
-
-  /** A connection that broke does not say whether the commit took place; the table does, and if not now, then later. */
-  async #wasKept(rows: readonly FlatRow[]): Promise<boolean> {
-    const last = rows.at(-1);
-    if (!last) return false;
-    const found = await this.#lastRow().catch(() => undefined);
-    if (found?.seq === last.seq && found.hash === last.hash) return true;
-    if (this.#doubts.length >= mostDoubts) this.#doubts.shift();
-    this.#doubts.push({ seq: last.seq, hash: last.hash });
-    return false;
-  }
-
-  /**
-   * A group that was refused to its callers and yet reached the disk (its commit was under way when the connection
-   * broke) stays, since rows are never taken back; the chain goes on from it. Anybody else's row ends our writing.
-   */
-  async #resolveDoubt(): Promise<void> {
-    const found = await this.#lastRow();
-    if (found.seq === this.#end.seq && found.hash === this.#end.hash) return;
-    if (!this.#doubts.some(({ seq, hash }) => seq === found.seq && hash === found.hash)) {
-      throw new Fault(
-        'conflict',
-        'another program has written to the audit, so this gate can no longer continue its chain',
-      );
-    }
-    this.#end = found;
-  }
-
-  async #lastRow(): Promise<ChainEnd> {
-    const row = await this.#store.db
-      .selectFrom('audit')
-      .select(['seq', 'hash'])
-      .orderBy('seq', 'desc')
-      .limit(1)
-      .executeTakeFirst();
-    return row && row.seq >= this.#end.seq ? row : this.#end;
-  }
-
-  #refuse(error: unknown, rows: number): Fault {
-    this.#options.metrics?.count('audit_refused_total', {}, rows);
-    this.#log.error({ error, rows }, 'the audit cannot be written');
-    const why = error instanceof Fault && error.code !== 'bug' ? `: ${error.message}` : '';
-    return new Fault('unreachable', `the audit cannot be written${why}`, { cause: error });
-  }
-
-  /** The same text for all rows of one millisecond. */
-  #now(): string {
-    const time = this.#clock.now().getTime();
-    if (time !== this.#lastTime) {
-      this.#lastTime = time;
-      this.#lastText = new Date(time).toISOString();
-    }
-    return this.#lastText;
-  }
-
-  async *tail(after: number = this.#end.seq, signal?: AbortSignal): AsyncGenerator<AuditRow, void, undefined> {
+  async *tail(after: number = this.#chain.end.seq, signal?: AbortSignal): AsyncGenerator<AuditRow, void, undefined> {
     let at = after;
     let wake: (() => void) | undefined;
     const call = (): void => wake?.();
-    this.#followers.add(call);
+    const chain = this.#chain;
+    const stop = chain.follow(call);
     signal?.addEventListener('abort', call);
     try {
       while (!signal?.aborted) {
-        const to = this.#end.seq;
+        const to = chain.end.seq;
         for await (const page of pages(this.#store.db, at, to, 500)) {
           for (const row of page) {
             if (signal?.aborted) return;
@@ -259,100 +106,62 @@ class ChainedAudit implements Audit {
           }
         }
         at = Math.max(at, to);
-        if (this.#state === 'closed') return;
-        if (at >= this.#end.seq && !signal?.aborted) {
+        if (chain.isClosed) return;
+        if (at >= chain.end.seq && !signal?.aborted) {
           await new Promise<void>(resolve => {
             wake = resolve;
           });
         }
       }
     } finally {
-      this.#followers.delete(call);
+      stop();
       signal?.removeEventListener('abort', call);
     }
   }
 
   search(filter: AuditFilter): Promise<{ rows: AuditRow[]; next?: number }> {
-    return search(this.#store.db, this.#end.seq, filter);
+    return search(this.#store.db, this.#chain.end.seq, filter);
   }
 
   verify(options: VerifyOptions = {}): Promise<VerifyReport> {
     const { db } = this.#store;
-    return verifyStore({
-      ...options,
-      db,
-      publicKey: this.publicKey,
-      end: this.#end,
-      unsigned: 2 * this.#headRows + mostAtOnce,
+    return this.#inTurn(() => {
+      const { end, unsigned } = this.#chain;
+      return verifyStore({ ...options, db, publicKey: this.publicKey, end, unsigned });
     });
   }
 
   export(filter: AuditFilter = {}, format: 'jsonl' | 'csv' = 'jsonl'): AsyncIterable<string> {
-    const deps = { db: this.#store.db, key: this.#key, end: this.#end, now: () => this.#clock.now(), filter };
+    const deps = {
+      db: this.#store.db,
+      key: this.#key,
+      end: this.#chain.end,
+      now: () => new Date(this.#chain.now()),
+      filter,
+    };
     return format === 'csv' ? exportCsv(deps) : exportLines(deps);
   }
 
-  head(): SignedHead {
-    return this.#key.signHead(this.#end, this.#now());
-  }
-
   async prune(before: Date): Promise<Checkpoint & { readonly removed: number }> {
-    const result = await prune({ db: this.#store.db, key: this.#key, end: this.#end, before, now: this.#now() });
-    if (result.removed > 0) {
-      const { seq, removed } = result;
-      await this.append({
-        ...ourselves,
-        event: 'audit.pruned',
-        outcome: 'done',
-        facts: { seq, removed, before: result.before },
-      });
+    const { db } = this.#store;
+    const result = await this.#inTurn(() =>
+      prune({ db, key: this.#key, end: this.#chain.end, before, now: this.#chain.now() }),
+    );
+    const { seq, removed } = result;
+    if (removed > 0) {
+      const facts = { seq, removed, before: result.before };
+      await this.append({ ...ourselves, event: 'audit.pruned', outcome: 'done', facts });
     }
     return result;
   }
 
-  #armTimer(): void {
-    this.#stopTimer = this.#clock.after(this.#options.headEvery ?? 300_000, () => {
-      this.#armTimer();
-      void this.#signNow();
-    });
-  }
-
-  async #signNow(): Promise<void> {
-    if (this.#end.seq === this.#signed || this.#doubts.length > 0) return;
-    const head = this.head();
-    const before = this.#signed;
-    this.#signed = head.seq;
-    try {
-      await this.#store.writer.append([headAppend(head)]);
-      this.#announce(head);
-    } catch (error) {
-      this.#signed = before;
-      this.#log.error({ error }, 'the head of the audit could not be stored; it will be signed again');
-    }
-  }
-
-  #announce(head: SignedHead): void {
-    this.#signed = head.seq;
-    this.#log.info({ head }, 'audit head');
-    this.#options.onHead?.(head);
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const turn = this.#upkeep.then(act);
+    this.#upkeep = turn.catch(() => {});
+    return turn;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#state === 'closed') return;
-    this.#stopTimer();
-    while (this.#state !== 'idle' || this.#waiting.length > 0) {
-      await new Promise(resolve => setImmediate(resolve));
-      await this.#written;
-    }
-    this.#state = 'closed';
-    await this.#signNow();
-    for (const call of this.#followers) call();
+    await this.#chain[Symbol.asyncDispose]();
   }
 }
-
-const headColumns = ['seq', 'at', 'hash', 'key', 'signature'] as const;
-const headAppend = ({ seq, at, hash, key, signature }: SignedHead): Append => ({
-  table: 'audit_head',
-  columns: headColumns,
-  values: [seq, at, hash, key, signature],
-});

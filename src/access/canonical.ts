@@ -92,7 +92,8 @@ function canonicalThing(value: object, depth: number): string {
   return canonicalObject(value as Record<string, unknown>, depth);
 }
 
-function canonicalObject(value: Readonly<Record<string, unknown>>, depth: number): string {
+function canonicalObject(given: Readonly<Record<string, unknown>>, depth: number): string {
+  const value = withCleanKeys(given);
   const keys = Object.keys(value);
   if (keys.length > 1) keys.sort(); // by UTF-16 code units
   let text = '';
@@ -101,7 +102,14 @@ function canonicalObject(value: Readonly<Record<string, unknown>>, depth: number
     const item = value[key];
     if (item === undefined) continue;
     if (++count > mostItems) break;
-    text += `${text === '' ? '' : ','}${JSON.stringify(cleanText(key))}:${canonical(item, depth + 1)}`;
+    text += `${text === '' ? '' : ','}${JSON.stringify(key)}:${canonical(item, depth + 1)}`;
   }
   return `{${text}}`;
+}
+
+/** Keys are cleaned before they are sorted: two may become one, and their order may change. */
+function withCleanKeys(value: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const keys = Object.keys(value);
+  if (keys.every(key => cleanText(key) === key)) return value;
+  return Object.fromEntries(keys.map(key => [cleanText(key), value[key]]));
 }

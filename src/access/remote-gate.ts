@@ -1,8 +1,9 @@
 // A worker's gate: asks the gate process, which decides once; counts and notes stay here until the end.
 import { type Clock, systemClock } from '../core/clock.ts';
 import { Fault, type FaultCode, faults } from '../core/fault.ts';
-import type { AccessRequest, EndReason, Gate, Log, Session } from '../core/parts.ts';
+import type { AccessRequest, Gate, Log, Session } from '../core/parts.ts';
 import { type Ask, ask, Batch, type Channel, packAddress, packPrincipal, type Tell, tell } from './remote-protocol.ts';
+import { RemoteSession } from './remote-session.ts';
 
 export interface RemoteGateOptions {
   readonly log: Log;
@@ -162,66 +163,3 @@ class AskingGate implements RemoteGate {
 }
 
 const gone = (): Fault => new Fault('unreachable', 'the gate process cannot be reached; nobody is admitted');
-
-class RemoteSession {
-  readonly id: string;
-  readonly request: AccessRequest;
-  up = 0;
-  down = 0;
-  notes: Record<string, string | number> | undefined;
-  readonly #log: Log;
-  readonly #finish: (session: RemoteSession) => void;
-  #childLog: Log | undefined;
-  #controller: AbortController | undefined;
-  #reason: EndReason | undefined;
-  #told = 0;
-  #isOver = false;
-
-  constructor(id: string, request: AccessRequest, log: Log, finish: (session: RemoteSession) => void) {
-    this.id = id;
-    this.request = request;
-    this.#log = log;
-    this.#finish = finish;
-  }
-
-  get signal(): AbortSignal {
-    if (!this.#controller) {
-      this.#controller = new AbortController();
-      if (this.#reason !== undefined) this.#controller.abort(this.#reason);
-    }
-    return this.#controller.signal;
-  }
-
-  get log(): Log {
-    this.#childLog ??= this.#log.child({ session: this.id });
-    return this.#childLog;
-  }
-
-  count(direction: 'up' | 'down', bytes: number): void {
-    this[direction] += bytes;
-  }
-
-  note(key: string, value: string | number): void {
-    this.notes ??= {};
-    if (Object.hasOwn(this.notes, key) || Object.keys(this.notes).length < 64) this.notes[key] = value;
-  }
-
-  cut(reason: EndReason): void {
-    if (this.#reason !== undefined) return;
-    this.#reason = reason;
-    this.#controller?.abort(reason);
-  }
-
-  hasMoved(): boolean {
-    const total = this.up + this.down;
-    if (total === this.#told) return false;
-    this.#told = total;
-    return true;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#finish(this);
-  }
-}

@@ -90,6 +90,10 @@ afterEach(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 const rows = async (filter = {}): Promise<AuditRow[]> => (await audit.search(filter)).rows.reverse();
+/** Until what was sent in this turn has arrived: the batch, the channel and the answer each take one. */
+const delivered = async (): Promise<void> => {
+  for (let turn = 0; turn < 4; turn++) await new Promise(resolve => setImmediate(resolve));
+};
 /** Until the audit holds the row. */
 const written = async (event: string, count = 1): Promise<AuditRow[]> => {
   const found: AuditRow[] = [];
@@ -164,15 +168,14 @@ describe('a worker', () => {
     all[3]?.count('down', 20);
     const before = channel.messages.length;
     clock.move(3000);
-    await new Promise(resolve => setTimeout(resolve, 0));
-    await new Promise(resolve => setTimeout(resolve, 0));
+    await delivered();
     assert.equal(channel.messages.length, before + 1);
     assert.deepEqual(
       sessions.list().map(({ bytes }) => bytes.up + bytes.down),
       [0, 10, 0, 20, 0],
     );
     clock.move(3000);
-    await new Promise(resolve => setTimeout(resolve, 0));
+    await delivered();
     assert.equal(channel.messages.length, before + 1);
   });
 
@@ -180,8 +183,7 @@ describe('a worker', () => {
     const session = await worker.admit(request());
     session.count('up', 10);
     clock.move(3000);
-    await new Promise(resolve => setTimeout(resolve, 0));
-    await new Promise(resolve => setTimeout(resolve, 0));
+    await delivered();
     session.count('up', 1_000_000);
     const late = worker.admit(request());
     channel.close();

@@ -1,12 +1,13 @@
 // audit: the record, read, followed, checked and carried out.
 import type { AuditRow } from '../access/index.ts';
 import type { ApiDeps } from './deps.ts';
+import type { Own } from './gate.ts';
 import type { Handlers, Streamed } from './verbs.ts';
 import { watch } from './watch.ts';
 
 type Verbs = 'audit.search' | 'audit.tail' | 'audit.verify' | 'audit.export' | 'audit.head';
 
-export function auditHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
+export function auditHandlers(deps: ApiDeps, { draining }: Pick<Own, 'draining'>): Pick<Handlers, Verbs> {
   const { audit } = deps;
   return {
     'audit.search': async ({ query }) => {
@@ -16,7 +17,8 @@ export function auditHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
     },
     'audit.tail': async call => {
       const { after = Math.max(0, audit.head().seq - call.query.last), follow } = call.query;
-      if (follow) return lines(await watch(deps, call, 'audit.tail', signal => audit.tail(after, signal)));
+      const options = { action: 'audit.tail', draining } as const;
+      if (follow) return lines(await watch(deps, call, options, signal => audit.tail(after, signal)));
       return lines(until(audit.tail(after, call.signal), audit.head().seq, after));
     },
     'audit.verify': async ({ body }) => {

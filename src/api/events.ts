@@ -19,11 +19,13 @@ export interface EventsOptions {
   readonly after: number | undefined;
   readonly signal: AbortSignal;
   readonly peer: Address;
+  /** Called once when the client is too far behind. */
+  readonly drop: () => void;
 }
 
-export async function* streamEvents(deps: ApiDeps, { after, signal, peer }: EventsOptions): Streamed {
+export async function* streamEvents(deps: ApiDeps, { after, signal, peer, drop }: EventsOptions): Streamed {
   const { audit, sessions, clock, log } = deps;
-  const feed = new Feed<string>(queue);
+  const feed = new Feed<string>(queue, drop);
   const close = (): void => feed.close();
   signal.addEventListener('abort', close, { once: true });
   const tell = (change: 'opened' | 'closed') =>

@@ -5,14 +5,16 @@ export type FeedEnd = 'slow' | 'closed';
 
 export class Feed<T> implements AsyncIterable<T> {
   readonly #limit: number;
+  readonly #onSlow: (() => void) | undefined;
   readonly #items: T[] = [];
   #end: FeedEnd | undefined;
   #wake: (() => void) | undefined;
   #room: (() => void) | undefined;
 
   /** @param limit items that may wait */
-  constructor(limit: number) {
+  constructor(limit: number, onSlow?: () => void) {
     this.#limit = limit;
+    this.#onSlow = onSlow;
   }
   /** Why it ended, once it has. */
   get end(): FeedEnd | undefined {
@@ -23,6 +25,7 @@ export class Feed<T> implements AsyncIterable<T> {
     if (this.#end) return;
     if (this.#items.length >= this.#limit) {
       this.close('slow');
+      this.#onSlow?.();
       return;
     }
     this.#items.push(item);

@@ -29,8 +29,9 @@ export function gateHandlers(deps: ApiDeps, { document, draining }: Own): Pick<H
     'gate.backup': async ({ body }) => house.backup(body.passphrase),
     'gate.events': async call => {
       const after = call.query.after ?? lastEventId(call.headers['last-event-id']);
-      return watch(deps, call, 'audit.events', signal =>
-        streamEvents(deps, { after, signal: AbortSignal.any([signal, draining]), peer: call.caller.from }),
+      const options = { action: 'audit.events', draining } as const;
+      return watch(deps, call, options, (signal, drop) =>
+        streamEvents(deps, { after, signal, drop, peer: call.caller.from }),
       );
     },
     'gate.openapi': async () => document() as { openapi: string },

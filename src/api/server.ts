@@ -94,6 +94,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     transform: jsonSchemaTransform,
   });
   const document = (): object => app.swagger();
+  const own = { document, draining: draining.signal };
   const handlers = {
     ...statusHandlers(deps),
     ...sessionHandlers(deps),
@@ -102,9 +103,9 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     ...groupHandlers(deps),
     ...tokenHandlers(deps),
     ...approvalHandlers(deps),
-    ...auditHandlers(deps),
+    ...auditHandlers(deps, own),
     ...authHandlers(deps),
-    ...gateHandlers(deps, { document, draining: draining.signal }),
+    ...gateHandlers(deps, own),
   };
   await app.register(async scope => {
     registerVerbs(scope, handlers, deps, {

@@ -22,6 +22,11 @@ export type Call<N extends VerbName> = ParsedOf<N> & {
   readonly headers: FastifyRequest['headers'];
   /** Aborts when the client has gone. */
   readonly signal: AbortSignal;
+  /**
+   * Ends a streamed answer when this aborts. Its source should end by itself then; a client that does not even read the
+   * end is cut off a little later.
+   */
+  endOn(signal: AbortSignal): void;
   /** Answers with the verb's `badStatus`: the answer is right, and the news is bad. */
   bad(): void;
   /** Facts for the record of a change; never secrets. */
@@ -40,6 +45,9 @@ const contentTypes = {
   events: 'text/event-stream; charset=utf-8',
   bytes: 'application/octet-stream',
 } as const;
+
+/** Milliseconds that a client has to read the end of a stream. */
+const farewell = 3000;
 
 export interface Door {
   readonly connOf: (request: FastifyRequest) => Conn | undefined;
@@ -125,6 +133,7 @@ async function run(
   reply: FastifyReply,
 ): Promise<unknown> {
   const gone = new AbortController();
+  let ending: AbortSignal | undefined;
   reply.raw.once('close', () => gone.abort());
   const call = {
     params: request.params,
@@ -134,6 +143,9 @@ async function run(
     isSelf: request.isSelf,
     headers: request.headers,
     signal: gone.signal,
+    endOn: (signal: AbortSignal) => {
+      ending = signal;
+    },
     bad: () => {
       reply.code(row.badStatus ?? 200);
     },
@@ -143,7 +155,12 @@ async function run(
     ? await act(deps.gate, accessRequest(request, row, row.action as Action), note => handler({ ...call, note }))
     : await handler({ ...call, note: () => {} });
   if (row.stream === undefined) return answer;
-  return reply.type(contentTypes[row.stream]).send(Readable.from(answer as Streamed, { objectMode: false }));
+  const body = Readable.from(answer as Streamed, { objectMode: false });
+  // Destroying it runs the source's `finally`, also when the source waits for a client that does not read.
+  const end = (): void => void deps.clock.after(farewell, () => body.destroy());
+  ending?.addEventListener('abort', end, { once: true });
+  if (ending?.aborted) end();
+  return reply.type(contentTypes[row.stream]).send(body);
 }
 
 /**

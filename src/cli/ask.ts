@@ -44,8 +44,9 @@ export async function askLine(io: Io, label: string): Promise<string> {
 /** Raw mode, so that nothing is echoed; what is typed ahead of Enter is edited here. */
 async function typeSecret(io: Io, label: string): Promise<string> {
   const { stdin, stderr } = io;
-  stderr.write(label);
+  // The label only once the echo is off: who types as soon as it shows must not be seen.
   stdin.setRawMode?.(true);
+  stderr.write(label);
   try {
     return await readKeys(io);
   } finally {

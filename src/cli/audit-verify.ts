@@ -29,13 +29,13 @@ export function defineVerify(command: Command, context: Context): void {
     });
 }
 
-async function online({ head, key }: Options, context: Context): Promise<VerifyAnswer> {
+async function online({ head, key }: Options, context: Context): Promise<Report> {
   if (key !== undefined) throw new Fault('invalid', '--key belongs to --file; the gate checks with its own key');
   const body = head === undefined ? {} : { head: await readHead(head) };
   return (await context.client()).call('audit.verify', { body });
 }
 
-async function onFile({ file = '', key, head }: Options, context: Context): Promise<VerifyAnswer> {
+async function onFile({ file = '', key, head }: Options, context: Context): Promise<Report> {
   if (key === undefined) {
     throw new Fault(
       'invalid',
@@ -69,8 +69,13 @@ async function readHead(path: string): Promise<ReturnType<typeof signedHead.pars
   }
 }
 
+type Report = Readonly<Omit<VerifyAnswer, 'problems' | 'notes'>> & {
+  readonly problems: readonly VerifyAnswer['problems'][number][];
+  readonly notes: readonly string[];
+};
+
 /** The verdict first, then what is wrong and where. */
-function show({ ok, rows, first, last, heads, problems, notes }: VerifyAnswer, { screen }: Context): void {
+function show({ ok, rows, first, last, heads, problems, notes }: Report, { screen }: Context): void {
   const range = first === undefined ? '' : ` (${first} to ${last})`;
   const what = `${rows} rows${range}, ${heads} signed heads`;
   screen.line(

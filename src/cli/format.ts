@@ -10,16 +10,16 @@ export function formatBytes(count: number): string {
   return `${step === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[step]}`;
 }
 
-/** How long ago, or how long from now, in its two largest units. */
+/** How long, no finer than it matters: hours beyond a day, minutes beyond ten. */
 export function formatSpan(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
-  const coarse = seconds >= 86_400 ? 3600 : seconds >= 3600 ? 60 : 1;
-  return formatDuration(Math.floor(seconds / coarse) * coarse * 1000);
+  const coarse = seconds >= 86_400 ? 3600 : seconds >= 600 ? 60 : 1;
+  return formatDuration(Math.round(seconds / coarse) * coarse * 1000);
 }
 
 export const ago = (time: string, now = Date.now()): string => `${formatSpan(now - Date.parse(time))} ago`;
 
-/** `in 25m`; yellow in its last tenth would be too clever: yellow below five minutes. */
+/** `in 25m`; yellow below five minutes. */
 export function left(time: string | undefined, now = Date.now()): Cell {
   if (time === undefined) return { text: '–', tone: 'dim' };
   const ms = Date.parse(time) - now;

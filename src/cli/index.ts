@@ -20,26 +20,28 @@ const now = 'What is open, and what happened:';
 const people = 'Who may come in:';
 const care = 'Look after a gate:';
 const away = 'From elsewhere:';
-/** Seats whose files live with the rooms that know them. */
-const plug = (path: string): Promise<CommandFile> => import(path) as Promise<CommandFile>;
-
 /** Every command, in the order of `--help`. */
 export const seats: readonly Seat[] = [
-  { group: running, name: 'up', summary: 'run the gate', load: () => plug('./up.ts') },
+  { group: running, name: 'up', summary: 'run the gate', load: () => import('./up.ts') },
   {
     group: running,
     name: 'check',
     summary: 'validate; say what it would open, what is weak',
-    load: () => plug('./check.ts'),
+    load: () => import('./check.ts'),
   },
-  { group: running, name: 'wrap', summary: 'TLS around one address, no configuration', load: () => plug('./wrap.ts') },
+  {
+    group: running,
+    name: 'wrap',
+    summary: 'TLS around one address, no configuration',
+    load: () => import('./wrap.ts'),
+  },
   {
     group: running,
     name: 'import',
     summary: 'convert an nginx.conf; say what it leaves open',
-    load: () => plug('./import.ts'),
+    load: () => import('./import.ts'),
   },
-  { group: running, name: 'demo', summary: 'play the articles on this machine', load: () => plug('./demo.ts') },
+  { group: running, name: 'demo', summary: 'play the articles on this machine', load: () => import('./demo.ts') },
   {
     group: now,
     name: 'status',
@@ -116,7 +118,7 @@ export async function plant(io: Io, wanted: (seat: Seat) => boolean) {
     .helpCommand(false)
     .configureHelp({
       showGlobalOptions: true,
-      visibleGlobalOptions: () => globalOptions(),
+      visibleGlobalOptions: command => (command.parent ? globalOptions() : []),
     })
     .configureOutput({
       writeOut: text => io.stdout.write(text),
@@ -150,7 +152,7 @@ function wordsOf(argv: readonly string[]): string[] {
 function tell(error: unknown, io: Io, asked: string | undefined): number {
   if (error instanceof CommanderError) return tellUsage(error, io, asked);
   if (io.signal.aborted && io.signal.reason === 'EPIPE') return 0; // the reader has seen enough
-  if (io.signal.aborted && (error as Error | undefined)?.name === 'AbortError') return 130;
+  if ((error as Error | undefined)?.name === 'AbortError') return 130; // a signal, or ^C at a prompt
   const fault = toFault(error);
   if (fault.code !== 'bug') {
     io.stderr.write(`sekisho: ${fault.message}\n`);

@@ -49,7 +49,7 @@ async function greet(...[gateway, file, context]: [...Parameters<Ready>, Context
 
 /** Lines that work as they are printed. */
 async function threeThings(file: Parameters<Ready>[1], { io, data, dataGiven }: Context): Promise<string[]> {
-  const program = io.env['SEKISHO_STARTED_BY'] === 'npm start' ? './sekisho' : 'sekisho';
+  const program = io.env['SEKISHO_COMMAND'] ?? 'sekisho';
   const where = dataGiven ? ` --data ${quoted(data)}` : '';
   const gate = file.config.gate?.listen.find(address => 'port' in address);
   const host = gate && 'host' in gate ? (isEvery(gate.host) ? '127.0.0.1' : gate.host) : undefined;

@@ -9,12 +9,14 @@ import { formatAccessLine } from '../features/proxy/index.ts';
 import { listenUnix } from '../net/unix.ts';
 import { openStore } from '../store/index.ts';
 import {
+  type Authority,
   type CertificateChecker,
   type ClientTrust,
   certificateChecker,
   createAuthenticator,
   createDirectory,
   createLimiter,
+  type Directory,
   openAuthority,
 } from '../trust/index.ts';
 import { openAppendFile } from './append-file.ts';
@@ -49,6 +51,8 @@ export interface GatewayOptions {
   /** Sockets that systemd opened. */
   readonly passed?: readonly PassedSocket[];
   readonly clock?: Clock;
+  /** Instead of `gate.workers`; 0 = everything in this process. */
+  readonly workers?: number;
   /** Receives log lines instead of stderr or `log.file`, for tests. */
   readonly write?: (line: string) => void;
 }
@@ -165,7 +169,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   plane = stack.use(
     await openProxyPlane(current.plan.routes, {
       ...{ gate, clock, metrics, log },
-      workers: workerCount(config.gate?.workers ?? 'auto'),
+      workers: options.workers ?? workerCount(config.gate?.workers ?? 'auto'),
       workerLog: logPlace(file),
       identify: trust => live.identify(trust),
       inherited: socketFor,
@@ -280,7 +284,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   ];
   api = stack.use(
     await createApi({
-      ...{ gate, authenticator, authority, directory, audit, sessions, approvals, clock, metrics, log: room('api') },
+      ...{ gate, authenticator, directory, audit, sessions, approvals, clock, metrics, log: room('api') },
+      authority: knowingUsers(authority, directory),
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
       house: {
@@ -342,6 +347,18 @@ function gateTls({ gate, trust }: Plan, root: string): GateTls {
     cert: cert.includes(root.trim()) ? cert : `${cert}${root}`,
   }));
   return { identities, trust };
+}
+
+/** A certificate is of use only to somebody who exists: `cert issue staff01` on a new gate makes the user as well. */
+function knowingUsers(authority: Authority, directory: Pick<Directory, 'ensure'>): Authority {
+  const ensure = async ({ user }: { readonly user?: string }): Promise<void> => {
+    if (user !== undefined) await directory.ensure({ name: user });
+  };
+  return {
+    ...authority,
+    issueClient: async request => ensure(request).then(() => authority.issueClient(request)),
+    signCsr: async request => ensure(request).then(() => authority.signCsr(request)),
+  };
 }
 
 /** The checker of the trust that counts now, made once a trust. */

@@ -8,17 +8,18 @@ export interface ImportDocument {
   readonly routes: readonly ImportedRoute[];
   /** Routes that ask for a client certificate. */
   readonly certified: readonly string[];
-  readonly gate: Readonly<Record<string, unknown>>;
   readonly rows: readonly ImportRow[];
   readonly findings: readonly ImportFinding[];
 }
 
-export function writeImport({ name, routes, certified, gate, rows, findings }: ImportDocument): string {
-  const document = new Document({
-    ...(Object.keys(gate).length > 0 && { gate }),
-    ...(certified.length > 0 && { access: certified.map(openToHolders) }),
-    proxy: Object.fromEntries(routes.map(route => [route.name, route.value])),
-  });
+export function writeImport({ name, routes, certified, rows, findings }: ImportDocument): string {
+  const document = new Document(
+    {
+      ...(certified.length > 0 && { access: certified.map(openToHolders) }),
+      proxy: Object.fromEntries(routes.map(route => [route.name, route.value])),
+    },
+    { aliasDuplicateObjects: false }, // &a1 and *a1 are not how people write
+  );
   document.commentBefore = header(name, rows, findings);
   const top = document.contents as YAMLMap;
   for (const [index, pair] of top.items.entries()) if (isScalar(pair.key)) pair.key.spaceBefore = index > 0;

@@ -5,6 +5,7 @@ import { suite, test } from 'node:test';
 import { parse } from 'yaml';
 import { proxyConfig } from '../features/proxy/config.ts';
 import { type Directive, parseNginxConf } from '../wire/nginx-conf.ts';
+import { parseConfig } from './config-file.ts';
 import { importNginx, importNginxFile } from './import.ts';
 
 const fixtures = join(import.meta.dirname, '../../test/fixtures/nginx');
@@ -17,9 +18,11 @@ for (const file of files) {
     const result = importNginxFile(join(fixtures, file));
     const yaml = parse(result.yaml) as { proxy: object };
 
-    test('becomes a file that the schema takes', () => {
+    test('becomes a file that the schema takes, and the gate as a whole', () => {
       const checked = proxyConfig.safeParse(yaml.proxy);
       assert.ok(checked.success, checked.error?.message);
+      parseConfig(result.yaml, { name: file, folder: '/' });
+      assert.doesNotMatch(result.yaml, /: [&*]\w+$/m, 'it repeats itself in anchors');
     });
     test('gives one row for every directive, with a reason, and for a refusal what to do', () => {
       const text = readFileSync(join(fixtures, file), 'utf8');
@@ -119,8 +122,8 @@ suite('the file that is written', () => {
     const { access } = parse(yaml) as { access: unknown };
     assert.deepEqual(access, [{ allow: 'proxy.connect', who: { issuer: '*' }, to: 'proxy/192.0.2.1-1' }]);
   });
-  test('takes the number of workers over', () =>
-    assert.deepEqual(parse(load('worker_processes 3; stream {}').yaml), { gate: { workers: 3 }, proxy: {} }));
+  test('leaves the number of workers to the machine', () =>
+    assert.deepEqual(parse(load('worker_processes 3; stream {}').yaml), { proxy: {} }));
 });
 
 suite('http {}', () => {

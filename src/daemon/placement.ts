@@ -36,4 +36,5 @@ export function placeRoutes<P extends Placed>(
 }
 
 const isUnshared = ({ kind }: ListenAddress): boolean => kind === 'gate' || kind === 'unix' || kind === 'udp';
-const keyOf = (address: ListenAddress): string => formatUrl(address).replace(/^tls:/, 'tcp:');
+/** The same for every way of listening on one port. */
+export const keyOf = (address: ListenAddress): string => formatUrl(address).replace(/^tls:/, 'tcp:');

@@ -11,7 +11,8 @@ import {
   type RoutePlan,
   type RouteState,
 } from '../features/proxy/index.ts';
-import { placeRoutes } from './placement.ts';
+import { keyOf, type Placement, placeRoutes } from './placement.ts';
+import { listenAt } from './sockets.ts';
 import type { WorkerSetup } from './worker.ts';
 import { startWorkers, type Workers } from './workers.ts';
 
@@ -54,6 +55,7 @@ export async function openProxyPlane(plans: readonly RoutePlan[], options: Proxy
     return startWorkers(mine, { ...options, count: options.workers, setup });
   };
   try {
+    await probeAddresses(placed.workers, [], options);
     if (placed.workers.length > 0) workers = await start(placed.workers);
   } catch (error) {
     await service[Symbol.asyncDispose]();
@@ -63,6 +65,7 @@ export async function openProxyPlane(plans: readonly RoutePlan[], options: Proxy
     async reload(next) {
       const after = placeRoutes(next, stays, placed.gate);
       const before = placed;
+      await probeAddresses(after.workers, plansOf(before), options);
       // Workers first: a route that moves to the gate process has to let go of its address before it can be bound there.
       if (workers) await workers.reload(after.workers);
       else if (after.workers.length > 0) workers = await start(after.workers);
@@ -92,6 +95,29 @@ export async function openProxyPlane(plans: readonly RoutePlan[], options: Proxy
     },
   };
 }
+
+/**
+ * Binds and lets go what the workers are about to open. A worker must not be the one to find out that an address is
+ * taken: under SCHED_NONE, Node's cluster keeps the failed handle and ends the worker by an assertion when the same
+ * address is tried again (lib/internal/cluster/child.js, `shared`). @throws Fault as listening would
+ */
+async function probeAddresses(
+  plans: readonly RoutePlan[],
+  held: readonly RoutePlan[],
+  { log, metrics }: Pick<ProxyPlaneOptions, 'log' | 'metrics'>,
+): Promise<void> {
+  const known = new Set(held.flatMap(({ listens }) => listens.map(({ address }) => keyOf(address))));
+  for (const { name, listens } of plans) {
+    for (const { address } of listens) {
+      if (!('port' in address) || address.port === 0 || known.has(keyOf(address))) continue;
+      known.add(keyOf(address));
+      const listener = await listenAt(`proxy.${name}.listen`, address, { fd: undefined, log, metrics });
+      await listener[Symbol.asyncDispose]();
+    }
+  }
+}
+
+const plansOf = ({ gate, workers }: Placement<RoutePlan>): readonly RoutePlan[] => [...gate, ...workers];
 
 /** The same route in several processes is one route: counts add up, and of two judgements on a target the worse is shown. */
 export function mergeStates(states: readonly (readonly RouteState[])[]): RouteState[] {

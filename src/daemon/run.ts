@@ -23,6 +23,7 @@ export interface RunOptions {
 /** Resolves when the gate has ended. @throws Fault when it could not start; then nothing is open */
 export async function runGateway(options: RunOptions): Promise<void> {
   process.title = 'sekisho: gate';
+  using _ = stayAlive();
   const passed = passedSockets();
   const read = (): Promise<ConfigFile> =>
     options.config === undefined ? Promise.resolve(defaultConfig()) : readConfigFile(options.config);
@@ -64,18 +65,13 @@ export async function runGateway(options: RunOptions): Promise<void> {
 const ended = (signal: AbortSignal): Promise<void> =>
   signal.aborted
     ? Promise.resolve()
-    : new Promise(resolve => {
-        // An idle gate without listeners of its own must not run out of work to wait for.
-        const hold = setInterval(() => {}, 2 ** 30);
-        signal.addEventListener(
-          'abort',
-          () => {
-            clearInterval(hold);
-            resolve();
-          },
-          { once: true },
-        );
-      });
+    : new Promise(resolve => signal.addEventListener('abort', () => resolve(), { once: true }));
+
+/** Node ends a process that has only unreferenced things to wait for: timers of a drain, a thread that closes a database. */
+function stayAlive(): Disposable {
+  const timer = setInterval(() => {}, 2 ** 30);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
 
 /** The folder is watched, not the file: editors save by renaming, and a watched file that was replaced is silent. */
 export function watchFile(path: string, log: Log, changed: () => void): () => void {

@@ -5,6 +5,7 @@ import type { Listener, Log, Metrics } from '../core/parts.ts';
 import { listenTcp } from '../net/tcp.ts';
 import { listenUnix } from '../net/unix.ts';
 import type { Config } from './config.ts';
+import { keyOf } from './placement.ts';
 import type { PassedSocket } from './systemd.ts';
 
 /**
@@ -40,8 +41,6 @@ export function inheritedSockets(
   return address => found.get(keyOf(address));
 }
 
-const keyOf = (address: ListenAddress): string => formatUrl(address).replace(/^tls:/, 'tcp:');
-
 /** @throws Fault saying which address and what to do */
 export async function listenAt(
   key: string,
@@ -52,7 +51,8 @@ export async function listenAt(
   try {
     if (address.kind === 'unix') return await listenUnix({ path: address.path, log, metrics });
     if (!('port' in address)) throw new Fault('invalid', `${formatUrl(address)} cannot be listened on here`);
-    const { host, port } = address;
+    const { port } = address;
+    const host = address.host === '' ? '::' : address.host; // dual-stack
     return await listenTcp({ host, port, log, metrics, ...(fd === undefined ? {} : { fd }) });
   } catch (error) {
     if (!(error instanceof Fault)) throw error;

@@ -100,11 +100,18 @@ class Pool implements Workers {
   }
 
   async start(): Promise<void> {
+    process.on('exit', this.#atExit);
     const { count } = this.#options;
     // The first alone: a mistake is then told once, and the listening sockets are made once.
     if (count > 0) await this.#hire(1);
     await Promise.all(Array.from({ length: count - 1 }, (_, at) => this.#hire(at + 2)));
   }
+
+  /** Ended by a second signal (128 and above): that means now, for workers too. After a crash they carry on. */
+  readonly #atExit = (status: number): void => {
+    if (status < 128) return;
+    for (const { worker } of this.#hands.values()) worker.process.kill('SIGKILL');
+  };
 
   async #hire(number: number): Promise<void> {
     const { gate, log, setup, clock } = this.#options;
@@ -236,10 +243,12 @@ class Pool implements Workers {
       }),
     );
     this.#state = 'closed';
+    process.off('exit', this.#atExit);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#state = 'closed';
+    process.off('exit', this.#atExit);
     for (const cancel of this.#timers) cancel();
     const hands = [...this.#hands.values()];
     for (const hand of hands) {

@@ -1,14 +1,15 @@
 // TLS towards a target: connect, handshake, and verification whose failures say what is wrong and what to do.
 import type { X509Certificate } from 'node:crypto';
-import { isIP, Socket } from 'node:net';
-import { type ConnectionOptions, connect, rootCertificates, type TLSSocket } from 'node:tls';
+import { isIP } from 'node:net';
+import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { Fault } from '../core/fault.ts';
 import type { Conn, TlsFacts } from '../core/parts.ts';
 import { makeConn } from './conn.ts';
-import { layOver } from './reset.ts';
 import { dialTcp } from './tcp.ts';
 import { failWhenTruncated } from './tls-close.ts';
 import { makeContext, type Tuning, tuningOf } from './tls-context.ts';
+import { dialTlsFault } from './tls-reasons.ts';
+import { systemRoots, trustSystem } from './tls-roots.ts';
 import { chainOf, depthOf, parseCertificates, pinOf, splitPem, verifyText } from './tls-verify.ts';
 
 /** TLS towards a peer that is already connected. */
@@ -33,7 +34,7 @@ export interface ClientTlsOptions extends OriginateOptions {
   readonly keepAlive?: number | false;
 }
 export interface Verify {
-  /** PEM; absent = the system's CAs (Node's own list). */
+  /** PEM; absent = the system's CAs. */
   readonly ca?: readonly string[];
   /** The DNS name or IP address that the certificate must carry. */
   readonly name: string;
@@ -65,13 +66,21 @@ export async function dialTls(options: ClientTlsOptions, signal: AbortSignal): P
 /** The client side over a conn that stands (a tunnel, a unix socket). The conn is destroyed when it fails. */
 export async function originateTls(conn: Conn, options: OriginateOptions, signal: AbortSignal): Promise<Conn> {
   const where = 'host' in conn.peer ? `${conn.peer.host}:${conn.peer.port}` : conn.peer.path;
-  return handshake(conn, prepare(options), where, signal);
+  try {
+    return await handshake(conn, prepare(options), where, signal);
+  } catch (error) {
+    conn.stream.destroy();
+    throw error;
+  }
 }
 
 interface Prepared {
   readonly options: OriginateOptions;
   readonly connect: ConnectionOptions;
-  readonly trusted: readonly X509Certificate[];
+  /** Absent = the system's. */
+  readonly trusted: readonly X509Certificate[] | undefined;
+  /** Sessions made under these options → the leaf they were verified with. No other session is ever offered. */
+  readonly sessions: WeakMap<Buffer, Uint8Array | undefined>;
 }
 
 /** What is the same for every connection is made once per options object. */
@@ -83,6 +92,7 @@ function prepare(options: OriginateOptions): Prepared {
   const { verify, identity, alpn, servername } = options;
   const ca = verify === false ? undefined : verify.ca;
   const crls = verify === false ? [] : splitPem(verify.crls ?? [], 'X509 CRL');
+  if (verify !== false && ca === undefined) trustSystem();
   const secureContext = makeContext(
     {
       ...tuningOf(options),
@@ -102,7 +112,8 @@ function prepare(options: OriginateOptions): Prepared {
       servername: servername !== undefined && isIP(servername) === 0 ? servername : '',
       ...(alpn === undefined || alpn.length === 0 ? {} : { ALPNProtocols: [...alpn] }),
     },
-    trusted: verify === false ? [] : parseCertificates(ca ?? rootCertificates, 'the CAs to verify with'),
+    trusted: ca === undefined ? undefined : parseCertificates(ca, 'the CAs to verify with'),
+    sessions: new WeakMap(),
   };
   preparedBefore.set(options, prepared);
   return prepared;
@@ -116,9 +127,22 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
       raw.destroy();
       return reject(signal.reason);
     }
-    const session = options.session?.get();
+    const kept = options.session?.get();
+    const session = kept && prepared.sessions.has(kept) ? kept : undefined;
     const tls = connect({ ...prepared.connect, socket: raw, ...(session ? { session } : {}) });
-    layOver(tls, raw);
+    tls.on('error', () => {}); // whoever must know is told by its own listener; nobody may bring the process down
+    failWhenTruncated(tls, raw);
+    // TLS 1.2 gives its session before the handshake is over, TLS 1.3 after; none is kept that was not verified.
+    let facts: TlsFacts | undefined;
+    let early: Buffer | undefined;
+    const keep = (ticket: Buffer): void => {
+      if (!facts) early = ticket;
+      else {
+        prepared.sessions.set(ticket, facts.leaf);
+        options.session?.set(ticket);
+      }
+    };
+    if (options.session) tls.on('session', keep);
     const settle = (): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
@@ -126,26 +150,26 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
     };
     const fail = (reason: unknown): void => {
       settle();
-      tls.on('error', () => {});
       tls.destroy();
       raw.destroy();
       reject(reason);
     };
     const abort = (): void => fail(signal.reason);
-    const failed = (error: Error): void => fail(handshakeFault(error, where));
+    const failed = (error: Error): void => fail(dialTlsFault(error, where));
     const closed = (): void =>
       fail(new Fault('unreachable', `${where} closed the connection during the TLS handshake`));
     const secure = (): void => {
       try {
-        const facts = clientFacts(tls, prepared, where);
+        facts = clientFacts(tls, prepared, where, session && prepared.sessions.get(session));
         settle();
-        if (raw instanceof Socket) failWhenTruncated(tls, raw);
-        if (options.session) tls.on('session', (ticket: Buffer) => options.session?.set(ticket));
+        if (early) keep(early);
         const done = makeConn(tls, { peer: conn.peer, ...(conn.local ? { local: conn.local } : {}), tls: facts });
         // OpenSSL's last flight is still being written; an end() before that would send FIN without close_notify.
         setImmediate(resolve, done);
       } catch (error) {
-        fail(error);
+        // Not now: this is called from within OpenSSL.
+        settle();
+        setImmediate(fail, error);
       }
     };
     const late = (): void =>
@@ -157,7 +181,12 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
 }
 
 /** @throws Fault `unreachable` when the server's certificate does not pass */
-function clientFacts(tls: TLSSocket, { options, trusted }: Prepared, where: string): TlsFacts {
+function clientFacts(
+  tls: TLSSocket,
+  { options, trusted }: Prepared,
+  where: string,
+  before: Uint8Array | undefined,
+): TlsFacts {
   const { verify } = options;
   const resumed = tls.isSessionReused();
   const { alpnProtocol } = tls;
@@ -179,6 +208,8 @@ function clientFacts(tls: TLSSocket, { options, trusted }: Prepared, where: stri
       error,
     );
   }
+  // A resumed session shows no certificate: it is as good as the handshake that made it, under these very options.
+  if (resumed) return before ? { ...facts, leaf: before } : facts;
   const leaf = tls.getPeerX509Certificate();
   // Node shows a client no certificate on a resumed session. It was judged when the session was made, under the same
   // options: a store of sessions belongs to one target and one way to verify it.
@@ -186,8 +217,8 @@ function clientFacts(tls: TLSSocket, { options, trusted }: Prepared, where: stri
   if (!carries(leaf, verify.name)) {
     refuse(`is not for ${verify.name}: ${namesOf(leaf)}; dial it by a name it carries, or set the name to verify`);
   }
-  if (resumed) return { ...facts, leaf: leaf.raw };
-  const chain = chainOf(leaf, trusted);
+  const chain =
+    trusted || verify.depth !== undefined || verify.pins ? chainOf(leaf, trusted ?? systemRoots()) : undefined;
   if (verify.depth !== undefined && (!chain || depthOf(chain) > verify.depth)) {
     refuse(`has ${chain ? depthOf(chain) : 'too many'} intermediates above it; ${verify.depth} are allowed (depth)`);
   }
@@ -210,30 +241,3 @@ const namesOf = (leaf: X509Certificate): string => {
   const names = leaf.subjectAltName?.replaceAll('IP Address:', '').replaceAll('DNS:', '');
   return names ? `it carries ${names.slice(0, 200)}` : 'it carries no names at all (subjectAltName)';
 };
-
-const alerts: readonly (readonly [RegExp, string])[] = [
-  [/NO_APPLICATION_PROTOCOL/, 'speaks none of the application protocols offered (ALPN)'],
-  [/CERTIFICATE_REQUIRED/, 'asks for a client certificate; give one (upstream.certificate)'],
-  [
-    /UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN|CERTIFICATE_EXPIRED|CERTIFICATE_REVOKED|ACCESS_DENIED/,
-    'does not accept the client certificate',
-  ],
-  [/PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|VERSION_TOO_LOW/, 'speaks no TLS version that is allowed here'],
-  [/UNRECOGNIZED_NAME/, 'does not know the server name that was sent (SNI)'],
-  [
-    /HANDSHAKE_FAILURE|NO_SHARED|INSUFFICIENT_SECURITY/,
-    'found no cipher or parameters in common, or wants a client certificate',
-  ],
-  [/WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|UNEXPECTED_MESSAGE/, 'does not speak TLS on that port'],
-  [/DH_KEY_TOO_SMALL|EE_KEY_TOO_SMALL|MD_TOO_WEAK/, 'uses keys or digests that are too weak to be safe'],
-];
-
-function handshakeFault(error: Error, where: string): Fault {
-  const code = (error as NodeJS.ErrnoException).code ?? '';
-  if (code === 'ECONNRESET' || code === 'EPIPE') {
-    return new Fault('unreachable', `${where} broke the connection during the TLS handshake`, { cause: error });
-  }
-  const text =
-    alerts.find(([pattern]) => pattern.test(code))?.[1] ?? `failed the TLS handshake (${code || error.message})`;
-  return new Fault('unreachable', `${where} ${text}`, { cause: error, facts: { reason: code } });
-}

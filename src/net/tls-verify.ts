@@ -4,12 +4,16 @@ import { Fault } from '../core/fault.ts';
 
 /** PEM texts, each with one certificate or several → certificates. @throws Fault `invalid` */
 export function parseCertificates(pems: readonly string[], what: string): X509Certificate[] {
-  return splitPem(pems, 'CERTIFICATE').map(pem => {
-    try {
-      return new X509Certificate(pem);
-    } catch (error) {
-      throw new Fault('invalid', `${what}: a certificate in it cannot be read`, { cause: error });
-    }
+  return pems.flatMap(pem => {
+    const blocks = splitPem([pem], 'CERTIFICATE');
+    if (blocks.length === 0) throw new Fault('invalid', `${what}: there is no PEM certificate in it`);
+    return blocks.map(block => {
+      try {
+        return new X509Certificate(block);
+      } catch (error) {
+        throw new Fault('invalid', `${what}: a certificate in it cannot be read`, { cause: error });
+      }
+    });
   });
 }
 

@@ -1,6 +1,7 @@
 // Unix sockets: a file that is replaced when nobody listens on it, and removed at the end.
-import { chmodSync, lstatSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
+import { dirname } from 'node:path';
 import { Fault } from '../core/fault.ts';
 import type { Conn, Listener } from '../core/parts.ts';
 import { type AcceptOptions, acceptFrom, listening } from './accept.ts';
@@ -36,7 +37,12 @@ export async function listenUnix(options: UnixListenOptions): Promise<Listener> 
     });
     chmodSync(path, mode);
   } catch (error) {
-    throw error instanceof Fault ? error : listenFault(error as Error, path);
+    if (error instanceof Fault) throw error;
+    // libuv says EACCES for a folder that is not there.
+    throw listenFault(
+      existsSync(dirname(path)) ? (error as Error) : Object.assign(new Error(), { code: 'ENOENT' }),
+      path,
+    );
   }
   const local = { path };
   return acceptFrom(server, local, socket => makeConn(socket, { peer: { path: '' }, local }), options);

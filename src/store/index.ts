@@ -48,6 +48,8 @@ export interface Opened extends AsyncDisposable {
   readonly db: Kysely<never>;
   readonly writer: Writer;
   readonly copy: (to: string) => Promise<void>;
+  /** What may begin once the tables stand. */
+  readonly start?: () => void;
   /** Copies before the migration of that number. */
   readonly before: (number: string) => Promise<void>;
 }
@@ -72,6 +74,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     await opened[Symbol.asyncDispose]();
     throw error;
   }
+  opened.start?.();
   return {
     kind,
     db: opened.db as unknown as Kysely<Schema>,

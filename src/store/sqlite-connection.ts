@@ -62,6 +62,10 @@ const reasons: Readonly<Record<number, string>> = {
   26: 'the file is not a SQLite database',
 };
 
+/** Whether the error is about the file or the disk, and not about the statement. */
+export const isAboutFile = (error: unknown): boolean =>
+  reasons[((error as { errcode?: number } | undefined)?.errcode ?? 0) & 0xff] !== undefined;
+
 /** What a SQLite error means for whoever runs the gate. */
 export function sqliteFault(error: unknown, path: string): Fault {
   if (error instanceof Fault) return error;

@@ -1,6 +1,7 @@
 // Kysely over node:sqlite: the few things in which the two differ.
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
 import { SqliteDialect } from 'kysely';
+import { isAboutFile, sqliteFault } from './sqlite-connection.ts';
 
 const cacheSize = 200;
 
@@ -28,13 +29,22 @@ export function sqliteDialect(database: DatabaseSync): SqliteDialect {
         const statement = prepare(text);
         return {
           reader: statement.columns().length > 0,
-          all: values => statement.all(...values.map(bindable)).map(plain),
-          run: values => statement.run(...values.map(bindable)),
+          all: values => told(() => statement.all(...values.map(bindable)).map(plain)),
+          run: values => told(() => statement.run(...values.map(bindable))),
           iterate: values => rows(database.prepare(text), values), // its own: a kept one may be asked again meanwhile
         };
       },
     },
   });
+}
+
+/** A full disk is for the operator to read, in a sentence; a refused statement is the caller's own. */
+function told<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw isAboutFile(error) ? sqliteFault(error, 'of this gate') : error;
+  }
 }
 
 function* rows(statement: StatementSync, values: readonly unknown[]): IterableIterator<unknown> {

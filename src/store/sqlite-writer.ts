@@ -17,15 +17,21 @@ type Ask = { readonly [K in 'write' | 'copy' | 'close']?: unknown };
 /** The running program's own kind of file: sources run as .ts, the published package as .js. */
 const file = new URL(`./sqlite-thread${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url);
 
-/** A thread with its own connection. Starts at the first use, and anew if it died. */
+/** A thread with its own connection. Starts at the first use or when told to, and anew if it died. */
 export class SqliteThread implements Writer, AsyncDisposable {
   readonly #options: ThreadOptions;
   readonly #waiting = new Map<number, { resolve: () => void; reject: (error: Fault) => void }>();
   #worker: Worker | undefined;
   #next = 1;
+  #isClosing = false;
 
   constructor(options: ThreadOptions) {
     this.#options = options;
+  }
+
+  /** Ahead of the first use, which would wait some 50 ms for it. */
+  start(): void {
+    this.#worker ??= this.#launch();
   }
 
   append(rows: Parameters<Writer['append']>[0]): Promise<void> {
@@ -40,13 +46,14 @@ export class SqliteThread implements Writer, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#worker) return;
     const worker = this.#worker;
+    this.#isClosing = true; // holds the process until the thread has ended
     const gone = new Promise<void>(resolve => worker.once('exit', () => resolve()));
     await this.#ask({ close: true }).catch(() => worker.terminate());
     await gone;
   }
 
   #ask(ask: Ask): Promise<void> {
-    this.#worker ??= this.#start();
+    this.#worker ??= this.#launch();
     const worker = this.#worker;
     const id = this.#next++;
     return new Promise((resolve, reject) => {
@@ -56,13 +63,13 @@ export class SqliteThread implements Writer, AsyncDisposable {
     });
   }
 
-  #start(): Worker {
+  #launch(): Worker {
     const worker = new Worker(file, { workerData: this.#options, name: 'sekisho-store' });
     worker.unref(); // held only while something waits for it
     worker.on('message', ({ id, error }: ThreadAnswer) => {
       const wait = this.#waiting.get(id);
       this.#waiting.delete(id);
-      if (this.#waiting.size === 0) worker.unref();
+      if (this.#waiting.size === 0 && !this.#isClosing) worker.unref();
       if (error) wait?.reject(sqliteFault(Object.assign(new Error(error.message), error), this.#options.path));
       else wait?.resolve();
     });

@@ -77,6 +77,33 @@ describe('a SQLite store', () => {
     await store.writer.append([{ ...heads, values: [...row(5000), 'x'.repeat(4000)] }]);
   });
 
+  test('says to every writer that the disk is full, and leaves other errors to the caller', async () => {
+    await using store = await open({ maxBytes: 200 * 1024 });
+    const insert = (seq: number) =>
+      store.db
+        .insertInto('audit_head')
+        .values({ seq, at: '', hash: '', key: '', signature: 'x'.repeat(4000) })
+        .execute();
+    await insert(1);
+    await assert.rejects(insert(1), /UNIQUE/);
+    await assert.rejects(
+      (async () => {
+        for (let seq = 2; ; seq++) await insert(seq);
+      })(),
+      { code: 'unreachable', message: /the disk is full/ },
+    );
+  });
+
+  test('starts its thread anew when it could not start', async () => {
+    const { SqliteThread } = await import('./sqlite-writer.ts');
+    const { mkdirSync, rmdirSync } = await import('node:fs');
+    mkdirSync(`${dir}/in-the-way`);
+    await using thread = new SqliteThread({ path: `${dir}/in-the-way` });
+    await assert.rejects(thread.append([]), { code: 'unreachable', message: /cannot be (opened|used)/ });
+    rmdirSync(`${dir}/in-the-way`);
+    await thread.append([]);
+  });
+
   test('says what is wrong with a file that is no database, and with a URL that is no store', async () => {
     const { writeFileSync } = await import('node:fs');
     writeFileSync(

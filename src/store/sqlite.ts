@@ -1,5 +1,6 @@
 // A store in one SQLite file: owner-only, held by one gate at a time, copied before it is brought forward.
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely } from 'kysely';
@@ -51,6 +52,7 @@ function openFile(path: string, { maxBytes, backups }: StoreOptions): Opened {
   return {
     db,
     writer,
+    start: () => writer.start(),
     copy,
     before: number =>
       copy(`${backups === undefined ? path : resolve(backups, path.split('/').pop() ?? 'db')}.before-${number}`),
@@ -104,10 +106,21 @@ export async function copyTo(to: string, write: (fresh: string) => Promise<void>
     rmSync(fresh, { force: true });
     closeSync(openSync(fresh, 'wx', 0o600)); // VACUUM INTO takes an empty file and keeps its mode
     await write(fresh);
+    await settle(fresh); // on the disk before it gets its name, or a power cut leaves an empty file under it
     renameSync(fresh, target);
+    await settle(dirname(target));
   } catch (cause) {
     if (existsSync(fresh)) rmSync(fresh, { force: true });
     if (cause instanceof Fault) throw cause;
     throw new Fault('unreachable', `the copy ${target} cannot be written: ${(cause as Error).message}`, { cause });
+  }
+}
+
+async function settle(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
   }
 }

@@ -7,6 +7,7 @@ import { type Acme, letsEncrypt, openAcme } from './acme.ts';
 import { type Publish, selfSigned } from './acme-challenges.ts';
 import type { ExternalAccount } from './acme-jws.ts';
 import { type Identity, lifeOf, readIdentity, writeIdentity } from './identity-file.ts';
+import { createNotices } from './notices.ts';
 import { type Renewal, spread, startRenewal } from './renewal.ts';
 
 /** One `acme:` block, its files read. */
@@ -50,12 +51,14 @@ interface Kept {
 }
 
 const day = 86_400_000;
+/** The listener that has to answer the challenge opens only after it was given the stand-in. */
+const settle = 3000;
 
 export function createAcmeCertificates(options: AcmeCertificateOptions): AcmeCertificates {
   const { dir, publish, log, clock = systemClock } = options;
   const kept = new Map<string, Promise<Kept>>();
   const clients = new Map<string, Promise<Acme>>();
-  const listeners = new Set<() => void>();
+  const changed = createNotices<void>(log);
   const ready: Kept[] = [];
 
   const clientFor = (wish: AcmeWish): Promise<Acme> => {
@@ -81,13 +84,13 @@ export function createAcmeCertificates(options: AcmeCertificateOptions): AcmeCer
     let identity = found && !standIn ? found : await selfSigned(names[0] ?? 'localhost', clock.now());
     const renewal = startRenewal({
       ...{ clock, log, what: `ACME certificate for ${names.join(', ')}` },
-      due: () => (standIn ? clock.now() : dueAt(identity, renewBefore)),
+      due: () => (standIn ? new Date(clock.now().getTime() + settle) : dueAt(identity, renewBefore)),
       async renew(signal) {
         const acme = await clientFor(wish);
         identity = await acme.obtain({ names, challenge, publish, ...(key === undefined ? {} : { key }) }, signal);
         standIn = false;
         await writeIdentity(path, identity);
-        for (const call of listeners) call();
+        changed.tell();
       },
     });
     const one: Kept = { names, identity: () => identity, isStandIn: () => standIn, renewal };
@@ -104,10 +107,7 @@ export function createAcmeCertificates(options: AcmeCertificateOptions): AcmeCer
       one.catch(() => kept.delete(at));
       return [(await one).identity()];
     },
-    onChange(call) {
-      listeners.add(call);
-      return () => listeners.delete(call);
-    },
+    onChange: changed.on,
     state: () =>
       ready.map(one => ({ names: one.names, standIn: one.isStandIn(), notAfter: lifeOf(one.identity()).until })),
     async [Symbol.asyncDispose]() {

@@ -115,7 +115,7 @@ const advice: ReadonlyMap<string, { code: 'invalid' | 'limit' | 'unreachable'; t
   ],
   [
     'externalAccountRequired',
-    { code: 'invalid', text: 'this CA needs an account made on its site; give its key id and key as acme.eab' },
+    { code: 'invalid', text: 'this CA wants an account that was made on its site (external account binding)' },
   ],
   ['userActionRequired', { code: 'invalid', text: 'the CA wants something done on its site first' }],
   ['invalidContact', { code: 'invalid', text: 'check acme.email' }],

@@ -1,7 +1,7 @@
 // The CA keeps its keys, its numbers and its word over restarts, and its automatic certificates in good time.
 import assert from 'node:assert/strict';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, suite, test } from 'node:test';
@@ -10,9 +10,9 @@ import type { Log } from '../core/parts.ts';
 import { openStore, type Store } from '../store/index.ts';
 import { type Authority, type AuthorityOptions, openAuthority } from './authority.ts';
 import { parseCrl } from './crl.ts';
-import { exportKeys, importKeys, keyFiles } from './key-bundle.ts';
-import { writeFolder, writeNew } from './key-files.ts';
+import { keyFiles, writeFolder, writeNew } from './key-files.ts';
 import { derBlocks } from './pem.ts';
+import { openSealer } from './sealing.ts';
 import { createServerCertificates } from './server-certificates.ts';
 
 const log: Log = { child: () => log, debug() {}, info() {}, warn() {}, error() {} };
@@ -104,9 +104,10 @@ suite('the authority', () => {
     clock.move(4.5 * 365 * day);
     await (await open())[Symbol.asyncDispose](); // still no new one, and no failure
     await rename(join(dir, 'offline.key'), join(dir, 'ca/root.key'));
+    await writeFile(join(dir, 'ca/issuing-2.key'), 'a crash left this', { mode: 0o600 });
     await using authority = await open();
     const issued = await authority.issueClient({ user: 'alice', key: 'ecdsa' });
-    assert.equal(new X509Certificate(issued.cert).issuer, 'O=Sekisho\nCN=Sekisho Issuing CA 2');
+    assert.equal(new X509Certificate(issued.cert).issuer, 'O=Sekisho\nCN=Sekisho Issuing CA 3');
     assert.equal(authority.trust().builtin.length, 2);
     // Each issuing CA has a list of its own.
     await authority.revoke(issued.serial);
@@ -141,6 +142,8 @@ suite('the authority', () => {
     await assert.rejects(authority.issueClient({}), { code: 'invalid' });
     await assert.rejects(authority.issueClient({ user: 'a', device: 'b' }), { code: 'invalid' });
     await assert.rejects(authority.issueClient({ user: 'a', cn: 'x\n' }), { code: 'invalid' });
+    for (const user of ['', 'a/b', '\ud800', 'a b'])
+      await assert.rejects(authority.issueClient({ user }), { code: 'invalid' });
     await assert.rejects(authority.issueClient({ user: 'a', ou: ['x'.repeat(65)] }), { code: 'invalid' });
     await assert.rejects(authority.signCsr({ user: 'a', csr: 'nonsense' }), { code: 'invalid' });
     assert.equal(authority.list().length, 0);
@@ -223,36 +226,14 @@ suite('the authority', () => {
     assert.deepEqual([third[0] === second[0], third[1] === second[1]], [false, true]);
   });
 
-  test('a key bundle opens with its passphrase only, changed or not, and never over other keys', async () => {
-    await (await open())[Symbol.asyncDispose]();
-    await writeNew(join(dir, 'secrets.key'), Buffer.alloc(32, 7));
-    assert.deepEqual(await keyFiles(dir), [
-      'ca/issuing-1.crt',
-      'ca/issuing-1.key',
-      'ca/root.crt',
-      'ca/root.key',
-      'secrets.key',
-    ]);
-    await assert.rejects(exportKeys(dir, 'short'), { code: 'invalid' });
-    const bundle = await exportKeys(dir, '関所の長い合言葉です、本当に');
-    assert.ok(!Buffer.from(bundle).includes('PRIVATE KEY'));
-    const other = join(dir, 'restored');
-    await mkdir(other);
-    await assert.rejects(importKeys(other, bundle, 'another passphrase'), {
-      code: 'invalid',
-      message: /wrong, or the key bundle is damaged/,
-    });
-    await assert.rejects(importKeys(other, Buffer.from('hello'), 'another passphrase'), {
-      code: 'invalid',
-      message: /not a key bundle/,
-    });
-    const bent = Buffer.from(bundle);
-    bent.writeUInt8(bent.readUInt8(bent.length - 1) ^ 1, bent.length - 1);
-    await assert.rejects(importKeys(other, bent, '関所の長い合言葉です、本当に'), { code: 'invalid' });
-    await importKeys(other, bundle, '関所の長い合言葉です、本当に');
-    for (const path of await keyFiles(dir))
-      assert.deepEqual(await readFile(join(other, path)), await readFile(join(dir, path)), path);
-    assert.equal((await stat(join(other, 'ca/root.key'))).mode & 0o777, 0o600);
-    await assert.rejects(importKeys(dir, bundle, '関所の長い合言葉です、本当に'), { code: 'conflict' });
+  test('a backup is told of every key that cannot be made again, and of nothing else', async () => {
+    assert.deepEqual(await keyFiles(dir), []);
+    await using authority = await open();
+    await openSealer(dir);
+    await using certificates = createServerCertificates({ authority, dir, clock, log });
+    await certificates.auto(['gate.example']);
+    await writeFile(join(dir, 'ca/issuing-2.key.0123.new'), '');
+    const files = ['ca/issuing-1.crt', 'ca/issuing-1.key', 'ca/root.crt', 'ca/root.key', 'secrets.key'];
+    assert.deepEqual(await keyFiles(dir), files);
   });
 });

@@ -7,11 +7,13 @@ import type { Store } from '../store/index.ts';
 import { type CaFiles, openCaFiles } from './ca-files.ts';
 import { parseCertificate, usageOids } from './certificate.ts';
 import { type CertificateRecord, openCertificateRecords } from './certificate-records.ts';
+import { createNotices } from './notices.ts';
 import { derBlocks, toPem } from './pem.ts';
 import type { AlternativeName, Subject } from './pki.ts';
 import type { Reason } from './pki-crl.ts';
 import { certificateCredential, subjectUri } from './principal.ts';
 import { openOwnCrls } from './revocation.ts';
+import { checkedName } from './users.ts';
 
 export interface AuthorityOptions {
   readonly store: Store;
@@ -111,7 +113,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   });
   const records = await openCertificateRecords(store);
   const crls = openOwnCrls({ store, issuing: files.issuing, records, clock, log });
-  const listeners = new Set<(credential: string) => void>();
+  const revoked = createNotices<string>(log);
   const builtin = new Set(files.issuing.map(ca => ca.facts.fingerprint));
   const issuer = issuerOf(files);
 
@@ -188,7 +190,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       const { serial: known, fingerprint } = found(records.bySerial(normalSerial(serial)), serial);
       if (await records.revoke(known, clock.now(), reason)) {
         log.info({ serial: known, reason }, 'certificate revoked');
-        for (const call of listeners) call(certificateCredential(fingerprint));
+        revoked.tell(certificateCredential(fingerprint));
         // It already counts here; the list is for others, and is made anew when it is next asked for.
         await crls.refresh().catch((error: unknown) => log.error({ error }, 'the revocation list could not be made'));
       }
@@ -205,10 +207,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       const label = name ?? records.bySerial(issued.serial)?.name ?? 'sekisho';
       return makeP12({ key: createPrivateKey(issued.key), certificate, chain, name: label }, password);
     },
-    onRevoked(call) {
-      listeners.add(call);
-      return () => listeners.delete(call);
-    },
+    onRevoked: revoked.on,
     [Symbol.asyncDispose]: () => crls[Symbol.asyncDispose](),
   };
 }
@@ -224,10 +223,11 @@ interface Order {
 
 function orderFor(bound: Bound): Omit<Order, 'publicKey'> {
   const kind = bound.device === undefined ? 'user' : 'device';
-  const name = bound.device ?? bound.user;
-  if (!name || (bound.device !== undefined && bound.user !== undefined)) {
+  const given = bound.device ?? bound.user;
+  if (given === undefined || (bound.device !== undefined && bound.user !== undefined)) {
     throw new Fault('invalid', 'a client certificate is for one user or for one device');
   }
+  const name = checkedName(given, kind);
   const subject: Subject = {
     cn: bound.cn ?? name,
     ...(bound.ou === undefined ? {} : { ou: bound.ou }),
@@ -235,9 +235,9 @@ function orderFor(bound: Bound): Omit<Order, 'publicKey'> {
   };
   return {
     kind,
-    name: name.normalize('NFC'),
+    name,
     subject,
-    names: [`URI:${subjectUri(kind, name.normalize('NFC'))}`],
+    names: [`URI:${subjectUri(kind, name)}`],
     days: bound.days,
   };
 }

@@ -95,7 +95,9 @@ async function addIssuing(folder: string, found: CaFiles, options: CaOptions): P
     );
     if (issuing.length > 0) return found;
   }
-  const number = issuing.length + 1;
+  // Beyond every number that was ever begun: a key whose certificate was never written stays alone.
+  const begun = (await filesIn(folder)).map(name => Number(/^issuing-(\d+)\./.exec(name)?.[1] ?? 0));
+  const number = Math.max(0, ...begun) + 1;
   const next = await makeIssuing(number, { der: root.facts.der, key: root.key }, options);
   // The key first: a certificate without its key would be taken for the newest issuer.
   await writeNew(join(folder, `issuing-${number}.key`), pemOf(next.key));

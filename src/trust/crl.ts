@@ -81,10 +81,11 @@ function refuseParts(wrapper: Der | undefined): void {
   for (const [oid, extension] of extensionsOf(wrapper)) {
     if (oid === '2.5.29.27') throw new Fault('invalid', 'this is a delta list; give the complete one');
     if (oid === '2.5.29.28') {
-      // [3] onlySomeReasons, [4] indirectCRL, [5] onlyContainsAttributeCerts
+      // [2] onlyContainsCACerts, [3] onlySomeReasons, [4] indirectCRL, [5] onlyContainsAttributeCerts: with any of them
+      // a leaf that is revoked may be missing. BOOLEANs are FALSE by default and then not written.
       const parts = children(readWhole(extension.value, tags.sequence), 8);
-      if (parts.some(part => [0x83, 0x84, 0x85].includes(part.tag))) {
-        throw new Fault('invalid', 'the list covers only some reasons or other issuers; give the complete one');
+      if (parts.some(part => [0x82, 0x83, 0x84, 0x85].includes(part.tag))) {
+        throw new Fault('invalid', 'the list leaves some certificates or reasons out; give the complete one');
       }
     } else if (extension.critical)
       throw new Fault('invalid', `the list has a critical extension that is not known (${oid})`);

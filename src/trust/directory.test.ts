@@ -1,10 +1,12 @@
 // What users prove themselves with, and that it stops counting at once when it should.
 import assert from 'node:assert/strict';
+import { argon2Sync } from 'node:crypto';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, mock, suite, test } from 'node:test';
 import { TestClock } from '../core/clock.ts';
+import type { Fault } from '../core/fault.ts';
 import type { Address, Claim, Log, Principal } from '../core/parts.ts';
 import { openStore, type Store } from '../store/index.ts';
 import {
@@ -87,6 +89,24 @@ suite('the directory', () => {
     await assert.rejects(prove(password('alice', 'first password')), unknown);
     await assert.rejects(prove(token(login.token)), unknown);
     assert.equal((await prove(token(api.token))).id, 'alice');
+  });
+
+  test('a password that was hashed more weakly is hashed anew when it is used, and nobody is signed out', async () => {
+    await directory.add({ name: 'alice' });
+    await directory.setPassword('alice', 'correct horse');
+    const cost = { parallelism: 1, memory: 1024, passes: 1, tagLength: 32 };
+    const hash = argon2Sync('argon2id', { ...cost, message: 'correct horse', nonce: 'saltsaltsaltsalt' });
+    const base64 = (bytes: Buffer): string => bytes.toString('base64').replaceAll('=', '');
+    const weak = `$argon2id$v=19$m=1024,t=1,p=1$${base64(Buffer.from('saltsaltsaltsalt'))}$${base64(hash)}`;
+    await store.db.updateTable('password').set({ hash: weak }).execute();
+    await authority[Symbol.asyncDispose]();
+    await open();
+    const who = await prove(password('alice', 'correct horse'));
+    const row = await store.db.selectFrom('password').selectAll().executeTakeFirstOrThrow();
+    assert.match(row.hash, /^\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
+    assert.equal(directory.standing(who).id, 'alice');
+    assert.equal((await prove(password('alice', 'correct horse'))).credential, who.credential);
+    assert.deepEqual(ended, []);
   });
 
   test('a token carries its scope, ends at its end, and is nowhere to be read', async () => {
@@ -210,7 +230,8 @@ suite('the directory', () => {
 
   test('groups come with their first member and go with their last', async () => {
     await directory.add({ name: 'alice' });
-    assert.deepEqual(await directory.join('ops', 'alice'), { name: 'ops', members: ['alice'] });
+    const twice = await Promise.all([directory.join('ops', 'alice'), directory.join('ops', 'alice')]);
+    assert.deepEqual(twice[1], { name: 'ops', members: ['alice'] });
     assert.deepEqual(directory.groups(), [{ name: 'ops', members: ['alice'] }]);
     await assert.rejects(directory.join('role:admin', 'alice'), { code: 'invalid' });
     await directory.leave('ops', 'alice');
@@ -219,7 +240,11 @@ suite('the directory', () => {
   });
 
   test('names that look alike, or cannot stand in a URL, are refused', async () => {
-    await directory.add({ name: 'alice' });
+    const both = await Promise.allSettled([directory.add({ name: 'alice' }), directory.add({ name: 'alice' })]);
+    assert.deepEqual(both.map(one => (one.status === 'rejected' ? (one.reason as Fault).code : 'added')).sort(), [
+      'added',
+      'conflict',
+    ]);
     for (const name of [
       'alice',
       'ａｌｉｃｅ',

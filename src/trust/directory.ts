@@ -7,6 +7,7 @@ import type { Authority } from './authority.ts';
 import { type NewCode, openCodes, type SpentCode } from './codes.ts';
 import { newId } from './credentials.ts';
 import { type AccessKey, isAlive, type Keyring, openKeyring, type Token } from './keyring.ts';
+import { createNotices } from './notices.ts';
 import { createPasswords } from './passwords.ts';
 import { openSealer } from './sealing.ts';
 import { type NewUser, openUsers, type Role, type User, type Users } from './users.ts';
@@ -88,10 +89,8 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
     passwords.set(user, { id, hash });
   await keyring.tidy();
 
-  const listeners = new Set<(credential: string) => void>();
-  const ended = (credential: string): void => {
-    for (const call of listeners) call(credential);
-  };
+  const revoked = createNotices<string>(log);
+  const ended = revoked.tell;
   authority.onRevoked(ended);
 
   const isActive = (name: string): boolean => users.find(name)?.state === 'active';
@@ -187,6 +186,12 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       // A megabyte as password is no guess; it is not worth hashing.
       const fits = await hasher.verify(password.length > longest ? '' : password, stored?.hash);
       if (!fits || !stored || passwords.get(user)?.id !== stored.id || !isActive(user)) return undefined;
+      if (hasher.isOutdated(stored.hash)) {
+        // The same password, hashed as is done today; its id stays, so that nobody is signed out.
+        const next = { id: stored.id, hash: await hasher.hash(password) };
+        await db.updateTable('password').set(next).where('id', '=', stored.id).execute();
+        if (passwords.get(user)?.id === stored.id) passwords.set(user, next);
+      }
       return principal('user', user, `password:${stored.id}`);
     },
 
@@ -244,10 +249,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       if (!needsUser || !user) return who;
       return { ...who, groups: [...user.groups, ...user.roles.map(roleGroup)] };
     },
-    onRevoked(call) {
-      listeners.add(call);
-      return () => listeners.delete(call);
-    },
+    onRevoked: revoked.on,
   };
 
   function credentialsOf(user: string): readonly string[] {

@@ -34,7 +34,7 @@ export { type RateLimitConfig, type TrustConfig, trustConfig } from './config.ts
 export { createDirectory, type Directory, type DirectoryOptions, localAdministrator } from './directory.ts';
 export { anonymous, type CertificateChecker, certificateChecker, identifyByCertificate } from './identify.ts';
 export type { Identity } from './identity-file.ts';
-export { exportKeys, importKeys, keyFiles } from './key-bundle.ts';
+export { keyFiles } from './key-files.ts';
 export type { AccessKey, NewToken, Token } from './keyring.ts';
 export { createLimiter, type Limiter } from './limiter.ts';
 export type { Reason } from './pki-crl.ts';

@@ -1,6 +1,6 @@
 // Private keys and other secrets as files: 0600, written whole or not at all, never overwritten.
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Fault } from '../core/fault.ts';
 
@@ -95,3 +95,22 @@ const cannotWrite = (path: string, cause: unknown): Fault =>
     `${path} cannot be written (${codeOf(cause) || 'unknown reason'}); check the folder's owner and free space`,
     { cause },
   );
+
+/**
+ * Paths, relative to the data directory, of what a backup needs beside the database: the CA and secrets.key. ACME's and
+ * automatic certificates are left out: they are made again.
+ */
+export async function keyFiles(dir: string): Promise<readonly string[]> {
+  const names = async (folder: string): Promise<string[]> => {
+    try {
+      return await readdir(folder);
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return [];
+      throw new Fault('invalid', `${folder} cannot be read; run the gate as the user who owns it`, { cause: error });
+    }
+  };
+  const ca = (await names(join(dir, 'ca'))).map(name => `ca/${name}`);
+  return [...ca, ...(await names(dir))]
+    .filter(path => /^(ca\/(root|issuing-\d+)\.(crt|key)|secrets\.key)$/.test(path))
+    .sort();
+}

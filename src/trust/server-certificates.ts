@@ -5,6 +5,7 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import type { Log } from '../core/parts.ts';
 import type { Authority } from './authority.ts';
 import { type Identity, lifeOf, readIdentity, writeIdentity } from './identity-file.ts';
+import { createNotices } from './notices.ts';
 import { type Renewal, startRenewal } from './renewal.ts';
 
 export interface ServerCertificates extends AsyncDisposable {
@@ -32,7 +33,7 @@ interface Kept {
 export function createServerCertificates(options: ServerCertificateOptions): ServerCertificates {
   const { authority, dir, log, clock = systemClock, kinds = ['rsa', 'ecdsa'] } = options;
   const kept = new Map<string, Promise<Kept>>();
-  const listeners = new Set<() => void>();
+  const changed = createNotices<void>(log);
 
   const keep = async (names: readonly string[], kind: 'rsa' | 'ecdsa'): Promise<Kept> => {
     const path = join(dir, 'issued', `${fileName(names, kind)}.pem`);
@@ -48,7 +49,7 @@ export function createServerCertificates(options: ServerCertificateOptions): Ser
       due: () => dueAt(identity),
       async renew() {
         identity = await issue();
-        for (const call of listeners) call();
+        changed.tell();
       },
     });
     return { identity: () => identity, renewal };
@@ -71,10 +72,7 @@ export function createServerCertificates(options: ServerCertificateOptions): Ser
           return (await one).identity();
         }),
       ),
-    onChange(call) {
-      listeners.add(call);
-      return () => listeners.delete(call);
-    },
+    onChange: changed.on,
     async [Symbol.asyncDispose]() {
       stop();
       for (const one of await Promise.allSettled(kept.values())) {

@@ -68,19 +68,23 @@ export async function openUsers({ db }: Store, clock: Clock): Promise<Users> {
     get,
     async add(wanted) {
       const name = checkedName(wanted.name, 'user');
-      if (users.has(name)) throw new Fault('conflict', `there is a user "${name}" already`);
+      if (users.has(name)) throw taken(name);
       const groups = [...new Set((wanted.groups ?? []).map(group => checkedName(group, 'group')))].sort();
       const created = clock.now();
       const user: User = {
         ...{ name, display: wanted.display ?? '', state: 'active', created, groups },
         roles: checkedRoles(wanted.roles ?? ['member']),
       };
-      await db.transaction().execute(async transaction => {
+      const insert = db.transaction().execute(async transaction => {
         const { display, state } = user;
         const row = { name, display, state, roles: JSON.stringify(user.roles), created: created.toISOString() };
         await transaction.insertInto('user').values(row).execute();
         for (const group of groups)
           await transaction.insertInto('group_member').values({ group, user: name }).execute();
+      });
+      await insert.catch((error: unknown) => {
+        if (users.has(name)) throw taken(name); // somebody else was quicker
+        throw error;
       });
       users.set(name, user);
       return user;
@@ -103,8 +107,13 @@ export async function openUsers({ db }: Store, clock: Clock): Promise<Users> {
       const group = checkedName(groupName, 'group');
       const user = get(name);
       if (user.groups.includes(group)) return groupOf(group);
-      await db.insertInto('group_member').values({ group, user: user.name }).execute();
-      users.set(user.name, { ...get(name), groups: [...get(name).groups, group].sort() });
+      const row = { group, user: user.name };
+      await db
+        .insertInto('group_member')
+        .values(row)
+        .onConflict(conflict => conflict.doNothing())
+        .execute();
+      users.set(user.name, { ...get(name), groups: [...new Set([...get(name).groups, group])].sort() });
       return groupOf(group);
     },
     async leave(group, name) {
@@ -131,6 +140,8 @@ export function checkedName(text: string, what: 'user' | 'group' | 'device'): st
   }
   return name;
 }
+
+const taken = (name: string): Fault => new Fault('conflict', `there is a user "${name}" already`);
 
 const isRole = (text: string): text is Role => (roles as readonly string[]).includes(text);
 

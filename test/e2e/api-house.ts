@@ -16,9 +16,11 @@ import { type Api, type ApiDeps, createApi } from '../../src/api/index.ts';
 import { TestClock } from '../../src/core/clock.ts';
 import type { Listener } from '../../src/core/parts.ts';
 import { listenTcp } from '../../src/net/tcp.ts';
+import { type ServerTls, upgradeTls } from '../../src/net/tls.ts';
 import { listenUnix } from '../../src/net/unix.ts';
 import { openStore } from '../../src/store/index.ts';
 import {
+  type Authority,
   type ClientTrust,
   certificateChecker,
   createAuthenticator,
@@ -45,6 +47,10 @@ export interface Ask {
 
 export interface HouseOptions {
   readonly limits?: ApiDeps['limits'];
+  /** Also a TLS port, for localhost. */
+  readonly tls?: boolean;
+  /** What the clock says at first. */
+  readonly now?: Date;
   readonly access?: readonly object[];
   /** Stands in for the audit, to make it fail or to slow it down. */
   readonly audit?: (real: Audit) => Audit;
@@ -52,7 +58,7 @@ export interface HouseOptions {
 
 export async function openHouse(t: { after(call: () => unknown): void }, options: HouseOptions = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'sekisho-api-'));
-  const clock = new TestClock('2026-11-22T09:00:00Z');
+  const clock = new TestClock(options.now ?? '2026-11-22T09:00:00Z');
   const [log, metrics] = [silentLog, noMetrics];
   const store = await openStore({ url: `sqlite:${join(dir, 'sekisho.db')}`, log, clock });
   const authority = await openAuthority({ store, dir, log, clock });
@@ -80,9 +86,12 @@ export async function openHouse(t: { after(call: () => unknown): void }, options
   const unix = await listenUnix({ path: socket, log, metrics });
   const tcp = await listenTcp({ host: '127.0.0.1', port: 0, log, metrics });
   const port = 'port' in tcp.address ? tcp.address.port : 0;
+  const tls = await listenTcp({ host: '127.0.0.1', port: 0, log, metrics });
+  const tlsPort = 'port' in tls.address ? tls.address.port : 0;
   const serving = [serveOn(unix, api, 'local'), serveOn(tcp, api)];
+  if (options.tls) serving.push(serveTls(tls, await serverTls(authority), api));
   t.after(async () => {
-    await Promise.all([unix, tcp].map(listener => listener[Symbol.asyncDispose]()));
+    await Promise.all([unix, tcp, tls].map(listener => listener[Symbol.asyncDispose]()));
     await api[Symbol.asyncDispose]();
     await Promise.all(serving);
     await gate.drain(AbortSignal.abort());
@@ -92,7 +101,7 @@ export async function openHouse(t: { after(call: () => unknown): void }, options
     await rm(dir, { recursive: true });
   });
   return {
-    ...{ ...rooms, api, store, clock, dir, socket, port },
+    ...{ ...rooms, api, store, clock, dir, socket, port, tlsPort },
     /** Over the unix socket. */
     local: (path: string, ask?: Ask) => exchange({ socketPath: socket }, path, ask),
     /** Over TCP, as anybody. */
@@ -117,6 +126,26 @@ async function serveOn(listener: Listener, api: Api, door?: 'local'): Promise<vo
   const open: Promise<void>[] = [];
   for await (const conn of listener) open.push(api.handle(conn, door));
   await Promise.all(open);
+}
+
+const serverTls = async (authority: Authority): Promise<ServerTls> => {
+  const { cert, chain, key } = await authority.issueServer({ names: ['localhost', '127.0.0.1'] });
+  return upgradeTls({
+    identities: [{ cert: [cert, ...chain].join('\n'), key }],
+    alpn: ['http/1.1'],
+    session: { tickets: true, cache: 0, timeout: 300_000 },
+    ...{ context: 'test', handshake: 10_000 },
+  });
+};
+
+async function serveTls(listener: Listener, upgrade: ServerTls, api: Api): Promise<void> {
+  const open: Promise<unknown>[] = [];
+  for await (const conn of listener) {
+    const upgraded = upgrade(conn, AbortSignal.timeout(1000));
+    open.push(upgraded.then(secure => api.handle(secure)).catch(() => conn.stream.destroy()));
+  }
+  await Promise.all(open);
+  upgrade[Symbol.dispose]();
 }
 
 type Where = { readonly socketPath: string } | { readonly host: string; readonly port: number };

@@ -34,7 +34,7 @@ for (const key of ['ecdsa', 'rsa'] as const) {
     before(async () => {
       dir = await mkdtemp(join(tmpdir(), 'sekisho-trust-'));
       store = await openStore({ url: 'sqlite::memory:', log });
-      authority = await openAuthority({ store, dir, log, key });
+      authority = await openAuthority({ store, dir, log, key, crlUrl: 'http://gate.example/crl' });
       await save('root.pem', authority.root().cert);
       await save('issuing.pem', authority.chain()[0] ?? '');
     });
@@ -73,12 +73,13 @@ for (const key of ['ecdsa', 'rsa'] as const) {
         assert.match(text, leaf === 'rsa' ? /Digital Signature, Key Encipherment\n/ : /Digital Signature\n/);
         assert.match(text, /TLS Web Server Authentication/);
         assert.match(text, /X509v3 Authority Key Identifier/);
+        assert.match(text, /CRL Distribution Points:[\s\S]*URI:http:\/\/gate\.example\/crl/);
       });
     }
 
     test('openssl reads Japanese in a client certificate and accepts it for clients only', async () => {
       const issued = await authority.issueClient({
-        user: '医療 太郎',
+        user: '医療_太郎',
         cn: '太郎',
         ou: ['医療事業部', '第二,OU=係'],
         o: '東都',
@@ -97,7 +98,7 @@ for (const key of ['ecdsa', 'rsa'] as const) {
       await assert.rejects(openssl(...strict, 'sslserver', file));
       const text = await openssl('x509', '-in', file, '-noout', '-text', '-nameopt', 'utf8,sep_comma_plus,esc_2253');
       assert.match(text, /Subject: O=東都,OU=医療事業部,OU=第二\\,OU=係,CN=太郎/);
-      assert.match(text, /URI:sekisho:user\/%E5%8C%BB%E7%99%82%20%E5%A4%AA%E9%83%8E/);
+      assert.match(text, /URI:sekisho:user\/%E5%8C%BB%E7%99%82_%E5%A4%AA%E9%83%8E/);
       const der = await openssl('asn1parse', '-in', file);
       assert.match(der, /UTF8STRING/);
       assert.match(der, /UTCTIME\s+:\d{12}Z/); // no fractions

@@ -1,0 +1,258 @@
+// The one writer of the chain: rows in groups, a commit at a time, and the signed head of it from time to time.
+import { type Clock, systemClock } from '../core/clock.ts';
+import { Fault } from '../core/fault.ts';
+import type { Log, Metrics } from '../core/parts.ts';
+import type { Append, Store, Value } from '../store/index.ts';
+import type { AuditKey, SignedHead } from './audit-key.ts';
+import {
+  type AuditEvent,
+  type AuditRow,
+  type ChainEnd,
+  chainRow,
+  columns,
+  type FlatRow,
+  pushValues,
+  toAuditRow,
+} from './audit-row.ts';
+
+export interface ChainOptions {
+  readonly store: Store;
+  readonly clock?: Clock | undefined;
+  readonly log: Log;
+  readonly metrics?: Metrics | undefined;
+  /** Each head as it is signed; it goes to the log in any case. */
+  readonly onHead?: ((head: SignedHead) => void) | undefined;
+  /** A head is signed after so many rows (default 1,000) … */
+  readonly headRows?: number | undefined;
+  /** … or, where there are new rows, after so many milliseconds (default 5 minutes). */
+  readonly headEvery?: number | undefined;
+  /** How many rows may wait while the disk is slow (default 20,000); more are refused. */
+  readonly queue?: number | undefined;
+}
+
+const mostAtOnce = 1000;
+const mostDoubts = 100;
+
+interface Waiting {
+  readonly event: AuditEvent;
+  readonly at: string;
+  readonly resolve: (row: AuditRow) => void;
+  readonly reject: (fault: Fault) => void;
+}
+
+export class Chain implements AsyncDisposable {
+  /** How many rows may stand unsigned at the end. */
+  readonly unsigned: number;
+  readonly #store: Store;
+  readonly #key: AuditKey;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #options: ChainOptions;
+  readonly #headRows: number;
+  readonly #followers = new Set<() => void>();
+  #end: ChainEnd;
+  /** Row of the newest stored head. */
+  #signed: number;
+  #waiting: Waiting[] = [];
+  #state: 'idle' | 'due' | 'writing' | 'closed' = 'idle';
+  #written: Promise<void> = Promise.resolve();
+  #stopTimer: () => void = () => {};
+  /** Ends of groups that failed since the last commit: what the table holds must be looked at before the next. */
+  #doubts: ChainEnd[] = [];
+  #lastTime = 0;
+  #lastText = '';
+
+  /** `end` is where the chain goes on, `signed` the row of the newest stored head. */
+  constructor(options: ChainOptions, key: AuditKey, end: ChainEnd, signed: number) {
+    this.#store = options.store;
+    this.#key = key;
+    this.#clock = options.clock ?? systemClock;
+    this.#log = options.log;
+    this.#options = options;
+    this.#headRows = options.headRows ?? 1000;
+    this.unsigned = 2 * this.#headRows + mostAtOnce;
+    this.#end = end;
+    this.#signed = signed;
+    this.#armTimer();
+  }
+
+  /** The last row that is on the disk. */
+  get end(): ChainEnd {
+    return this.#end;
+  }
+
+  get isClosed(): boolean {
+    return this.#state === 'closed';
+  }
+
+  /** Calls back after each commit and at the end; the returned function stops it. */
+  follow(call: () => void): () => void {
+    this.#followers.add(call);
+    return () => this.#followers.delete(call);
+  }
+
+  append(event: AuditEvent): Promise<AuditRow> {
+    return new Promise((resolve, reject) => {
+      if (this.#state === 'closed') return reject(new Fault('unreachable', 'the audit is closed'));
+      if (this.#waiting.length >= (this.#options.queue ?? 20_000)) {
+        return reject(new Fault('unreachable', 'the audit cannot keep up: its disk is too slow'));
+      }
+      this.#waiting.push({ event, at: this.now(), resolve, reject });
+      if (this.#state === 'idle') this.#schedule();
+    });
+  }
+
+  /** At the end of this turn of the event loop, so that everything that arrived in it shares one commit. */
+  #schedule(): void {
+    this.#state = 'due';
+    setImmediate(() => {
+      this.#written = this.#write();
+    });
+  }
+
+  async #write(): Promise<void> {
+    this.#state = 'writing';
+    while (this.#waiting.length > 0) {
+      const group = this.#waiting.splice(0, mostAtOnce);
+      const fault = await this.#commit(group);
+      if (fault) for (const { reject } of group) reject(fault);
+    }
+    this.#state = 'idle';
+  }
+
+  /** Resolves all of the group, or answers why none of it was kept. */
+  async #commit(group: readonly Waiting[]): Promise<Fault | undefined> {
+    const started = performance.now();
+    const rows: FlatRow[] = [];
+    try {
+      if (this.#doubts.length > 0) await this.#resolveDoubt();
+      const values: Value[] = [];
+      let end = this.#end;
+      for (const { event, at } of group) {
+        const row = chainRow(event, at, end);
+        pushValues(values, row);
+        rows.push(row);
+        end = row;
+      }
+      const appends: Append[] = [{ table: 'audit', columns, values }];
+      const head = end.seq - this.#signed >= this.#headRows ? this.#key.signHead(end, this.now()) : undefined;
+      if (head) appends.push(headAppend(head));
+      await this.#store.writer.append(appends);
+      if (head) this.#announce(head);
+    } catch (error) {
+      if (!(await this.#wasKept(rows))) return this.#refuse(error, group.length);
+    }
+    this.#end = rows.at(-1) ?? this.#end;
+    this.#doubts = [];
+    this.#options.metrics?.observe('audit_commit_seconds', {}, (performance.now() - started) / 1000);
+    this.#options.metrics?.count('audit_rows_total', {}, rows.length);
+    for (const [index, row] of rows.entries()) group[index]?.resolve(toAuditRow(row));
+    for (const call of this.#followers) call();
+    return undefined;
+  }
+
+  /** A connection that broke does not say whether the commit took place; the table does, and if not now, then later. */
+  async #wasKept(rows: readonly FlatRow[]): Promise<boolean> {
+    const last = rows.at(-1);
+    if (!last) return false;
+    const found = await this.#lastRow().catch(() => undefined);
+    if (found?.seq === last.seq && found.hash === last.hash) return true;
+    if (this.#doubts.length >= mostDoubts) this.#doubts.shift();
+    this.#doubts.push({ seq: last.seq, hash: last.hash });
+    return false;
+  }
+
+  /**
+   * A group that was refused to its callers and yet reached the disk (its commit was under way when the connection
+   * broke) stays, since rows are never taken back; the chain goes on from it. Anybody else's row ends our writing.
+   */
+  async #resolveDoubt(): Promise<void> {
+    const found = await this.#lastRow();
+    if (found.seq === this.#end.seq && found.hash === this.#end.hash) return;
+    if (!this.#doubts.some(({ seq, hash }) => seq === found.seq && hash === found.hash)) {
+      throw new Fault(
+        'conflict',
+        'another program has written to the audit, so this gate can no longer continue its chain',
+      );
+    }
+    this.#end = found;
+  }
+
+  async #lastRow(): Promise<ChainEnd> {
+    const row = await this.#store.db
+      .selectFrom('audit')
+      .select(['seq', 'hash'])
+      .orderBy('seq', 'desc')
+      .limit(1)
+      .executeTakeFirst();
+    return row && row.seq >= this.#end.seq ? row : this.#end;
+  }
+
+  #refuse(error: unknown, rows: number): Fault {
+    this.#options.metrics?.count('audit_refused_total', {}, rows);
+    this.#log.error({ error, rows }, 'the audit cannot be written');
+    const why = error instanceof Fault && error.code !== 'bug' ? `: ${error.message}` : '';
+    return new Fault('unreachable', `the audit cannot be written${why}`, { cause: error });
+  }
+
+  /** The time as rows bear it; the same text for all of one millisecond. */
+  now(): string {
+    const time = this.#clock.now().getTime();
+    if (time !== this.#lastTime) {
+      this.#lastTime = time;
+      this.#lastText = new Date(time).toISOString();
+    }
+    return this.#lastText;
+  }
+
+  /** The committed end, signed now. */
+  head(): SignedHead {
+    return this.#key.signHead(this.#end, this.now());
+  }
+
+  #armTimer(): void {
+    this.#stopTimer = this.#clock.after(this.#options.headEvery ?? 300_000, () => {
+      this.#armTimer();
+      void this.#signNow();
+    });
+  }
+
+  async #signNow(): Promise<void> {
+    if (this.#end.seq === this.#signed || this.#doubts.length > 0) return;
+    const head = this.head();
+    const before = this.#signed;
+    this.#signed = head.seq;
+    try {
+      await this.#store.writer.append([headAppend(head)]);
+      this.#announce(head);
+    } catch (error) {
+      this.#signed = before;
+      this.#log.error({ error }, 'the head of the audit could not be stored; it will be signed again');
+    }
+  }
+
+  #announce(head: SignedHead): void {
+    this.#signed = head.seq;
+    this.#log.info({ head }, 'audit head');
+    this.#options.onHead?.(head);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#state === 'closed') return;
+    this.#stopTimer();
+    while (this.#state !== 'idle' || this.#waiting.length > 0) {
+      await new Promise(resolve => setImmediate(resolve));
+      await this.#written;
+    }
+    this.#state = 'closed';
+    await this.#signNow();
+    for (const call of this.#followers) call();
+  }
+}
+
+const headColumns = ['seq', 'at', 'hash', 'key', 'signature'] as const;
+const headAppend = ({ seq, at, hash, key, signature }: SignedHead): Append => ({
+  table: 'audit_head',
+  columns: headColumns,
+  values: [seq, at, hash, key, signature],
+});

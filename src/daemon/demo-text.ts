@@ -1,0 +1,47 @@
+// What the demonstration says, in English and in Japanese.
+
+export interface DemoText {
+  readonly article001: string;
+  readonly clientToOut: string;
+  readonly outToIn: string;
+  readonly inToServer: string;
+  readonly article000: string;
+  readonly clientToWrap: string;
+  readonly wrapToAddress: string;
+  readonly addressToDevice: string;
+  readonly plain: string;
+  readonly encrypted: string;
+  readonly answered: string;
+  readonly end: string;
+}
+
+export const texts: Readonly<Record<'en' | 'ja', DemoText>> = {
+  en: {
+    article001: 'TLS in front of a plain server, and behind a plain client (article 001)',
+    clientToOut: '  client ──▶ forward-out     ',
+    outToIn: '  forward-out ──▶ forward-in ',
+    inToServer: '  forward-in ──▶ server      ',
+    article000: 'An old client reaches a device by a TLS address (article 000, with sekisho wrap)',
+    clientToWrap: '  client ──▶ wrap            ',
+    wrapToAddress: '  wrap ──▶ TLS address       ',
+    addressToDevice: '  TLS address ──▶ device     ',
+    plain: 'plain: everybody on this leg reads it',
+    encrypted: 'encrypted, and the certificate was verified',
+    answered: '  the answer came back through all three legs:',
+    end: 'That was all on 127.0.0.1, with real sockets. Next: npm start, or look into examples/.',
+  },
+  ja: {
+    article001: '平文の TCP サーバの前と、平文の TCP クライアントの後ろに TLS を置く(記事 001)',
+    clientToOut: '  client ──▶ forward-out     ',
+    outToIn: '  forward-out ──▶ forward-in ',
+    inToServer: '  forward-in ──▶ server      ',
+    article000: 'TLS を話せないクライアントから TLS のアドレス経由でデバイスへ(記事 000、sekisho wrap)',
+    clientToWrap: '  client ──▶ wrap            ',
+    wrapToAddress: '  wrap ──▶ TLS アドレス      ',
+    addressToDevice: '  TLS アドレス ──▶ デバイス  ',
+    plain: '平文:この区間では誰でも読めます',
+    encrypted: '暗号化済み。証明書も検証されています',
+    answered: '  応答は 3 つの区間をすべて通って戻りました:',
+    end: 'すべて 127.0.0.1 上の本物のソケットで動かしました。次は npm start、または examples/ をどうぞ。',
+  },
+};

@@ -1,0 +1,69 @@
+// The server's verdict on a finished handshake: the facts of the conn, or what is wrong with the client's certificate.
+import type { X509Certificate } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
+import { Fault } from '../core/fault.ts';
+import type { TlsFacts } from '../core/parts.ts';
+import { chainOf, depthOf, verifyText } from './tls-verify.ts';
+
+export interface ClientCheck {
+  readonly mode: 'optional' | 'required';
+  readonly depth: number;
+  readonly trusted: readonly X509Certificate[];
+}
+export type Verdict = { readonly facts: TlsFacts } | { readonly code: string; readonly fault: Fault };
+
+/** Never throws: a certificate that cannot even be looked at is refused. `code` is OpenSSL's word for the alert. */
+export function judge(tls: TLSSocket, clients: ClientCheck | undefined): Verdict {
+  try {
+    const shown = clients ? checked(tls, clients) : {};
+    return 'code' in shown ? shown : { facts: factsOf(tls, shown) };
+  } catch (error) {
+    return wrong('CERT_REJECTED', 'cannot be read; it may hold a kind of key that is not supported', error);
+  }
+}
+
+interface Shown {
+  readonly leaf?: X509Certificate;
+  readonly chain?: readonly X509Certificate[];
+}
+
+function checked(tls: TLSSocket, { mode, depth, trusted }: ClientCheck): Shown | Exclude<Verdict, { facts: TlsFacts }> {
+  const leaf = tls.getPeerX509Certificate();
+  if (!leaf) {
+    // OpenSSL has ended the handshake itself where one is required; this is the second lock on that door.
+    if (mode === 'optional') return {};
+    return wrong('CERT_REJECTED', 'was not shown, and one is required');
+  }
+  const error = (tls as unknown as { _handle: { verifyError(): NodeJS.ErrnoException | null } })._handle.verifyError();
+  if (error) {
+    const code = error.code ?? 'CERT_REJECTED';
+    return wrong(code, verifyText(code), error);
+  }
+  // On a resumed session the peer sends no chain: what was checked when the session was made still holds.
+  if (tls.isSessionReused()) return { leaf };
+  const chain = chainOf(leaf, trusted);
+  if (!chain) return wrong('UNABLE_TO_VERIFY_LEAF_SIGNATURE', verifyText('UNABLE_TO_VERIFY_LEAF_SIGNATURE'));
+  if (depthOf(chain) <= depth) return { leaf, chain };
+  return wrong('CERT_CHAIN_TOO_LONG', `has ${depthOf(chain)} intermediates above it; ${depth} are allowed (depth)`);
+}
+
+function factsOf(tls: TLSSocket, { leaf, chain }: Shown): TlsFacts {
+  const { servername, alpnProtocol } = tls as TLSSocket & { servername?: string | false | null };
+  return {
+    ...(servername ? { sni: servername.toLowerCase() } : {}),
+    ...(alpnProtocol ? { alpn: alpnProtocol } : {}),
+    ...(leaf ? { leaf: leaf.raw } : {}),
+    ...(chain ? { chain: chain.map(one => one.raw) } : {}),
+    protocol: tls.getProtocol() ?? '',
+    cipher: tls.getCipher().name,
+    resumed: tls.isSessionReused(),
+  };
+}
+
+const wrong = (code: string, text: string, cause?: unknown): { code: string; fault: Fault } => ({
+  code,
+  fault: new Fault('unknown-caller', `the client's certificate ${text}`, {
+    ...(cause === undefined ? {} : { cause }),
+    facts: { reason: code },
+  }),
+});
