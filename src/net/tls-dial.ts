@@ -211,9 +211,7 @@ function clientFacts(
   // A resumed session shows no certificate: it is as good as the handshake that made it, under these very options.
   if (resumed) return before ? { ...facts, leaf: before } : facts;
   const leaf = tls.getPeerX509Certificate();
-  // Node shows a client no certificate on a resumed session. It was judged when the session was made, under the same
-  // options: a store of sessions belongs to one target and one way to verify it.
-  if (!leaf) return resumed ? facts : refuse('was not shown');
+  if (!leaf) return refuse('was not shown');
   if (!carries(leaf, verify.name)) {
     refuse(`is not for ${verify.name}: ${namesOf(leaf)}; dial it by a name it carries, or set the name to verify`);
   }
