@@ -122,7 +122,7 @@ test('slow handshake: whoever is not through in time is dropped, and others do n
       listen: 'tls://127.0.0.1:0',
       certificate,
       to: `tcp://127.0.0.1:${server.port}`,
-      limits: { handshake: '400ms' },
+      limits: { handshake: '2s' },
     },
   });
   const slow = await dialPlain(rig.port('db'));
