@@ -52,7 +52,7 @@ async function greet(...[gateway, file, context]: [...Parameters<Ready>, Context
 
 /** Lines that work as they are printed. */
 function threeThings(gate: string | undefined, { io, data, dataGiven }: Context): string[] {
-  const program = io.env['SEKISHO_STARTED_BY'] === 'npm start' ? './sekisho' : 'sekisho';
+  const program = io.env['SEKISHO_COMMAND'] ?? 'sekisho';
   const where = dataGiven ? ` --data ${quoted(data)}` : '';
   // The certificate covers loopback whatever the gate's name is.
   const url = gate?.replace(/^tls:\/\/(?:0\.0\.0\.0|\[::\])?(?=:)/, 'https://127.0.0.1').replace(/^tls:/, 'https:');

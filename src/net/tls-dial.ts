@@ -1,7 +1,7 @@
 // TLS towards a target: connect, handshake, and verification whose failures say what is wrong and what to do.
 import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import { type ConnectionOptions, connect, rootCertificates, type TLSSocket } from 'node:tls';
+import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { Fault } from '../core/fault.ts';
 import type { Conn, TlsFacts } from '../core/parts.ts';
 import { makeConn } from './conn.ts';
@@ -9,6 +9,7 @@ import { dialTcp } from './tcp.ts';
 import { failWhenTruncated } from './tls-close.ts';
 import { makeContext, type Tuning, tuningOf } from './tls-context.ts';
 import { dialTlsFault } from './tls-reasons.ts';
+import { systemRoots, trustSystem } from './tls-roots.ts';
 import { chainOf, depthOf, parseCertificates, pinOf, splitPem, verifyText } from './tls-verify.ts';
 
 /** TLS towards a peer that is already connected. */
@@ -33,7 +34,7 @@ export interface ClientTlsOptions extends OriginateOptions {
   readonly keepAlive?: number | false;
 }
 export interface Verify {
-  /** PEM; absent = the system's CAs (Node's own list). */
+  /** PEM; absent = the system's CAs. */
   readonly ca?: readonly string[];
   /** The DNS name or IP address that the certificate must carry. */
   readonly name: string;
@@ -65,13 +66,19 @@ export async function dialTls(options: ClientTlsOptions, signal: AbortSignal): P
 /** The client side over a conn that stands (a tunnel, a unix socket). The conn is destroyed when it fails. */
 export async function originateTls(conn: Conn, options: OriginateOptions, signal: AbortSignal): Promise<Conn> {
   const where = 'host' in conn.peer ? `${conn.peer.host}:${conn.peer.port}` : conn.peer.path;
-  return handshake(conn, prepare(options), where, signal);
+  try {
+    return await handshake(conn, prepare(options), where, signal);
+  } catch (error) {
+    conn.stream.destroy();
+    throw error;
+  }
 }
 
 interface Prepared {
   readonly options: OriginateOptions;
   readonly connect: ConnectionOptions;
-  readonly trusted: readonly X509Certificate[];
+  /** Absent = the system's. */
+  readonly trusted: readonly X509Certificate[] | undefined;
   /** Sessions made under these options → the leaf they were verified with. No other session is ever offered. */
   readonly sessions: WeakMap<Buffer, Uint8Array | undefined>;
 }
@@ -85,6 +92,7 @@ function prepare(options: OriginateOptions): Prepared {
   const { verify, identity, alpn, servername } = options;
   const ca = verify === false ? undefined : verify.ca;
   const crls = verify === false ? [] : splitPem(verify.crls ?? [], 'X509 CRL');
+  if (verify !== false && ca === undefined) trustSystem();
   const secureContext = makeContext(
     {
       ...tuningOf(options),
@@ -104,7 +112,7 @@ function prepare(options: OriginateOptions): Prepared {
       servername: servername !== undefined && isIP(servername) === 0 ? servername : '',
       ...(alpn === undefined || alpn.length === 0 ? {} : { ALPNProtocols: [...alpn] }),
     },
-    trusted: verify === false ? [] : parseCertificates(ca ?? rootCertificates, 'the CAs to verify with'),
+    trusted: ca === undefined ? undefined : parseCertificates(ca, 'the CAs to verify with'),
     sessions: new WeakMap(),
   };
   preparedBefore.set(options, prepared);
@@ -122,6 +130,7 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
     const kept = options.session?.get();
     const session = kept && prepared.sessions.has(kept) ? kept : undefined;
     const tls = connect({ ...prepared.connect, socket: raw, ...(session ? { session } : {}) });
+    tls.on('error', () => {}); // whoever must know is told by its own listener; nobody may bring the process down
     failWhenTruncated(tls, raw);
     // TLS 1.2 gives its session before the handshake is over, TLS 1.3 after; none is kept that was not verified.
     let facts: TlsFacts | undefined;
@@ -141,7 +150,6 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
     };
     const fail = (reason: unknown): void => {
       settle();
-      tls.on('error', () => {});
       tls.destroy();
       raw.destroy();
       reject(reason);
@@ -209,7 +217,8 @@ function clientFacts(
   if (!carries(leaf, verify.name)) {
     refuse(`is not for ${verify.name}: ${namesOf(leaf)}; dial it by a name it carries, or set the name to verify`);
   }
-  const chain = chainOf(leaf, trusted);
+  const chain =
+    trusted || verify.depth !== undefined || verify.pins ? chainOf(leaf, trusted ?? systemRoots()) : undefined;
   if (verify.depth !== undefined && (!chain || depthOf(chain) > verify.depth)) {
     refuse(`has ${chain ? depthOf(chain) : 'too many'} intermediates above it; ${verify.depth} are allowed (depth)`);
   }

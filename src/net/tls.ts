@@ -109,6 +109,7 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
     if (signal.aborted) return reject(signal.reason);
     const raw = conn.stream;
     const tls = new TLSSocket(raw as Socket, ready.socket);
+    tls.on('error', () => {}); // whoever must know is told by its own listener; nobody may bring the process down
     failWhenTruncated(tls, raw);
     const watched = options.clients ? watchSecret(tls) : {};
     const settle = (): void => {
@@ -118,7 +119,6 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
     };
     const fail = (reason: unknown): void => {
       settle();
-      tls.on('error', () => {});
       tls.destroy();
       raw.destroy();
       reject(reason);
@@ -130,7 +130,6 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
       const verdict = judge(tls, ready.clients);
       if ('code' in verdict) {
         settle();
-        tls.on('error', () => {});
         refuseCertificate(tls, raw, verdict.code, watched.secret);
         // Not now: OpenSSL's object would be freed under its own feet, and the process with it.
         setImmediate(fail, verdict.fault);

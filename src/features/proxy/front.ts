@@ -83,7 +83,7 @@ export class Front {
   #only({ route, mode }: Entry): void {
     const take = (conn: Conn): void => route.enter(conn, mode);
     if (!route.plan.proxyFrom) this.#accept = take;
-    else this.#look({ branches: [{ name: route.plan.name, plain: true, take }], challenges: new Map() }, route);
+    else this.#look({ branches: [], only: { name: route.plan.name, take }, challenges: new Map() }, route);
   }
 
   #sort(entries: readonly Entry[], challenges: readonly Challenge[]): void {
