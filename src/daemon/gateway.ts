@@ -334,7 +334,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       await turn;
       await local[Symbol.asyncDispose]();
       await door?.[Symbol.asyncDispose]();
-      await Promise.all([proxies.drain(deadline), served.drain(deadline), gate.drain(deadline)]);
+      // The gate last: who was accepted before the listeners closed is still let in.
+      await Promise.all([proxies.drain(deadline), served.drain(deadline)]);
+      await gate.drain(deadline);
       await audit.append(lifeEvent('api.stopped', {})).catch(() => {});
       await close();
     },
