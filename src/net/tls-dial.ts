@@ -189,24 +189,6 @@ function factsOf(
   };
   if (verify === false) return facts;
   // A resumed session shows no certificate: it is as good as the handshake that made it, under these very options.
-<<<<<<< HEAD
   if (resumed && tls.authorized) return before ? { ...facts, leaf: before } : facts;
   return { ...facts, ...checkServer(tls, verify, trusted, where) };
-=======
-  if (resumed) return before ? { ...facts, leaf: before } : facts;
-  const leaf = tls.getPeerX509Certificate();
-  if (!leaf) return refuse('was not shown');
-  if (!carries(leaf, verify.name)) {
-    refuse(`is not for ${verify.name}: ${namesOf(leaf)}; dial it by a name it carries, or set the name to verify`);
-  }
-  const chain =
-    trusted || verify.depth !== undefined || verify.pins ? chainOf(leaf, trusted ?? systemRoots()) : undefined;
-  if (verify.depth !== undefined && (!chain || depthOf(chain) > verify.depth)) {
-    refuse(`has ${chain ? depthOf(chain) : 'too many'} intermediates above it; ${verify.depth} are allowed (depth)`);
-  }
-  if (verify.pins && ![leaf, ...(chain ?? [])].some(one => isPinned(one, verify.pins))) {
-    refuse(`does not have a pinned key; its own is sha256/${pinOf(leaf)}`);
-  }
-  return { ...facts, leaf: leaf.raw, ...(chain ? { chain: chain.map(one => one.raw) } : {}) };
->>>>>>> proxy
 }
