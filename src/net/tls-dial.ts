@@ -121,7 +121,7 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
     const session = kept && prepared.sessions.has(kept) ? kept : undefined;
     const tls = connect({ ...prepared.connect, socket: raw, ...(session ? { session } : {}) });
     tls.on('error', () => {}); // whoever must know is told by its own listener; nobody may bring the process down
-    failWhenTruncated(tls, raw);
+    failWhenTruncated(tls, raw, options.closeNotify === 'required');
     // TLS 1.2 gives its session before the handshake is over, TLS 1.3 after; none is kept that was not verified.
     let facts: TlsFacts | undefined;
     let early: Buffer | undefined;

@@ -110,7 +110,7 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
     const raw = conn.stream;
     const tls = new TLSSocket(raw as Socket, ready.socket);
     tls.on('error', () => {}); // whoever must know is told by its own listener; nobody may bring the process down
-    failWhenTruncated(tls, raw);
+    failWhenTruncated(tls, raw, options.closeNotify === 'required');
     const watched = options.clients ? watchSecret(tls) : {};
     const settle = (): void => {
       clearTimeout(timer);

@@ -50,13 +50,13 @@ export class RouteTls implements Disposable {
   #options(plan: RoutePlan): ServerTlsOptions {
     const { tls, clients, alpn } = plan;
     if (!tls) throw new Fault('bug', 'a TLS listener without TLS options');
-    const { identities, session, preferServerCiphers, protocols, ciphers, curves } = tls;
+    const { identities, session, preferServerCiphers, protocols, ciphers, curves, closeNotify } = tls;
     const context = sessionContext(plan);
     const { masterKey, clock } = this.#deps;
     const keys = ticketKey(masterKey, context, periodOf(clock.now(), session.rotate));
     return {
       identities,
-      ...defined({ protocols, ciphers, curves, preferServerCiphers }),
+      ...defined({ protocols, ciphers, curves, preferServerCiphers, closeNotify }),
       ...(alpn.length > 0 ? { alpn } : {}),
       ...(clients ? { clients: { mode: clients.mode, ca: clients.cas, depth: clients.depth } } : {}),
       session: { tickets: session.tickets, cache: session.cache, timeout: session.timeout, keys },
