@@ -78,6 +78,8 @@ export interface Gateway extends AsyncDisposable {
 
 /** How long what is carried may go on after SIGTERM, where the file says nothing. */
 const defaultDrain = 30_000;
+/** How long sessions may take to end after that. */
+const farewell = 3000;
 export const drainTime = (config: Config): number => config.gate?.drain ?? defaultDrain;
 
 /**
@@ -334,7 +336,10 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       await turn;
       await local[Symbol.asyncDispose]();
       await door?.[Symbol.asyncDispose]();
-      await Promise.all([proxies.drain(deadline), served.drain(deadline), gate.drain(deadline)]);
+      // At the deadline the gate ends the sessions, and the audit says why; what still hangs after the farewell is
+      // destroyed by the proxy.
+      const last = after(deadline, farewell, clock);
+      await Promise.all([proxies.drain(last), served.drain(deadline), gate.drain(deadline)]);
       await audit.append(lifeEvent('api.stopped', {})).catch(() => {});
       await close();
     },
@@ -371,6 +376,15 @@ function latestChecker(trust: () => ClientTrust): () => CertificateChecker {
     if (made?.of !== of) made = { of, checker: certificateChecker(of) };
     return made.checker;
   };
+}
+
+/** Aborts some time after the other. */
+function after(signal: AbortSignal, ms: number, clock: Clock): AbortSignal {
+  const later = new AbortController();
+  const arm = (): void => void clock.after(ms, () => later.abort('drain'));
+  if (signal.aborted) arm();
+  else signal.addEventListener('abort', arm, { once: true });
+  return later.signal;
 }
 
 /** Where port 0 was asked for, the one that it became is what people need. */
