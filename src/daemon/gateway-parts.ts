@@ -43,6 +43,11 @@ export function latestChecker(trust: () => ClientTrust): () => CertificateChecke
   };
 }
 
+export const aborted = (signal: AbortSignal): Promise<void> =>
+  signal.aborted
+    ? Promise.resolve()
+    : new Promise(done => signal.addEventListener('abort', () => done(), { once: true }));
+
 /** Aborts some time after the other. */
 export function after(signal: AbortSignal, ms: number, clock: Clock): AbortSignal {
   const later = new AbortController();

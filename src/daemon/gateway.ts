@@ -19,7 +19,7 @@ import type { ConfigFile } from './config-file.ts';
 import { openDataDir } from './data-dir.ts';
 import { openGateDoor } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
-import { after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, reallyAt } from './gateway-parts.ts';
+import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, reallyAt } from './gateway-parts.ts';
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
@@ -282,10 +282,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       await reloader.settled();
       await local[Symbol.asyncDispose]();
       await door?.[Symbol.asyncDispose]();
-      // At the deadline the gate ends the sessions, and the audit says why; what still hangs after the farewell is
-      // destroyed by the proxy.
-      const last = after(deadline, farewell, clock);
-      await Promise.all([proxies.drain(last), served.drain(deadline), gate.drain(deadline)]);
+      // The gate last: who was accepted before the listeners closed is still let in. At the deadline it ends the
+      // sessions, and the audit says why; what still hangs after the farewell is destroyed by the proxy.
+      const carried = Promise.all([proxies.drain(after(deadline, farewell, clock)), served.drain(deadline)]);
+      await Promise.race([carried, aborted(deadline)]);
+      await Promise.all([carried, gate.drain(deadline)]);
       await audit.append(lifeEvent('api.stopped', {})).catch(() => {});
       await close();
     },

@@ -115,7 +115,7 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
     const settle = (): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
-      tls.off('secure', secure).off('error', failed).off('close', closed);
+      tls.off('secure', secure).off('error', failed).off('end', closed).off('close', closed);
     };
     const fail = (reason: unknown): void => {
       settle();
@@ -145,6 +145,7 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
     const late = (): void => fail(new Fault('timeout', `no TLS handshake within ${options.handshake} ms`));
     const timer = options.handshake > 0 ? setTimeout(late, options.handshake) : undefined;
     signal.addEventListener('abort', abort);
-    tls.once('secure', secure).once('error', failed).once('close', closed);
+    // A client that ends before it has said anything is half-open, not closed: nobody else would notice.
+    tls.once('secure', secure).once('error', failed).once('end', closed).once('close', closed);
   });
 }

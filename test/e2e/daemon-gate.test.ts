@@ -162,7 +162,8 @@ proxy:
     for (const each of [s, g, o]) await each.say('in');
 
     writeFileSync(join(folder, 'one.crl'), one.crl({ revoked: [guest] }).pem);
-    await reload(config(`${first}, ${second}`, 'file:one.crl', '[ a, b ]'));
+    writeFileSync(join(folder, 'two.crl'), two.crl({ revoked: [] }).pem);
+    await reload(config(`${first}, ${second}`, 'file:one.crl, file:two.crl', '[ a, b ]'));
     await g.over;
     assert.equal(await s.say('staff'), 'staff');
     assert.equal(await o.say('other'), 'other');

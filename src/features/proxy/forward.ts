@@ -56,12 +56,13 @@ export function createForward(deps: ForwardDeps): Handler {
       if (!conn.stream.destroyed) await conn.close(AbortSignal.any([deps.cut, AbortSignal.timeout(farewell)]));
     } catch (error) {
       cause = session.signal.aborted ? String(session.signal.reason) : toFault(error).code;
-      throw error;
+      if (!session.signal.aborted) throw error; // cut while dialling: that is no fault of anybody's
     } finally {
       reached?.release();
       session.note('cause', cause);
+      const time = clock.now();
       deps.accessLog({
-        time: clock.now(),
+        time,
         route: plan.name,
         client: near.peer,
         session: session.id,
@@ -69,7 +70,7 @@ export function createForward(deps: ForwardDeps): Handler {
         ...nameOf(session.request.who),
         ...(reached ? { target: targetText(reached.peer) } : {}),
         ...bytes,
-        seconds: (clock.now().getTime() - started.getTime()) / 1000,
+        seconds: (time.getTime() - started.getTime()) / 1000,
         cause,
       });
     }
