@@ -2,6 +2,7 @@
 import { type ConfigFile, readConfigFile } from './config-file.ts';
 import { defaultConfig } from './defaults.ts';
 import { drainTime, type Gateway, openGateway } from './gateway.ts';
+import { aborted } from './gateway-parts.ts';
 import { createNotifier, passedSockets } from './systemd.ts';
 import { watchFiles } from './watch.ts';
 
@@ -52,7 +53,7 @@ export async function runGateway(options: RunOptions): Promise<void> {
   ready();
   options.ready?.(gateway, file);
   for (const text of gateway.warnings()) log.warn({}, text);
-  await ended(options.signal);
+  await aborted(options.signal);
   _watching?.[Symbol.dispose]();
   notifier.stopping();
   const deadline = drainTime(latest.config);
@@ -60,11 +61,6 @@ export async function runGateway(options: RunOptions): Promise<void> {
   await gateway.drain(AbortSignal.timeout(deadline));
   process.off('SIGHUP', reload).off('SIGUSR1', reopen);
 }
-
-const ended = (signal: AbortSignal): Promise<void> =>
-  signal.aborted
-    ? Promise.resolve()
-    : new Promise(resolve => signal.addEventListener('abort', () => resolve(), { once: true }));
 
 /** Node ends a process that has only unreferenced things to wait for: timers of a drain, a thread that closes a database. */
 function stayAlive(): Disposable {
