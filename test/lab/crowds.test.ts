@@ -17,7 +17,7 @@ import {
   terminate,
   workersOf,
 } from './house.ts';
-import { backend, dialTls, echo, load, watched, within } from './streams.ts';
+import { backend, closing, dialTls, echo, load, watched, within } from './streams.ts';
 
 /** Many at a time, but not all in one turn. */
 async function inParallel<T>(count: number, width: number, make: (index: number) => Promise<T>): Promise<T[]> {
@@ -78,8 +78,8 @@ test('2,000 half-open handshakes do not keep real clients out, and are thrown ou
     if (index % 2 === 0) socket.write(beginning);
     return socket;
   });
-  const closed = Promise.all(flood.map(socket => socket.closed || once(socket.resume(), 'close')));
-  const real = load({ dial: dialTls(port, { ca: ca.cert }), clients: 8 });
+  const closed = Promise.all(flood.map(socket => closing(socket.resume())));
+  await using real = load({ dial: dialTls(port, { ca: ca.cert }), clients: 8 });
   await until('real clients get through', () => real.done() > 50 || real.failures.length > 0);
   await within(40_000, closed, () => `${flood.filter(socket => !socket.closed).length} half-open ones are still held`);
   await real.stop();
@@ -114,10 +114,10 @@ test('a slow-loris handshake, a byte at a time, is cut at the limit however busi
       return socket.resume();
     }),
   );
-  const real = load({ dial: dialTls(port, { ca: ca.cert }), clients: 2 });
+  await using real = load({ dial: dialTls(port, { ca: ca.cert }), clients: 2 });
   await within(
     15_000,
-    Promise.all(drips.map(socket => socket.closed || once(socket, 'close'))),
+    Promise.all(drips.map(closing)),
     () => `${drips.filter(socket => !socket.closed).length} of ${drips.length} are still held after 15 s`,
   );
   await real.stop();
@@ -134,7 +134,7 @@ test('a backend that comes and goes for a minute: whoever is let in is answered 
     config: head(2) + terminate('flaps', port, target, ', limits: { connect: 2s }'),
   });
   const base = descriptorsOf(gate);
-  const clients = load({ dial: dialTls(port, { ca: ca.cert }), clients: 6 });
+  await using clients = load({ dial: dialTls(port, { ca: ca.cert }), clients: 6 });
   const until_ = performance.now() + seconds(60) * 1000;
   let flaps = 0;
   while (performance.now() < until_) {
@@ -150,7 +150,7 @@ test('a backend that comes and goes for a minute: whoever is let in is answered 
   assert.deepEqual(bad, []);
   assert.ok(clients.done() > 0);
   // Back to good health by itself (fail-timeout is 10 s).
-  const after = load({ dial: dialTls(port, { ca: ca.cert }), clients: 1 });
+  await using after = load({ dial: dialTls(port, { ca: ca.cert }), clients: 1 });
   await until('it serves again', () => after.done() > 20);
   await after.stop();
   assert.equal(workersOf(gate).length, 2, 'no worker died');

@@ -40,14 +40,14 @@ test('a full disk refuses new sessions with a sentence, keeps live ones and thei
   };
   fill();
   // What SQLite has allotted already still takes rows; after that nobody gets in.
-  const busy = load({ dial, clients: 4, most: 2000 });
+  await using busy = load({ dial, clients: 4, most: 2000 });
   await until('newcomers are turned away', () => {
     if (statfsSync(data).bfree > 0) fill();
     return busy.failures.length > 20;
   });
   await busy.stop();
   const before = busy.done();
-  const late = load({ dial, clients: 2, most: 2000 });
+  await using late = load({ dial, clients: 2, most: 2000 });
   await until('they still are', () => late.failures.length > 10);
   await late.stop();
   assert.equal(late.done(), 0, 'nobody is let in whose opening is not written');
@@ -70,7 +70,7 @@ test('a full disk refuses new sessions with a sentence, keeps live ones and thei
   );
 
   rmSync(ballast);
-  const again = load({ dial, clients: 2 });
+  await using again = load({ dial, clients: 2 });
   await until('newcomers are let in again', () => again.done() > 5);
   await again.stop();
   for (const socket of live) socket.end();

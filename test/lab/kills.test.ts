@@ -35,7 +35,7 @@ test('kill -9 of a worker under load: only its own connections die, the audit sa
   const dial = dialTls(tls, { ca: ca.cert });
   const open = await Promise.all(Array.from({ length: 60 }, dial));
   for (const socket of open) await sayAndHear(socket, 'before');
-  const others = load({ dial, clients: 4 });
+  await using others = load({ dial, clients: 4 });
   await until('there is load', () => others.done() > 20);
   const [victim = 0, survivor = 0] = workersOf(gate);
   process.kill(victim, 'SIGKILL');
@@ -75,7 +75,7 @@ test('kill -9 of the gate under load, several times: no acknowledged audit row i
       { stdio: ['ignore', 'pipe', 'ignore'], env: { ...process.env, NODE_TEST_CONTEXT: undefined } },
     );
     t.after(() => tail.kill('SIGKILL'));
-    const others = load({ dial: dialTls(tls, { ca: ca.cert }), clients: 6, most: 20_000 });
+    await using others = load({ dial: dialTls(tls, { ca: ca.cert }), clients: 6, most: 20_000 });
     const before = acknowledged.size;
     createInterface({ input: tail.stdout }).on('line', line => {
       const { seq, hash } = JSON.parse(line) as { seq: number; hash: string };

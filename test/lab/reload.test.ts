@@ -44,6 +44,7 @@ test('a reload every 200 ms for a minute under load breaks and truncates nothing
     load({ dial: dialPlain(chain), clients: 3 }),
     load({ dial: dialPlain(direct), clients: 2 }),
   ];
+  t.after(() => Promise.all(loads.map(one => one.stop())));
   // And one connection that lives through all of it.
   const through = await dialTls(tls, { ca: ca.cert })();
   const heard = expectPattern(through);
@@ -92,7 +93,7 @@ test('SIGTERM under load: what is open comes to its end whole, nothing new is le
       return { socket, heard };
     }),
   );
-  const others = load({ dial: dialTls(tls, { ca: ca.cert }), clients: 4 });
+  await using others = load({ dial: dialTls(tls, { ca: ca.cert }), clients: 4 });
   await until('there is load', () => others.done() > 20);
   await until('all are in', async () => (await liveSessions(gate)) >= 40);
   const done = others.stop();

@@ -68,6 +68,10 @@ export function watched<T extends Socket>(socket: T): T {
 export const broken = (socket: Socket, text: string): Error =>
   new Error(`${text}: ${errors.get(socket)?.message ?? 'closed without an error'}`);
 
+/** Resolves when it is closed, however it came to that (`once` would reject on its error). */
+export const closing = (socket: Socket): Promise<void> =>
+  socket.closed ? Promise.resolve() : new Promise(resolve => socket.once('close', () => resolve()));
+
 export interface Backend extends AsyncDisposable {
   readonly port: number;
   readonly server: Server;
@@ -131,7 +135,7 @@ export const dialTls =
     return socket;
   };
 
-export interface Load {
+export interface Load extends AsyncDisposable {
   /** Connections that were opened, answered to the last byte and ended properly. */
   readonly done: () => number;
   readonly bytes: () => number;
@@ -177,14 +181,16 @@ export function load({ dial, clients, most: largest = 300_000 }: LoadOptions): L
     }
   };
   const all = Promise.all(Array.from({ length: clients }, client));
+  const stop = async (): Promise<void> => {
+    running = false;
+    await all;
+  };
   return {
     done: () => done,
     bytes: () => bytes,
     failures,
-    async stop() {
-      running = false;
-      await all;
-    },
+    stop,
+    [Symbol.asyncDispose]: stop,
   };
 }
 
