@@ -48,6 +48,8 @@ export interface GatewayOptions {
   readonly data: string;
   /** Reads the file anew; without it a reload has nothing to read. */
   readonly readAgain?: () => Promise<ConfigFile>;
+  /** Called with every file that the configuration names, as it is read. */
+  readonly seen?: (path: string) => void;
   /** Sockets that systemd opened. */
   readonly passed?: readonly PassedSocket[];
   readonly clock?: Clock;
@@ -134,7 +136,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     }),
   );
   const plan = (from: ConfigFile): Promise<Plan> => {
-    const read = createRead({ folder: from.folder });
+    const read = createRead({ folder: from.folder, ...(options.seen ? { seen: options.seen } : {}) });
     return planConfig(from, {
       ...{ authority, read, now: clock.now() },
       certificates: certificates.source(namesOf(from.config), read),
@@ -151,14 +153,18 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
 
   // Ports, the gate's own first: routes may stand on it.
   const socketFor = inheritedSockets(config, passed, room('gate'));
-  const open = async (key: string, address: ListenAddress): Promise<Listener> =>
-    stack.use(await listenAt(key, address, { fd: socketFor(address), log: room('gate'), metrics }));
+  const opened: { name: string; listen: string; note?: string }[] = [];
+  const open = async (key: string, address: ListenAddress, name = key): Promise<Listener> => {
+    const listener = stack.use(await listenAt(key, address, { fd: socketFor(address), log: room('gate'), metrics }));
+    opened.push({ name, listen: formatUrl(reallyAt(address, listener)) });
+    return listener;
+  };
   let api: Awaited<ReturnType<typeof createApi>> | undefined;
   const door = config.gate
     ? stack.use(
         openGateDoor({
           ...{ config: config.gate, board: certificates.board, metrics, log: room('gate') },
-          listeners: await inOrder(config.gate.listen, address => open('gate.listen', address)),
+          listeners: await inOrder(config.gate.listen, address => open('gate.listen', address, 'gate')),
           tls: gateTls(current.plan, authority.root().cert),
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
         }),
@@ -275,11 +281,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // Who may look after it.
   const socket = join(data, 'sekisho.sock');
   const listeners = (): ReturnType<House['listeners']> => [
-    ...(config.gate?.listen ?? []).map(address => ({ name: 'gate', listen: formatUrl(address) })),
-    ...(['http', 'metrics'] as const).flatMap(key => {
-      const address = config.gate?.[key];
-      return address ? [{ name: `gate.${key}`, listen: formatUrl(address) }] : [];
-    }),
+    ...opened,
     { name: 'api', listen: `unix:${socket}`, note: 'whoever owns the data folder' },
   ];
   api = stack.use(
@@ -332,7 +334,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       await turn;
       await local[Symbol.asyncDispose]();
       await door?.[Symbol.asyncDispose]();
-      await Promise.all([proxies.drain(deadline), served.drain(deadline), gate.drain(deadline)]);
+      // The gate last: who was accepted before the listeners closed is still let in.
+      await Promise.all([proxies.drain(deadline), served.drain(deadline)]);
+      await gate.drain(deadline);
       await audit.append(lifeEvent('api.stopped', {})).catch(() => {});
       await close();
     },
@@ -369,6 +373,11 @@ function latestChecker(trust: () => ClientTrust): () => CertificateChecker {
     if (made?.of !== of) made = { of, checker: certificateChecker(of) };
     return made.checker;
   };
+}
+
+/** Where port 0 was asked for, the one that it became is what people need. */
+function reallyAt(address: ListenAddress, { address: real }: Listener): ListenAddress {
+  return 'port' in address && 'port' in real ? { ...address, port: real.port } : address;
 }
 
 async function inOrder<T, R>(items: readonly T[], step: (item: T) => Promise<R>): Promise<R[]> {

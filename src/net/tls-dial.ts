@@ -6,11 +6,14 @@ import { Fault } from '../core/fault.ts';
 import type { Conn, TlsFacts } from '../core/parts.ts';
 import { makeConn } from './conn.ts';
 import { dialTcp } from './tcp.ts';
+import { checkServer, type Verify } from './tls-check.ts';
 import { failWhenTruncated } from './tls-close.ts';
 import { makeContext, type Tuning, tuningOf } from './tls-context.ts';
 import { dialTlsFault } from './tls-reasons.ts';
-import { systemRoots, trustSystem } from './tls-roots.ts';
-import { chainOf, depthOf, parseCertificates, pinOf, splitPem, verifyText } from './tls-verify.ts';
+import { trustSystem } from './tls-roots.ts';
+import { parseCertificates, splitPem } from './tls-verify.ts';
+
+export type { Verify } from './tls-check.ts';
 
 /** TLS towards a peer that is already connected. */
 export interface OriginateOptions extends Tuning {
@@ -33,19 +36,6 @@ export interface ClientTlsOptions extends OriginateOptions {
   readonly connect: number;
   readonly keepAlive?: number | false;
 }
-export interface Verify {
-  /** PEM; absent = the system's CAs. */
-  readonly ca?: readonly string[];
-  /** The DNS name or IP address that the certificate must carry. */
-  readonly name: string;
-  /** SHA-256 of SubjectPublicKeyInfo, base64, with or without `sha256/`; one of them must be in the chain. */
-  readonly pins?: readonly string[];
-  /** Intermediates, at most. */
-  readonly depth?: number;
-  /** PEM. Every CA of the chain needs one. */
-  readonly crls?: readonly string[];
-}
-
 /** @throws Fault `unreachable`, `timeout`, or `invalid` for options that cannot be used */
 export async function dialTls(options: ClientTlsOptions, signal: AbortSignal): Promise<Conn> {
   const prepared = prepare(options);
@@ -160,7 +150,7 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
       fail(new Fault('unreachable', `${where} closed the connection during the TLS handshake`));
     const secure = (): void => {
       try {
-        facts = clientFacts(tls, prepared, where, session && prepared.sessions.get(session));
+        facts = factsOf(tls, prepared, where, session && prepared.sessions.get(session));
         settle();
         if (early) keep(early);
         const done = makeConn(tls, { peer: conn.peer, ...(conn.local ? { local: conn.local } : {}), tls: facts });
@@ -181,61 +171,24 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
 }
 
 /** @throws Fault `unreachable` when the server's certificate does not pass */
-function clientFacts(
+function factsOf(
   tls: TLSSocket,
   { options, trusted }: Prepared,
   where: string,
   before: Uint8Array | undefined,
 ): TlsFacts {
-  const { verify } = options;
-  const resumed = tls.isSessionReused();
+  const { verify, servername } = options;
   const { alpnProtocol } = tls;
+  const resumed = tls.isSessionReused();
   const facts: TlsFacts = {
-    ...(options.servername === undefined ? {} : { sni: options.servername }),
+    ...(servername === undefined ? {} : { sni: servername }),
     ...(alpnProtocol ? { alpn: alpnProtocol } : {}),
     protocol: tls.getProtocol() ?? '',
     cipher: tls.getCipher().name,
     resumed,
   };
   if (verify === false) return facts;
-  const refuse = (text: string, cause?: unknown): never => {
-    throw new Fault('unreachable', `the certificate of ${where} ${text}`, cause === undefined ? {} : { cause });
-  };
-  if (!tls.authorized) {
-    const error = tls.authorizationError as unknown as string | Error;
-    refuse(
-      verifyText(typeof error === 'string' ? error : ((error as NodeJS.ErrnoException)?.code ?? String(error))),
-      error,
-    );
-  }
   // A resumed session shows no certificate: it is as good as the handshake that made it, under these very options.
-  if (resumed) return before ? { ...facts, leaf: before } : facts;
-  const leaf = tls.getPeerX509Certificate();
-  if (!leaf) return refuse('was not shown');
-  if (!carries(leaf, verify.name)) {
-    refuse(`is not for ${verify.name}: ${namesOf(leaf)}; dial it by a name it carries, or set the name to verify`);
-  }
-  const chain =
-    trusted || verify.depth !== undefined || verify.pins ? chainOf(leaf, trusted ?? systemRoots()) : undefined;
-  if (verify.depth !== undefined && (!chain || depthOf(chain) > verify.depth)) {
-    refuse(`has ${chain ? depthOf(chain) : 'too many'} intermediates above it; ${verify.depth} are allowed (depth)`);
-  }
-  if (verify.pins && ![leaf, ...(chain ?? [])].some(one => isPinned(one, verify.pins))) {
-    refuse(`does not have a pinned key; its own is sha256/${pinOf(leaf)}`);
-  }
-  return { ...facts, leaf: leaf.raw, ...(chain ? { chain: chain.map(one => one.raw) } : {}) };
+  if (resumed && tls.authorized) return before ? { ...facts, leaf: before } : facts;
+  return { ...facts, ...checkServer(tls, verify, trusted, where) };
 }
-
-/** RFC 6125, as OpenSSL does it: the subject's CN counts only where there is no subjectAltName of that kind. */
-const carries = (leaf: X509Certificate, name: string): boolean =>
-  (isIP(name) === 0 ? leaf.checkHost(name, { partialWildcards: false }) : leaf.checkIP(name)) !== undefined;
-
-const isPinned = (certificate: X509Certificate, pins: readonly string[] = []): boolean => {
-  const own = pinOf(certificate);
-  return pins.some(pin => pin.replace(/^sha256\//, '') === own);
-};
-
-const namesOf = (leaf: X509Certificate): string => {
-  const names = leaf.subjectAltName?.replaceAll('IP Address:', '').replaceAll('DNS:', '');
-  return names ? `it carries ${names.slice(0, 200)}` : 'it carries no names at all (subjectAltName)';
-};

@@ -8,7 +8,15 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { connect as tlsConnect } from 'node:tls';
 import { makeCa, temporaryFolder } from '../fixtures/certificates.ts';
-import { echoServer, freePorts, type GateProcess, startGate, type Talk, talk } from '../fixtures/gate-process.ts';
+import {
+  echoServer,
+  freePorts,
+  type GateProcess,
+  startGate,
+  type Talk,
+  talk,
+  until,
+} from '../fixtures/gate-process.ts';
 
 const text = async (url: string): Promise<{ status: number; body: string; location: string | null }> => {
   const answer = await fetch(url, { redirect: 'manual' });
@@ -154,7 +162,8 @@ proxy:
     for (const each of [s, g, o]) await each.say('in');
 
     writeFileSync(join(folder, 'one.crl'), one.crl({ revoked: [guest] }).pem);
-    await reload(config(`${first}, ${second}`, 'file:one.crl', '[ a, b ]'));
+    writeFileSync(join(folder, 'two.crl'), two.crl({ revoked: [] }).pem);
+    await reload(config(`${first}, ${second}`, 'file:one.crl, file:two.crl', '[ a, b ]'));
     await g.over;
     assert.equal(await s.say('staff'), 'staff');
     assert.equal(await o.say('other'), 'other');
@@ -181,4 +190,40 @@ test('behind a balancer, the gate port takes the PROXY header from whom it must 
   const bare = tlsConnect({ port, host: '127.0.0.1', servername: 'localhost', rejectUnauthorized: false });
   const [error] = await once(bare, 'error');
   assert.ok(error);
+});
+
+test('a renewed certificate file is shown to newcomers, and whoever is in stays in (--watch)', async t => {
+  const echo = await echoServer(t);
+  const [port = 0] = await freePorts(1);
+  const folder = temporaryFolder('hot');
+  const ca = makeCa('hot');
+  const install = (cn: string): void => {
+    const issued = ca.issue({ cn, san: ['hot.test'] });
+    writeFileSync(join(folder, 'hot.key'), issued.key);
+    writeFileSync(join(folder, 'hot.crt'), issued.fullchain);
+  };
+  install('first');
+  const gate = await startGate(t, {
+    folder,
+    args: ['--watch'],
+    config: `proxy: { db: { listen: "tls://127.0.0.1:${port}", certificate: { cert: file:hot.crt, key: file:hot.key }, to: "tcp://127.0.0.1:${echo.port}" } }\n`,
+  });
+  const shown = async (): Promise<string> => {
+    const socket = tlsConnect({ port, host: '127.0.0.1', servername: 'hot.test', ca: ca.cert });
+    await once(socket, 'secureConnect');
+    const { CN } = socket.getPeerCertificate().subject;
+    socket.destroy();
+    return String(CN);
+  };
+  const inside = await talk(
+    t,
+    port,
+    options => tlsConnect({ ...options, servername: 'hot.test', ca: ca.cert }) as Socket,
+  );
+  assert.equal(await inside.say('first'), 'first');
+  assert.equal(await shown(), 'first');
+  install('second');
+  await until('the new certificate is shown', async () => (await shown()) === 'second');
+  assert.equal(await inside.say('still in'), 'still in');
+  await gate.logged(/"changed":\["proxy\/db"\]/);
 });

@@ -15,6 +15,8 @@ export const seconds = (full: number): number => Number(process.env['LAB_SECONDS
 
 export const head = (workers: number, more = ''): string =>
   `gate: { listen: "tls://127.0.0.1:0", workers: ${workers}${more} }\nproxy:\n`;
+/** A gate without routes. */
+export const quiet = 'gate: { listen: "tls://127.0.0.1:0" }\n';
 export const plain = (name: string, listen: number, to: number, more = ''): string =>
   `  ${name}: { listen: "tcp://127.0.0.1:${listen}", to: "tcp://127.0.0.1:${to}"${more} }\n`;
 export const terminate = (name: string, listen: number, to: number, more = ''): string =>

@@ -161,6 +161,8 @@ export function load({ dial, clients, most: largest = 300_000 }: LoadOptions): L
       const heard = expectPattern(socket, seed);
       await Promise.race([send(socket, length, seed).then(() => socket.end()), heard.whole]);
       const count = await within(30_000, heard.whole, () => `hangs after ${heard.count()} of ${length} bytes`);
+      // A proper end before the first byte is how somebody is turned away.
+      if (count === 0) throw new Error('turned away');
       if (count !== length) throw new Error(`truncated: ${count} of ${length} bytes`);
       bytes += count;
       done++;
