@@ -24,6 +24,8 @@ export interface RouteDeps extends RouteTlsDeps {
 
 /** Conns of one route that may be in their handshake at once. */
 const mostHandshakes = 4096;
+/** Milliseconds for the proper end towards a target. */
+const farewell = 5000;
 
 const nobody: Principal = { kind: 'anonymous', id: '', groups: [], attributes: new Map(), credential: '' };
 const identifyNobody: Identify = async () => nobody;
@@ -35,6 +37,8 @@ export class Route implements Disposable {
   readonly #tlsDoor: Door;
   readonly #labels: { readonly route: string };
   readonly #live = new Set<Conn>();
+  /** Conns to targets that have been told the end and have not answered it. */
+  readonly #leaving = new Set<Conn>();
   readonly #cut = new AbortController();
   #plan: RoutePlan;
   #idle: (() => void)[] = [];
@@ -89,7 +93,7 @@ export class Route implements Disposable {
   /** Ends all conns now; the audit says why. */
   cut(because: string): void {
     this.#cut.abort(because);
-    for (const conn of this.#live) conn.stream.destroy();
+    for (const conn of [...this.#live, ...this.#leaving]) conn.stream.destroy();
   }
   /** No conn comes any more and none is left. */
   [Symbol.dispose](): void {
@@ -112,7 +116,14 @@ export class Route implements Disposable {
       },
       identify: plan.clients ? identify(plan.clients) : identifyNobody,
       gate: this.#reportingGate(),
-      handler: createForward({ plan, outward, clock, accessLog: this.#accessLog, cut: this.#cut.signal }),
+      handler: createForward({
+        plan,
+        outward,
+        clock,
+        accessLog: this.#accessLog,
+        cut: this.#cut.signal,
+        farewell: conn => this.#farewell(conn),
+      }),
       patience: plan.limits.handshake,
       log,
       metrics,
@@ -149,6 +160,12 @@ export class Route implements Disposable {
         handshakes.delete(conn);
       }
     };
+  }
+
+  async #farewell(conn: Conn): Promise<void> {
+    this.#leaving.add(conn);
+    await conn.close(AbortSignal.timeout(farewell));
+    this.#leaving.delete(conn);
   }
 
   /** The gate, with an access line for whom it turns away. */
