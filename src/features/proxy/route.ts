@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
 import { Fault, isWeather, toFault } from '../../core/fault.ts';
 import type { Conn, Gate, Identify, Log, Metrics, Principal, Upgrade } from '../../core/parts.ts';
-import { type Door, enter } from '../../core/serve.ts';
+import { type Door, enter, within } from '../../core/serve.ts';
 import { compileRules } from '../../wire/cidr.ts';
 import type { AccessLine } from './access-line.ts';
 import { defined } from './defined.ts';
@@ -164,7 +164,7 @@ export class Route implements Disposable {
 
   async #farewell(conn: Conn): Promise<void> {
     this.#leaving.add(conn);
-    await conn.close(AbortSignal.timeout(farewell));
+    await within(farewell, signal => conn.close(signal));
     this.#leaving.delete(conn);
   }
 
