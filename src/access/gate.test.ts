@@ -461,3 +461,26 @@ describe('approvals', () => {
     await assert.rejects(gate.admit(request()), { code: 'denied', message: /needs approval/ });
   });
 });
+
+test('who leaves a group loses what it let in at once; other people and what the file opened stay', async () => {
+  const groups = new Map([
+    ['alice', ['staff']],
+    ['bob', ['staff']],
+  ]);
+  const gate = gateWith([{ allow: 'proxy.connect', who: { group: 'staff' } }], {
+    standing: who => ({ ...who, groups: groups.get(who.id) ?? [] }),
+  });
+  const alice = await gate.admit(request());
+  const bob = await gate.admit(request({ who: person('bob') }));
+  const open = await gate.admit(request({ opened: 'proxy/db' }));
+  gate.recheck('alice');
+  assert.equal(alice.signal.aborted, false);
+  groups.clear();
+  gate.recheck('alice');
+  assert.equal(alice.signal.reason, 'revoked');
+  assert.equal(bob.signal.aborted, false);
+  gate.recheck();
+  assert.equal(bob.signal.reason, 'revoked');
+  assert.equal(open.signal.aborted, false);
+  for (const session of [alice, bob, open]) await session[Symbol.asyncDispose]();
+});

@@ -34,6 +34,11 @@ export interface GateDeps {
 export interface LiveGate extends Gate {
   /** `times`: how often it has happened, where somebody has counted already. */
   refuse(request: AccessRequest, reason: string, times?: number): void;
+  /**
+   * Ends the live sessions that would not be let in now: after the rules, or the groups and roles of `user`, have
+   * changed. What the gate's own file opened stays.
+   */
+  recheck(user?: string): void;
   /** What is live or may come; false once draining has begun. */
   readonly isOpen: boolean;
   /** Closing records that wait for a disk that is full. */
@@ -124,6 +129,23 @@ class AdmittingGate implements LiveGate {
       this.#denials.add(request, reason, request.opened, times);
     } catch (error) {
       this.#deps.log.error({ error }, 'a refusal could not be noted');
+    }
+  }
+
+  recheck(user?: string): void {
+    for (const session of this.#deps.sessions.all()) {
+      const { request } = session;
+      if (request.opened !== undefined || (user !== undefined && request.who.id !== user)) continue;
+      if (!this.#wouldAdmit(request)) session.cut('revoked');
+    }
+  }
+
+  #wouldAdmit(request: AccessRequest): boolean {
+    try {
+      const who = request.who.kind === 'anonymous' ? request.who : this.#deps.standing(request.who);
+      return this.#deps.policy().decide({ ...request, who }, this.#clock.now()).allow !== false;
+    } catch {
+      return false; // revoked, or gone
     }
   }
 

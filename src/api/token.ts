@@ -2,7 +2,7 @@
 import { parseDuration } from '../core/duration.ts';
 import { Fault } from '../core/fault.ts';
 import type { Token } from '../trust/index.ts';
-import { isInScope } from './caller.ts';
+import { isInScope, tokenOf } from './caller.ts';
 import type { TokenAnswer } from './contract/token.ts';
 import type { ApiDeps } from './deps.ts';
 import type { Handlers } from './verbs.ts';
@@ -21,6 +21,11 @@ export function tokenHandlers({
       const beyond = body.scope.filter(pattern => !isInScope(pattern, caller.scope));
       if (beyond.length > 0) {
         throw new Fault('denied', 'a token makes no token that may more than itself', { facts: { beyond } });
+      }
+      // Whoever found a token that ends tonight must not have one that ends next year. A sign-in is its user.
+      const own = tokenOf(directory, caller.who);
+      if (own?.kind === 'api' && own.expires && clock.now().getTime() + life > own.expires.getTime()) {
+        throw new Fault('denied', `a token makes no token that outlives it; it ends ${own.expires.toISOString()}`);
       }
       const { user, scope, note: label = '' } = body;
       const made = await directory.addToken({ user, scope, for: life, note: label });

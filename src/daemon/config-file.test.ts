@@ -185,9 +185,14 @@ test('a small file whose aliases multiply out is refused', () => {
 });
 
 test('keys that JavaScript knows are ordinary unknown keys', () => {
-  assert.match(linesOf('__proto__: { polluted: 1 }\n').join('\n'), /__proto__: unknown key/);
+  assert.match(linesOf('__proto__: { polluted: 1 }\n').join('\n'), /nothing can be called __proto__/);
   assert.match(linesOf('log: { constructor: 1 }\n').join('\n'), /log\.constructor: unknown key/);
   assert.equal(({} as Record<string, unknown>)['polluted'], undefined);
+});
+
+test('a route called __proto__ is refused, not passed over', () => {
+  const text = 'proxy:\n  __proto__: { listen: "tcp://127.0.0.1:1", to: "tcp://127.0.0.1:2" }\n';
+  assert.deepEqual(linesOf(text), ['sekisho.yaml:2:3 nothing can be called __proto__; choose another name']);
 });
 
 test('a file that is missing, or is none, says so in one sentence', async () => {

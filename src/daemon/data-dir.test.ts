@@ -15,6 +15,7 @@ test('the folder is made for its owner alone, and an open one is closed', () => 
   const path = folder();
   openDataDir(path)[Symbol.dispose]();
   assert.equal(statSync(path).mode & 0o777, 0o700);
+  assert.equal(statSync(join(path, 'gate.lock')).mode & 0o777, 0o600);
   chmodSync(path, 0o755);
   openDataDir(path)[Symbol.dispose]();
   assert.equal(statSync(path).mode & 0o777, 0o700);

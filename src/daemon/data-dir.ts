@@ -1,5 +1,5 @@
 // The gate's folder: made for its owner alone, and held by one gate at a time.
-import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Fault } from '../core/fault.ts';
@@ -49,6 +49,7 @@ export function openDataDir(path: string): DataDir {
 function takeLock(path: string, pidFile: string): DatabaseSync {
   let database: DatabaseSync | undefined;
   try {
+    closeSync(openSync(join(path, 'gate.lock'), 'a', 0o600)); // SQLite would make it with the umask's mode
     database = new DatabaseSync(join(path, 'gate.lock'), { timeout: 0 });
     database.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
     return database;

@@ -23,13 +23,20 @@ export function gateTls({ gate, trust }: Plan, root: string): GateTls {
 
 /** A certificate is of use only to somebody who exists: `cert issue staff01` on a new gate makes the user as well. */
 export function knowingUsers(authority: Authority, directory: Pick<Directory, 'ensure'>): Authority {
-  const ensure = async ({ user }: { readonly user?: string }): Promise<void> => {
-    if (user !== undefined) await directory.ensure({ name: user });
+  // The certificate first: an order that is refused must not leave a user behind. Until the user is there it opens nothing.
+  const forUser = async <T extends { readonly serial: string }>(user: string | undefined, made: T): Promise<T> => {
+    try {
+      if (user !== undefined) await directory.ensure({ name: user });
+      return made;
+    } catch (error) {
+      await authority.revoke(made.serial); // whoever gets this name later must not have it
+      throw error;
+    }
   };
   return {
     ...authority,
-    issueClient: async request => ensure(request).then(() => authority.issueClient(request)),
-    signCsr: async request => ensure(request).then(() => authority.signCsr(request)),
+    issueClient: async request => forUser(request.user, await authority.issueClient(request)),
+    signCsr: async request => forUser(request.user, await authority.signCsr(request)),
   };
 }
 

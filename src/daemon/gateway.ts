@@ -121,6 +121,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     standing: who => directory.standing(who),
   });
   stack.defer(directory.onRevoked(credential => void sessions.cutBy(({ who }) => who.credential === credential)));
+  stack.defer(directory.onLess(user => gate.recheck(user)));
 
   // What is to be opened.
   let plane: ProxyPlane | undefined;
@@ -207,7 +208,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
   const check = (): Promise<CheckReport> => checkConfig(file.path);
   const reloader = createReloader({
-    ...{ file, plan, door, live, sessions, clock, log, warnings },
+    ...{ file, plan, door, live, sessions, gate, clock, log, warnings },
     root: () => authority.root().cert,
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,

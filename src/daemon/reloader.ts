@@ -1,5 +1,5 @@
 // A running gate takes up another plan: all of it or nothing, and live sessions are looked at once more.
-import type { SessionRegister } from '../access/index.ts';
+import type { LiveGate, Sessions } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
 import type { ConfigFile } from './config-file.ts';
 import type { GateDoor } from './gate-door.ts';
@@ -26,7 +26,8 @@ export interface ReloaderOptions {
   /** PEM of the built-in CA's root. */
   readonly root: () => string;
   readonly live: LiveCertificates;
-  readonly sessions: SessionRegister;
+  readonly sessions: Sessions;
+  readonly gate: LiveGate;
   readonly warnings: () => readonly string[];
   readonly clock: Clock;
   readonly log: RootLog;
@@ -45,7 +46,7 @@ export interface Reloader {
 const secondLook = 5000;
 
 export function createReloader(options: ReloaderOptions): Reloader {
-  const { proxies, door, live, sessions, clock, log } = options;
+  const { proxies, door, live, sessions, gate, clock, log } = options;
   // One at a time: a renewed certificate and a person may ask for the same moment.
   let turn: Promise<unknown> = Promise.resolve();
   const inTurn = <T>(step: () => Promise<T>): Promise<T> => {
@@ -82,11 +83,7 @@ export function createReloader(options: ReloaderOptions): Reloader {
     const lapsed = [...live.lapsed(), ...((await proxies.workers()?.lapsed()) ?? [])];
     const gone = new Set(lapsed.map(({ route, credential }) => `proxy/${route} ${credential}`));
     if (gone.size > 0) sessions.cutBy(({ resource, who }) => gone.has(`${resource} ${who.credential}`));
-    const { policy } = options.current().plan;
-    for (const session of sessions.all()) {
-      const { request } = session;
-      if (request.opened === undefined && policy.decide(request, clock.now()).allow === false) session.cut('revoked');
-    }
+    gate.recheck();
   };
 
   return {

@@ -49,6 +49,12 @@ export function readYaml(text: string, file: string): YamlSource {
     text: explain(error.code, error.message),
   }));
   visit(document, {
+    // A validator takes it for JavaScript's own and passes over it; what the file says must never be passed over.
+    Pair: (_, pair) => {
+      if (keyText(pair) !== '__proto__') return;
+      const at = (pair.key as { range?: readonly number[] } | null)?.range?.[0] ?? 0;
+      found.push({ file, ...locate(at), path: '', text: 'nothing can be called __proto__; choose another name' });
+    },
     Alias: (_, alias) => {
       if (alias.resolve(document)) return;
       found.push({ file, ...locate(alias.range?.[0] ?? 0), path: '', text: sentences['BAD_ALIAS'] ?? '' });

@@ -1,5 +1,5 @@
 // TLS options → OpenSSL contexts. What OpenSSL refuses becomes a sentence that says which setting is wrong.
-import { createHash } from 'node:crypto';
+import { constants, createHash } from 'node:crypto';
 import {
   createSecureContext,
   DEFAULT_CIPHERS,
@@ -19,8 +19,10 @@ export interface Tuning {
 }
 
 export function makeContext(options: SecureContextOptions, what: string): SecureContext {
+  // Who was let in is who stays: a TLS 1.2 peer may not shake hands anew (Node alone allows three times in ten minutes).
+  const secureOptions = (options.secureOptions ?? 0) | constants.SSL_OP_NO_RENEGOTIATION;
   try {
-    return createSecureContext(options);
+    return createSecureContext({ ...options, secureOptions });
   } catch (error) {
     throw new Fault('invalid', `${what}: ${explain(error as Error)}`, { cause: error });
   }

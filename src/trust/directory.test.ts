@@ -234,7 +234,13 @@ suite('the directory', () => {
     assert.deepEqual(twice[1], { name: 'ops', members: ['alice'] });
     assert.deepEqual(directory.groups(), [{ name: 'ops', members: ['alice'] }]);
     await assert.rejects(directory.join('role:admin', 'alice'), { code: 'invalid' });
+    const less: string[] = [];
+    const stop = directory.onLess(user => less.push(user));
     await directory.leave('ops', 'alice');
+    await directory.change('alice', { roles: ['member'] });
+    await directory.change('alice', { display: 'Alice' });
+    assert.deepEqual(less, ['alice', 'alice']);
+    stop();
     assert.deepEqual(directory.groups(), []);
     await assert.rejects(directory.leave('ops', 'alice'), { code: 'missing' });
   });

@@ -58,6 +58,8 @@ export interface Directory
    * @throws Fault `unknown-caller` when the credential is revoked or ended, or the user is gone or disabled
    */
   standing(who: Principal): Principal;
+  /** Users that may have fewer groups or roles than before. The returned function ends it. */
+  onLess(call: (user: string) => void): () => void;
   /** Credentials that stopped counting, certificates included. The returned function ends it. */
   onRevoked(call: (credential: string) => void): () => void;
 }
@@ -91,6 +93,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
 
   const revoked = createNotices<string>(log);
   const ended = revoked.tell;
+  const less = createNotices<string>(log);
   authority.onRevoked(ended);
 
   const isActive = (name: string): boolean => users.find(name)?.state === 'active';
@@ -131,11 +134,16 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
     add: users.add,
     groups: users.groups,
     join: users.join,
-    leave: users.leave,
+    async leave(group, name) {
+      const left = await users.leave(group, name);
+      less.tell(users.get(name).name);
+      return left;
+    },
     ensure: async user => users.find(user.name) ?? users.add(user),
     async change(name, change) {
       const user = await users.change(name, change);
       if (user.state === 'disabled') for (const credential of credentialsOf(user.name)) ended(credential);
+      if (change.roles) less.tell(user.name);
       return user;
     },
     async remove(name) {
@@ -249,6 +257,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       if (!needsUser || !user) return who;
       return { ...who, groups: [...user.groups, ...user.roles.map(roleGroup)] };
     },
+    onLess: less.on,
     onRevoked: revoked.on,
   };
 

@@ -168,18 +168,20 @@ test('people change their own password with the current one, see themselves, and
   assert.equal((await set('bob', { password: 'another horse', current: 'correct horse' })).status, 200);
 });
 
-test('a token makes no token that may more than itself', async t => {
+test('a token makes no token that may more, or lives longer, than itself', async t => {
   const house = await openHouse(t);
   await house.directory.add({ name: 'ci', roles: ['admin'] });
   const scope = ['user.token-create', 'cert.*'];
-  const { token } = await house.directory.addToken({ user: 'ci', scope, for: 60_000 });
-  const make = (wanted: string[]) => house.remote('/v1/tokens', { token, body: { user: 'ci', scope: wanted } });
+  const { token } = await house.directory.addToken({ user: 'ci', scope, for: 86_400_000 });
+  const make = (wanted: string[], life = '1h') =>
+    house.remote('/v1/tokens', { token, body: { user: 'ci', scope: wanted, for: life } });
+  assert.equal((await make(['cert.*'], '366d')).status, 403);
   assert.equal((await make(['*'])).status, 403);
   assert.equal((await make(['cert.issue', 'user.remove'])).status, 403);
   assert.equal((await make(['cert.issue'])).status, 200);
   const narrow = (await make(['cert.*'])).body.token;
   assert.equal(
-    (await house.remote('/v1/tokens', { token: narrow, body: { user: 'ci', scope: ['cert.*'] } })).status,
+    (await house.remote('/v1/tokens', { token: narrow, body: { user: 'ci', scope: ['cert.*'], for: '30m' } })).status,
     403,
   );
 });

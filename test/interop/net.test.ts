@@ -200,6 +200,35 @@ test('openssl s_client without a common application protocol gets no_application
   assert.match(out, /ALPN protocol: postgresql/);
 });
 
+test('openssl s_client is refused a renegotiation of TLS 1.2, and the conn ends', async () => {
+  await using server = await serving(async raw => {
+    const conn = await upgradeTls(base)(raw, never);
+    conn.stream.write('welcome\n');
+    for await (const _ of conn.stream) conn.stream.write('still here\n');
+    await conn.close(AbortSignal.timeout(5000));
+  });
+  const child = spawn('openssl', [
+    's_client',
+    '-connect',
+    `127.0.0.1:${server.port}`,
+    '-tls1_2',
+    '-CAfile',
+    ca.certFile,
+  ]);
+  let out = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', data => {
+      out += data;
+      // Its command R: a line of that alone.
+      if (`${data}`.includes('welcome')) child.stdin.write('R\n');
+    });
+  }
+  child.stdin.on('error', () => {});
+  const late = setTimeout(() => child.kill('SIGKILL'), 20_000);
+  await once(child, 'close');
+  clearTimeout(late);
+  assert.match(out, /RENEGOTIATING[\s\S]*no.renegotiation/i);
+});
 test('openssl s_client of the old versions is refused', async () => {
   await using server = await serving(echo(base));
   const { code } = await sClient(server.port, '-tls1_1', '-cipher', 'DEFAULT@SECLEVEL=0');
