@@ -29,7 +29,6 @@ const grants: Readonly<Record<Role, readonly string[]>> = {
     'api.approvals',
     'session.cut',
     'cert.list',
-    'cert.issue',
     'user.list',
     'tunnel.*',
     'device.*',

@@ -71,12 +71,12 @@ proxy:
 
 test('check of a file with mistakes ends with 2 and says all of them', async () => {
   const report = await check(
-    'proxy:\n  a: { listen: "tls://127.0.0.1:1", to: "tcp://a:1" }\n  b: { listen: "tcp://127.0.0.1:2", to: "tcp://b:1", certificate: auto }\n',
+    'proxy:\n  a: { listen: "tls://127.0.0.1:1", to: "tcp://a:1", bind: eth0 }\n  b: { listen: "tcp://127.0.0.1:2", to: "tcp://b:1", certificate: auto }\n',
   );
   assert.deepEqual([report.status, report.ok, report.opens], [2, false, []]);
   assert.deepEqual(
     report.findings.map(({ level, where }) => `${level} ${where?.split(' ')[1]}`),
-    ['error proxy.a.certificate', 'error proxy.b.certificate'],
+    ['error proxy.a.bind', 'error proxy.b.certificate'],
   );
 });
 
