@@ -25,7 +25,9 @@ export function renderTable(cells: readonly Cell[], notes: readonly string[]): s
     lines.push(`| | ${subjects.join(' | ')} |`, `|---|${subjects.map(() => '---').join('|')}|`);
     for (const row of new Set(own.map(cell => cell.row))) {
       const line = own.filter(cell => cell.row === row);
-      lines.push(`| ${row}, ${line[0]?.unit} | ${subjects.map(name => show(line.find(cell => cell.subject === name))).join(' | ')} |`);
+      lines.push(
+        `| ${row}, ${line[0]?.unit} | ${subjects.map(name => show(line.find(cell => cell.subject === name))).join(' | ')} |`,
+      );
     }
     lines.push('');
   }

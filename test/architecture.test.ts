@@ -34,7 +34,7 @@ for (const file of globSync('**/*.ts', { cwd: root })) {
   if (file.endsWith('.test.ts')) continue;
   const text = readFileSync(join(root, file), 'utf8');
   const imports = [
-    ...text.matchAll(/^(?:import|export)\b[^'"]*?['"](\.[^'"]+)['"]/gm),
+    ...text.matchAll(/^(?:import|export)\b[^'"]*?['"](\.[^'"]+\.ts)['"]/gm),
     ...text.matchAll(/\bimport\(\s*['"](\.[^'"]+)['"]\s*\)/g),
   ];
   test(`${file} keeps the import rules`, () => {

@@ -100,7 +100,7 @@ function toCertificate(record: CertificateRecord, now: Date): CertificateAnswer 
   return {
     serial,
     kind,
-    name: name || (names[0]?.replace(/^\w+:/, '') ?? ''),
+    name: name || ((names.find(text => text.startsWith('DNS:')) ?? names[0])?.replace(/^\w+:/, '') ?? ''),
     subject: kind === 'server' ? names.map(text => text.replace(/^\w+:/, '')).join(', ') : parts.join(', '),
     fingerprint,
     notBefore: notBefore.toISOString(),

@@ -8,7 +8,7 @@ import { type Context, examples } from './command.ts';
 import { createFile } from './files.ts';
 import { formatWho, second } from './format.ts';
 import type { Screen, Tone } from './screen.ts';
-import { harmless, pad } from './width.ts';
+import { cut, displayWidth, harmless, pad } from './width.ts';
 
 export function define(command: Command, context: Context): void {
   command
@@ -84,8 +84,7 @@ function defineExport(command: Command, context: Context): void {
       const query = { since: timeOf(options.since), until: timeOf(options.until) };
       const answer = await client.open('audit.export', { query });
       const work = async (): Promise<void> => {
-        for await (const chunk of answer as AsyncIterable<Buffer>)
-          file ? await file.write(chunk) : await screen.write(chunk);
+        for await (const chunk of answer) file ? await file.write(chunk) : await screen.write(chunk);
       };
       await (file ? screen.progress(`exporting to ${options.out}`, work()) : work());
       await file?.keep();
@@ -113,22 +112,34 @@ function timeOf(text: string | undefined): string | undefined {
 
 const tones: Record<string, Tone> = { allowed: 'green', done: 'green', denied: 'red', failed: 'red', ended: 'dim' };
 
-/** One row, one line: when, what, on what, who, from where, why, and the facts. */
+/** One row, one line: when, what, on what, who, from where, why, and the facts, as far as the terminal is wide. */
 export function rowLine(screen: Screen, row: AuditRowAnswer): string {
-  const parts = [
-    screen.tone('dim', String(row.seq).padStart(6)),
-    screen.tone('dim', second(row.at)),
-    screen.tone(tones[row.outcome] ?? 'dim', pad(harmless(row.event), 16)),
-    harmless(row.resource),
-    harmless(formatWho(row.who)),
-    row.from && `from ${harmless(row.from)}`,
-    row.rule && screen.tone('dim', `by ${harmless(row.rule)}`),
-    screen.tone('dim', harmless(factsText(row.facts))),
+  const { seq, at, outcome, event, resource, who, from, rule, facts } = row;
+  const parts: readonly (readonly [text: string, tone?: Tone])[] = [
+    [String(seq).padStart(6), 'dim'],
+    [second(at), 'dim'],
+    [pad(harmless(event), 18), tones[outcome] ?? 'dim'],
+    [harmless(resource)],
+    [harmless(formatWho(who))],
+    // The owner's unix socket has no address worth a word.
+    [from === null || from === '(unix)' || from.startsWith('/') ? '' : `from ${harmless(from)}`],
+    [rule === null ? '' : `by ${harmless(rule)}`, 'dim'],
+    [harmless(factsText(facts)), 'dim'],
   ];
-  return parts.filter(part => part).join('  ');
+  let room = screen.columns ?? Number.POSITIVE_INFINITY;
+  const shown: string[] = [];
+  for (const [text, tone] of parts) {
+    if (text === '' || room < 4) continue;
+    const short = cut(text, room);
+    shown.push(tone ? screen.tone(tone, short) : short);
+    room -= displayWidth(short) + 2;
+  }
+  return shown.join('  ');
 }
 
-const factsText = (facts: object): string =>
-  Object.entries(facts)
+/** What the row says already is left out. */
+const factsText = ({ action: _, cause, ...facts }: AuditRowAnswer['facts']): string =>
+  Object.entries(cause === 'ended' ? facts : { ...facts, cause })
+    .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join(' ');

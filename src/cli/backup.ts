@@ -16,7 +16,7 @@ export function define(command: Command, context: Context): void {
       const answer = await (await context.client()).open('gate.backup', { body: { passphrase } });
       let bytes = 0;
       const work = async (): Promise<void> => {
-        for await (const chunk of answer as AsyncIterable<Buffer>) {
+        for await (const chunk of answer) {
           await file.write(chunk);
           bytes += chunk.length;
         }

@@ -2,6 +2,7 @@
 import { type ClientRequest, type IncomingMessage, request as plain } from 'node:http';
 import { request as secure } from 'node:https';
 import { createInterface } from 'node:readline';
+import { Readable } from 'node:stream';
 import { type AnswerOf, type InputOf, type VerbName, verbs } from '../api/contract/routes.ts';
 import type { Verb } from '../api/contract/verb.ts';
 import { Fault, type FaultCode, faults } from '../core/fault.ts';
@@ -11,8 +12,8 @@ export interface Client {
   /** Where it speaks to, for sentences. */
   readonly place: Place;
   call<N extends VerbName>(name: N, ...input: Arguments<N>): Promise<AnswerOf<N>>;
-  /** A streamed answer, undecoded. The caller reads it to its end or destroys it. */
-  open<N extends VerbName>(name: N, ...input: Arguments<N>): Promise<IncomingMessage>;
+  /** A streamed answer, undecoded. @throws Fault `unreachable` when it is cut off: what came is not all */
+  open<N extends VerbName>(name: N, ...input: Arguments<N>): Promise<AsyncIterable<Buffer>>;
   /** A streamed answer of JSON lines. */
   lines<N extends VerbName>(name: N, ...input: Arguments<N>): AsyncIterable<AnswerOf<N>>;
 }
@@ -53,14 +54,33 @@ export function clientOf(place: Place, { signal, progress }: Pick<ConnectOptions
         },
       );
     },
-    open: (name, ...[input]) => send(name, input as Parts),
+    open: async (name, ...[input]) => whole(await send(name, input as Parts), place, signal),
     async *lines(name, ...[input]) {
-      const answer = await send(name, input as Parts);
-      for await (const line of createInterface({ input: answer, crlfDelay: Number.POSITIVE_INFINITY })) {
+      const answer = whole(await send(name, input as Parts), place, signal);
+      for await (const line of linesOf(answer)) {
         if (line !== '') yield JSON.parse(line);
       }
     },
   };
+}
+
+/** Chunks up to the answer's proper end; a conn that was cut off is a fault, not an end. */
+async function* whole(answer: IncomingMessage, place: Place, signal: AbortSignal): AsyncGenerator<Buffer> {
+  try {
+    yield* answer as AsyncIterable<Buffer>;
+  } catch (error) {
+    throw signal.aborted ? error : explain(error as Error, place);
+  } finally {
+    answer.destroy();
+  }
+}
+
+async function* linesOf(chunks: AsyncGenerator<Buffer>): AsyncGenerator<string> {
+  const input = Readable.from(chunks);
+  // readline ends quietly where its input fails; the failure is what counts.
+  input.on('error', () => {});
+  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) yield line;
+  if (input.errored) throw input.errored;
 }
 
 /** Sends one request; resolves to an answer of 2xx. @throws Fault as the gate said it, or `unreachable`. */

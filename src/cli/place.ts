@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { Fault } from '../core/fault.ts';
+import { readText } from './files.ts';
 import { readLogins } from './logins.ts';
 
 export interface Place {
@@ -47,10 +48,11 @@ async function signedIn(url: URL, seek: Seek): Promise<Place> {
   const { gates } = await readLogins(seek.env);
   const known = gates[url.origin];
   const token = seek.env['SEKISHO_TOKEN'] || known?.token;
+  const ca = seek.env['SEKISHO_CA'] ? await readText(seek.env['SEKISHO_CA']) : known?.ca;
   if (token === undefined) {
     throw new Fault('unknown-caller', `nobody is signed in to ${url.origin}; try: sekisho login --gate ${url.origin}`);
   }
-  return tlsPlace(url, { token, ...(known?.ca === undefined ? {} : { ca: known.ca }) });
+  return tlsPlace(url, { token, ...(ca === undefined ? {} : { ca }) });
 }
 
 /** An https:// address as a place. Verification is always on; `ca` replaces the system's store. */

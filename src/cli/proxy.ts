@@ -13,9 +13,8 @@ export function define(command: Command, context: Context): void {
       const { routes } = await (await context.client()).call('proxy.list');
       if (context.json) return context.screen.json({ routes });
       showRoutes(context.screen, routes);
-      for (const { name, warnings } of routes) {
-        for (const warning of warnings)
-          context.screen.line(context.screen.tone('yellow', `! ${harmless(name)}: ${harmless(warning)}`));
+      for (const warning of routes.flatMap(route => route.warnings)) {
+        context.screen.line(context.screen.tone('yellow', `! ${harmless(warning)}`));
       }
     });
   examples(command, ['sekisho proxy list'], ['sekisho proxy list --json']);

@@ -22,6 +22,8 @@ export interface Column {
 }
 
 export interface Screen {
+  /** Of the terminal; undefined where there is none. */
+  readonly columns: number | undefined;
   /** One JSON value: indented, for `--json`. */
   json(value: unknown): void;
   /** One JSON value a line, for streams. */
@@ -54,6 +56,7 @@ export function createScreen(io: Io): Screen {
     return fit(harmless(String(cell ?? '')));
   };
   return {
+    columns: stdout.isTTY ? stdout.columns : undefined,
     json: value => line(JSON.stringify(value, null, 2)),
     jsonLine: value => line(JSON.stringify(value)),
     line,

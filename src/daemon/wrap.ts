@@ -96,7 +96,9 @@ function attempt<T>(option: string, parse: () => T): T {
 const optionOf: readonly (readonly [key: RegExp, option: string])[] = [
   [/^(proxy\.)?wrap\.listen(\[\d+\])?/, '--listen'],
   [/^(proxy\.)?wrap\.verify\.ca(\[\d+\])?/, '--ca'],
+  [/^(proxy\.)?wrap\.verify: off/, '--no-verify'],
   [/^(proxy\.)?wrap\.verify(\.name)?/, '--name'],
+  [/verify: \{ ca: file:… \}/, '--ca FILE'],
   [/^(proxy\.)?wrap\.(upstream\.)?certificate\.key/, '--key'],
   [/^(proxy\.)?wrap\.(upstream\.)?certificate(\.cert)?/, '--cert'],
   [/^(proxy\.)?wrap\.(to|upstream)(\[\d+\])?(\.url)?/, '--to'],

@@ -205,13 +205,24 @@ suite('who a certificate is', () => {
     // The list of one CA says nothing about another's certificates.
     const other = await makeCa('Other CA');
     const sameSerial = await makeLeaf(other, { cn: 'x' }, [], usageOids.client, parseCertificate(leaf).serial);
-    assert.ok(await who(trustOf({ crls: trust.crls }, [foreign, other]), sameSerial));
+    const both = [...trust.crls, await makeCrl(other, [])];
+    assert.ok(await who(trustOf({ crls: both }, [foreign, other]), sameSerial));
+  });
+
+  test('where lists are given, a CA without one refuses; our own certificates need none', async () => {
+    const other = await makeCa('Other CA');
+    const trust = trustOf({ crls: [await makeCrl(foreign, [])] }, [foreign, other]);
+    const leaf = await makeLeaf(other, { cn: 'x' });
+    for (const chain of [[other.der], undefined])
+      await assert.rejects(who(trust, leaf, chain, !chain), { ...unknown, message: /no revocation list/ });
+    assert.ok(await who(trust, await makeLeaf(foreign, { cn: 'kept' }), [foreign.der]));
   });
 
   test('a revoked intermediate refuses what stands under it, then also on resumed sessions', async () => {
     const middle = await makeCa('Corp Issuing', foreign);
     const leaf = await makeLeaf(middle, { cn: 'under' });
-    const trust = trustOf({ crls: [await makeCrl(foreign, [parseCertificate(middle.der).serial])] });
+    const crls = [await makeCrl(foreign, [parseCertificate(middle.der).serial]), await makeCrl(middle, [])];
+    const trust = trustOf({ crls }, [foreign, middle]);
     const identify = identifyByCertificate(trust, clock);
     await assert.rejects(identify(connWith(leaf, [middle.der, foreign.der]), signal), {
       ...unknown,

@@ -2,10 +2,12 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
+import type { SessionView } from '../../src/access/index.ts';
 import { openHouse } from './api-house.ts';
 import { spawnSekisho } from './cli-run.ts';
 
@@ -56,6 +58,38 @@ test('^C ends a follower at once, quietly, and the gate knows that it has gone',
   child.kill('SIGINT');
   assert.deepEqual([(await ended).status, (await ended).err], [130, '']);
   await closed;
+});
+
+test('a gate that dies in the middle of an answer is said so, and a file that is not whole is not kept', async t => {
+  const house = await openHouse(t);
+  const ending = Promise.withResolvers<void>();
+  house.house.backup = async () =>
+    (async function* () {
+      yield Buffer.from('the beginning');
+      await ending.promise;
+      throw new Error('gone');
+    })();
+  const file = join(house.dir, 'gate.backup');
+  await writeFile(join(house.dir, 'pass'), 'a long passphrase');
+  const child = spawnSekisho(['backup', file, '--passphrase-file', join(house.dir, 'pass'), '--data', house.dir]);
+  const ended = endOf(child);
+  ending.resolve();
+  const { status, err } = await ended;
+  assert.equal(status, 6);
+  assert.match(err, /^sekisho: the gate in .* closed the connection/);
+  assert.equal(existsSync(file), false);
+});
+
+test('a follower says so when the gate goes away in the middle of a line', async t => {
+  const house = await openHouse(t);
+  const child = spawnSekisho(['audit', 'tail', '--follow', '--data', house.dir]);
+  const ended = endOf(child);
+  const [view] = await new Promise<[SessionView]>(resolve => house.sessions.on('opened', one => resolve([one])));
+  assert.equal(view.action, 'audit.tail');
+  await house.api[Symbol.asyncDispose](); // at once: conns are destroyed, answers cut off
+  const { status, err } = await ended;
+  assert.equal(status, 6);
+  assert.match(err, /closed the connection/);
 });
 
 test('on a real terminal a password is asked for, not echoed, and the terminal is left as it was', async t => {

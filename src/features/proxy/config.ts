@@ -19,7 +19,7 @@ const acme = z.strictObject({
     'renew-before': duration.default(30 * 86_400_000),
   }),
 });
-/** `auto` = the gate's own CA; `acme` = Let's Encrypt with all defaults. Several files: RSA and ECDSA side by side. */
+/** `auto` (the default of a tls:// listener) = the gate's own CA; `acme` = Let's Encrypt with all defaults. Several files: RSA and ECDSA side by side. */
 export const certificate = z.union([
   z.enum(['auto', 'acme']),
   acme,
@@ -169,6 +169,11 @@ export const route = z.strictObject({
   rules: z.array(rule).optional(),
   limits: limits.default(() => limits.parse({})),
   'half-close': z.boolean().default(true),
+  /**
+   * How a TLS peer must end. Many programs just close the socket; that passes for an end, as it does in nginx and
+   * HAProxy. `required`: a FIN without close_notify may be an attacker's, and is passed on as an abort (RFC 8446 §6.1).
+   */
+  'close-notify': z.enum(['optional', 'required']).default('optional'),
   /** Datagrams only: when a session without answers counts as done. */
   datagrams: z
     .strictObject({

@@ -3,7 +3,7 @@
 import { formatAddress } from '../../core/address.ts';
 import type { Clock } from '../../core/clock.ts';
 import { toFault } from '../../core/fault.ts';
-import type { Address, Conn, Handler, Principal, Session } from '../../core/parts.ts';
+import type { Address, Conn, Handler, Principal, Session, TlsFacts } from '../../core/parts.ts';
 import { splice } from '../../net/splice.ts';
 import type { AccessLine } from './access-line.ts';
 import type { Peer } from './balance.ts';
@@ -17,6 +17,8 @@ export interface ForwardDeps {
   readonly accessLog: (line: AccessLine) => void;
   /** Aborts when all conns of the route are cut; its reason is why. */
   readonly cut: AbortSignal;
+  /** Ends a target's conn properly, in bounded time. */
+  readonly farewell: (conn: Conn) => Promise<void>;
 }
 
 export function createForward(deps: ForwardDeps): Handler {
@@ -38,13 +40,12 @@ export function createForward(deps: ForwardDeps): Handler {
     let cause = 'unreachable';
     let reached: Reached | undefined;
     try {
-      if (near.tls?.cipher) session.note('tls', `${near.tls.protocol} ${near.tls.cipher}`);
+      noteTls(session, 'tls', near.tls);
       if (near.tls?.sni) session.note('sni', near.tls.sni);
       reached = await outward.connect(near, hashKey(plan, near), session);
       const { conn, peer } = reached;
       session.note('target', targetText(peer));
-      const far = conn.tls;
-      if (far?.cipher) session.note('target-tls', `${far.protocol} ${far.cipher}`);
+      noteTls(session, 'target-tls', conn.tls);
       const count = (direction: 'up' | 'down', more: number): void => {
         bytes[direction] += more;
         session.count(direction, more);
@@ -52,16 +53,19 @@ export function createForward(deps: ForwardDeps): Handler {
       using life = lifetime(session, limits.lifetime, clock);
       cause = await splice(near, conn, { ...shape, signal: life.signal, count });
       if (deps.cut.aborted) cause = String(deps.cut.reason);
-      if (!halfClose) conn.stream.destroy(); // both have been told; whoever wanted to go on has lost
-      if (!conn.stream.destroyed) await conn.close(AbortSignal.any([deps.cut, AbortSignal.timeout(farewell)]));
+      // Both ends said, or half-close is off and whoever wanted to go on has lost: nothing is left to wait for.
+      const { stream } = conn;
+      if (!halfClose || (stream.readableEnded && stream.writableFinished)) stream.destroy();
+      if (!stream.destroyed) await deps.farewell(conn);
     } catch (error) {
       cause = session.signal.aborted ? String(session.signal.reason) : toFault(error).code;
-      throw error;
+      if (!session.signal.aborted) throw error; // cut while dialling: that is no fault of anybody's
     } finally {
       reached?.release();
       session.note('cause', cause);
+      const time = clock.now();
       deps.accessLog({
-        time: clock.now(),
+        time,
         route: plan.name,
         client: near.peer,
         session: session.id,
@@ -69,15 +73,16 @@ export function createForward(deps: ForwardDeps): Handler {
         ...nameOf(session.request.who),
         ...(reached ? { target: targetText(reached.peer) } : {}),
         ...bytes,
-        seconds: (clock.now().getTime() - started.getTime()) / 1000,
+        seconds: (time.getTime() - started.getTime()) / 1000,
         cause,
       });
     }
   };
 }
 
-/** Milliseconds for the proper end towards the target. */
-const farewell = 5000;
+function noteTls(session: Session, key: string, tls: TlsFacts | undefined): void {
+  if (tls?.cipher) session.note(key, `${tls.protocol} ${tls.cipher}`);
+}
 
 /** The session's signal, which a lifetime, where one is set, aborts as well. */
 function lifetime(session: Session, ms: number | undefined, clock: Clock): { signal: AbortSignal } & Disposable {

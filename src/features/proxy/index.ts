@@ -3,7 +3,7 @@ export { type AccessLine, formatAccessLine } from './access-line.ts';
 export type { Resolver } from './addresses.ts';
 export { type ProxyConfig, proxyConfig, type RouteConfig } from './config.ts';
 export type { Finding, KeyPath } from './findings.ts';
-export { type ImportedRoute, importStream, type StreamImport } from './import.ts';
+export { type ImportedRoute, importStream, type StreamImport } from './import/stream.ts';
 export {
   type AcmeOptions,
   type CertificateSource,

@@ -117,18 +117,20 @@ async function planServerTls(
   return {
     ...choice,
     identities,
-    ...defined({ preferServerCiphers: config['prefer-server-ciphers'] }),
+    ...defined({ preferServerCiphers: config['prefer-server-ciphers'], closeNotify: closeNotify(config) }),
     session: session ?? { tickets: true, cache: 0, timeout: 300_000, rotate: 12 * 3_600_000 },
   };
 }
 
+const closeNotify = (config: RouteConfig): 'required' | undefined =>
+  config['close-notify'] === 'required' ? 'required' : undefined;
+
 async function loadCertificates(
   route: string,
-  { certificate, names }: RouteConfig,
+  { certificate = 'auto', names }: RouteConfig,
   { read, certificates }: PlanDeps,
   findings: Findings,
 ): Promise<readonly Identity[]> {
-  if (certificate === undefined) return []; // reported with the listener
   if (certificate === 'auto') return (await findings.attempt(() => certificates.auto(names ?? []))) ?? [];
   if (certificate === 'acme' || 'acme' in certificate) {
     const options: AcmeOptions = certificate === 'acme' ? {} : certificate.acme;

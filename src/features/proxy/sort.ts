@@ -13,6 +13,8 @@ export interface Way extends Branch {
 
 export interface Ways {
   readonly branches: readonly Way[];
+  /** Whoever takes every conn, so that nothing but the PROXY header is read. */
+  readonly only?: Way;
   /** Who answers an ACME server that asks for a name by ALPN acme-tls/1 (RFC 8737 §3); nobody else comes there. */
   readonly challenges: ReadonlyMap<string, (conn: Conn) => void>;
 }
@@ -23,11 +25,14 @@ export interface Ways {
  */
 export async function sortConn(raw: Conn, ways: Ways, before: Upgrade | undefined, signal: AbortSignal): Promise<void> {
   const conn = before ? await before(raw, signal) : raw;
-  const { branches, challenges } = ways;
-  const [only] = branches;
-  if (only?.plain) return only.take(conn); // nothing but the PROXY header was to be read
+  const { branches, only, challenges } = ways;
+  if (only) return only.take(conn);
   const hello = await peek(conn.stream, readClientHello, { limit: clientHelloLimit, signal });
-  if (hello === 'not-tls') throw new Fault('protocol', 'only TLS is spoken here');
+  if (hello === 'not-tls') {
+    const unspoken = branches.find(branch => branch.plain);
+    if (unspoken) return unspoken.take(conn);
+    throw new Fault('protocol', 'only TLS is spoken here');
+  }
   const { sni } = hello;
   const answer = hello.alpn.includes('acme-tls/1') ? challenges.get(sni ?? '') : undefined;
   if (answer) return answer(conn);

@@ -1,8 +1,8 @@
 // `proxy_pass $variable`: which map leads where, as a list of conditions that routes can carry.
-import { type Directive, splitVariables } from '../../wire/nginx-conf.ts';
-import type { Ledger } from './import-ledger.ts';
-import type { Listen } from './import-listen.ts';
-import { type NameReading, readAlpn, readName } from './import-names.ts';
+import { type Directive, splitVariables } from '../../../wire/nginx-conf.ts';
+import type { Ledger } from './ledger.ts';
+import type { Listen } from './listen.ts';
+import { type NameReading, readAlpn, readName } from './names.ts';
 
 /** When a connection takes this way. Without any condition: always. */
 export interface When {

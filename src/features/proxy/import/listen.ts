@@ -1,9 +1,9 @@
 // nginx's `listen` → where a route listens.
 import { isIP } from 'node:net';
-import { formatUrl, type ListenAddress } from '../../core/address.ts';
-import type { Directive } from '../../wire/nginx-conf.ts';
-import { parseNginxTime } from '../../wire/nginx-conf.ts';
-import type { Scope } from './import-scope.ts';
+import { formatUrl, type ListenAddress } from '../../../core/address.ts';
+import type { Directive } from '../../../wire/nginx-conf.ts';
+import { parseNginxTime } from '../../../wire/nginx-conf.ts';
+import type { Scope } from './scope.ts';
 
 export interface Listen {
   readonly directive: Directive;

@@ -1,9 +1,9 @@
 // nginx's proxy_ssl_* → the route's TLS towards its targets.
 import { isIP } from 'node:net';
-import type { Directive } from '../../wire/nginx-conf.ts';
-import { type FilePath, isFile } from './import-files.ts';
-import type { Scope } from './import-scope.ts';
-import { convertCiphers, convertProtocols } from './import-server-tls.ts';
+import type { Directive } from '../../../wire/nginx-conf.ts';
+import { type FilePath, isFile } from './files.ts';
+import type { Scope } from './scope.ts';
+import { convertCiphers, convertProtocols } from './server-tls.ts';
 
 /** What nginx takes the name from when proxy_ssl_name is absent: the host written in proxy_pass, or the group's name. */
 export interface PassedHost {

@@ -1,7 +1,7 @@
 // Listeners of all servers together: which overlap, which are shared, and who answers by default.
-import { formatUrl } from '../../core/address.ts';
-import type { Listen } from './import-listen.ts';
-import type { Scope } from './import-scope.ts';
+import { formatUrl } from '../../../core/address.ts';
+import type { Listen } from './listen.ts';
+import type { Scope } from './scope.ts';
 
 export interface Server {
   readonly scope: Scope;

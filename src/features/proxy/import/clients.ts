@@ -1,7 +1,7 @@
 // nginx's ssl_verify_client and what belongs to it → whose client certificates a route asks for.
-import type { Directive } from '../../wire/nginx-conf.ts';
-import { type FilePath, isFile } from './import-files.ts';
-import type { Scope } from './import-scope.ts';
+import type { Directive } from '../../../wire/nginx-conf.ts';
+import { type FilePath, isFile } from './files.ts';
+import type { Scope } from './scope.ts';
 
 export function convertClients(scope: Scope, file: FilePath): void {
   const verify = scope.one('ssl_verify_client');
@@ -64,7 +64,7 @@ export function convertClients(scope: Scope, file: FilePath): void {
     levels?.directive,
     levels && levels.value > 10 ? 'the depth is 10 at most' : undefined,
   );
-  if (crl && isFile(crl.args[0])) scope.put('clients.crl', [file(crl.args[0] ?? '')], crl, listNote);
+  if (crl && isFile(crl.args[0])) scope.put('clients.crl', [file(crl.args[0] ?? '')], crl);
   else if (crl) scope.refuseAndClose(crl, 'only a file is read', 'write clients: { crl: [file:…] }');
   else findMissingCrl(scope, verify);
   if (mode === 'optional') {
@@ -76,10 +76,6 @@ export function convertClients(scope: Scope, file: FilePath): void {
     });
   }
 }
-
-/** Measured: OpenSSL's CRL_CHECK_ALL, which nginx sets, refuses a chain with a CA that has no list. */
-const listNote =
-  'nginx also refuses a chain with a CA that has no list in this file; here only the lists that are there count';
 
 function findMissingCrl(scope: Scope, verify: Directive): void {
   if (scope.flag('ssl_ocsp', false).on || scope.all('ssl_ocsp').some(one => one.args[0] === 'leaf')) return;

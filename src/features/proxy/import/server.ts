@@ -1,16 +1,16 @@
 // One server block: its settings converted once, then a route for each kind of listener and each way that its maps lead.
 
-import type { Directive } from '../../wire/nginx-conf.ts';
-import { addressKey, type Server } from './import-addresses.ts';
-import { convertClientTls } from './import-client-tls.ts';
-import { byHand, type StreamContext } from './import-context.ts';
-import { readName } from './import-names.ts';
-import { convertOptions } from './import-options.ts';
-import { type ImportedRoute, type Names, writeWay } from './import-route.ts';
-import { convertLimits, convertProxyIn, convertRules } from './import-rules.ts';
-import type { Scope } from './import-scope.ts';
-import { convertServerTls } from './import-server-tls.ts';
-import { convertResolver, findWays, passedHost } from './import-ways.ts';
+import type { Directive } from '../../../wire/nginx-conf.ts';
+import { addressKey, type Server } from './addresses.ts';
+import { convertClientTls } from './client-tls.ts';
+import { byHand, type StreamContext } from './context.ts';
+import { readName } from './names.ts';
+import { convertOptions } from './options.ts';
+import { type ImportedRoute, type Names, writeWay } from './route.ts';
+import { convertLimits, convertProxyIn, convertRules } from './rules.ts';
+import type { Scope } from './scope.ts';
+import { convertServerTls } from './server-tls.ts';
+import { convertResolver, findWays, passedHost } from './ways.ts';
 
 export function convertServer(server: Server, context: StreamContext): ImportedRoute[] {
   const { scope } = server;

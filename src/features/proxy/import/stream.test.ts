@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { parseNginxConf } from '../../wire/nginx-conf.ts';
-import { type ImportedRoute, importStream, type StreamImport } from './import.ts';
-import { joinCiphers, strongCiphers, strongProtocols, tls13Suites } from './import-ciphers.ts';
-import { readAlpn, readName } from './import-names.ts';
+import { parseNginxConf } from '../../../wire/nginx-conf.ts';
+import { joinCiphers, strongCiphers, strongProtocols, tls13Suites } from './ciphers.ts';
+import { readAlpn, readName } from './names.ts';
+import { type ImportedRoute, importStream, type StreamImport } from './stream.ts';
 
 function load(text: string): StreamImport {
   const [stream] = parseNginxConf({ file: 'f', text: `stream {${text}}` }).directives;

@@ -1,15 +1,15 @@
 // One way of a server → the routes that stand in the file: their keys, their names, their remarks.
-import { formatUrl } from '../../core/address.ts';
-import { type ImportFinding, placeText } from '../../wire/import-report.ts';
-import type { Place } from '../../wire/nginx-conf.ts';
-import { addressKey, type Server } from './import-addresses.ts';
-import type { Refusal, When } from './import-cases.ts';
-import { byHand, type StreamContext } from './import-context.ts';
-import type { Listen } from './import-listen.ts';
-import type { Rule } from './import-rules.ts';
-import type { Key, Scope } from './import-scope.ts';
-import type { Group } from './import-upstream.ts';
-import { findGroup, type Way, writeTargets } from './import-ways.ts';
+import { formatUrl } from '../../../core/address.ts';
+import { type ImportFinding, placeText } from '../../../wire/import-report.ts';
+import type { Place } from '../../../wire/nginx-conf.ts';
+import { addressKey, type Server } from './addresses.ts';
+import type { Refusal, When } from './cases.ts';
+import { byHand, type StreamContext } from './context.ts';
+import type { Listen } from './listen.ts';
+import type { Rule } from './rules.ts';
+import type { Key, Scope } from './scope.ts';
+import type { Group } from './upstream.ts';
+import { findGroup, type Way, writeTargets } from './ways.ts';
 
 export interface ImportedRoute {
   readonly name: string;

@@ -1,10 +1,10 @@
 // nginx's ssl_* → the route's TLS towards whoever connects.
-import { formatDuration } from '../../core/duration.ts';
-import { parseNginxSize } from '../../wire/nginx-conf.ts';
-import { joinCiphers, strongCiphers, strongProtocols, tls13Suites } from './import-ciphers.ts';
-import { convertClients } from './import-clients.ts';
-import { type FilePath, isFile } from './import-files.ts';
-import type { Scope } from './import-scope.ts';
+import { formatDuration } from '../../../core/duration.ts';
+import { parseNginxSize } from '../../../wire/nginx-conf.ts';
+import { joinCiphers, strongCiphers, strongProtocols, tls13Suites } from './ciphers.ts';
+import { convertClients } from './clients.ts';
+import { type FilePath, isFile } from './files.ts';
+import type { Scope } from './scope.ts';
 
 const nginxCiphers = 'HIGH:!aNULL:!MD5';
 

@@ -1,8 +1,8 @@
 // Who may come in: allow, deny, limit_conn, PROXY protocol in.
 import { isIP } from 'node:net';
-import type { Directive } from '../../wire/nginx-conf.ts';
-import type { Listen } from './import-listen.ts';
-import type { Scope } from './import-scope.ts';
+import type { Directive } from '../../../wire/nginx-conf.ts';
+import type { Listen } from './listen.ts';
+import type { Scope } from './scope.ts';
 
 export type Rule = { readonly allow: string } | { readonly deny: string };
 

@@ -1,8 +1,8 @@
 // nginx's proxy_* and the rest of a server block: timeouts, rates, keepalive, PROXY header out, datagrams.
 import { isIP } from 'node:net';
-import { formatDuration } from '../../core/duration.ts';
-import type { Listen } from './import-listen.ts';
-import type { Scope } from './import-scope.ts';
+import { formatDuration } from '../../../core/duration.ts';
+import type { Listen } from './listen.ts';
+import type { Scope } from './scope.ts';
 
 export interface OptionsContext {
   readonly listens: readonly Listen[];

@@ -1,13 +1,13 @@
 // Where a server leads: proxy_pass followed through maps for each listener, and the targets at the end.
-import { placeText } from '../../wire/import-report.ts';
-import type { Directive } from '../../wire/nginx-conf.ts';
-import { addressKey, type Server } from './import-addresses.ts';
-import { type Case, disentangle, expand, type Refusal } from './import-cases.ts';
-import { originates, type PassedHost } from './import-client-tls.ts';
-import { byHand, type StreamContext } from './import-context.ts';
-import type { Listen } from './import-listen.ts';
-import type { Scope } from './import-scope.ts';
-import { type Group, readAddress } from './import-upstream.ts';
+import { placeText } from '../../../wire/import-report.ts';
+import type { Directive } from '../../../wire/nginx-conf.ts';
+import { addressKey, type Server } from './addresses.ts';
+import { type Case, disentangle, expand, type Refusal } from './cases.ts';
+import { originates, type PassedHost } from './client-tls.ts';
+import { byHand, type StreamContext } from './context.ts';
+import type { Listen } from './listen.ts';
+import type { Scope } from './scope.ts';
+import { type Group, readAddress } from './upstream.ts';
 
 export interface Way {
   readonly listens: readonly Listen[];

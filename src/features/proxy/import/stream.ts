@@ -1,20 +1,20 @@
 // nginx's stream {} → routes of `proxy:`, with one row for every directive and what the original leaves open.
-import type { ImportFinding, ImportRow } from '../../wire/import-report.ts';
-import { type Directive, splitVariables } from '../../wire/nginx-conf.ts';
-import { route } from './config.ts';
-import { type Server, settleOverlaps, shareAddresses } from './import-addresses.ts';
-import type { StreamContext } from './import-context.ts';
-import type { FilePath } from './import-files.ts';
-import { Ledger } from './import-ledger.ts';
-import { readListens } from './import-listen.ts';
-import type { ImportedRoute } from './import-route.ts';
-import { readZones } from './import-rules.ts';
-import { Scope } from './import-scope.ts';
-import { convertServer } from './import-server.ts';
-import { ignored, type RefusedRow, refused, refusedFamilies } from './import-table.ts';
-import { type Group, readUpstream } from './import-upstream.ts';
+import type { ImportFinding, ImportRow } from '../../../wire/import-report.ts';
+import { type Directive, splitVariables } from '../../../wire/nginx-conf.ts';
+import { route } from '../config.ts';
+import { type Server, settleOverlaps, shareAddresses } from './addresses.ts';
+import type { StreamContext } from './context.ts';
+import type { FilePath } from './files.ts';
+import { Ledger } from './ledger.ts';
+import { readListens } from './listen.ts';
+import type { ImportedRoute } from './route.ts';
+import { readZones } from './rules.ts';
+import { Scope } from './scope.ts';
+import { convertServer } from './server.ts';
+import { ignored, type RefusedRow, refused, refusedFamilies } from './table.ts';
+import { type Group, readUpstream } from './upstream.ts';
 
-export type { ImportedRoute } from './import-route.ts';
+export type { ImportedRoute } from './route.ts';
 
 export interface StreamImport {
   readonly routes: readonly ImportedRoute[];

@@ -1,9 +1,9 @@
 // What the servers of one stream block share while they are converted.
-import type { Server } from './import-addresses.ts';
-import type { Variables } from './import-cases.ts';
-import type { FilePath } from './import-files.ts';
-import type { Zones } from './import-rules.ts';
-import type { Group } from './import-upstream.ts';
+import type { Server } from './addresses.ts';
+import type { Variables } from './cases.ts';
+import type { FilePath } from './files.ts';
+import type { Zones } from './rules.ts';
+import type { Group } from './upstream.ts';
 
 /** What to do where the importer has no better advice. */
 export const byHand = 'write the route by hand';
