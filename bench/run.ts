@@ -195,7 +195,8 @@ async function measure(row: Row, way: Way, one: Running): Promise<Sample> {
   const before = cpuSeconds(one.child.pid!);
   // Where no connection could be opened there is nothing but the result.
   const text = first === 'ready' ? ((await lines.next()).value as string) : first;
-  if (one.child.exitCode !== null || one.child.signalCode !== null) throw new Error(`${one.name} has ended: ${one.output()}`);
+  if (one.child.exitCode !== null || one.child.signalCode !== null)
+    throw new Error(`${one.name} has ended: ${one.output()}`);
   const spent = cpuSeconds(one.child.pid!) - before;
   const result = JSON.parse(text) as Record<'seconds' | 'bytes' | 'operations' | 'resumed' | 'errors' | 'p99', number>;
   const work = row.unit === 'MB' ? result.bytes / 1e6 : row.mode === 'R' ? result.resumed : result.operations;
@@ -272,7 +273,13 @@ async function startBackend(way: Way, { cert, key }: { cert: string; key: string
   const child = spawn(load, ['backend', '0', ...(way === 'originate' ? [cert, key] : [])]);
   children.push(child);
   const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
-  return { name: 'backend', child, port: Number(line.split(' ')[1]), output: () => '', again: () => startBackend(way, { cert, key }) };
+  return {
+    name: 'backend',
+    child,
+    port: Number(line.split(' ')[1]),
+    output: () => '',
+    again: () => startBackend(way, { cert, key }),
+  };
 }
 
 async function startSubject(
@@ -295,7 +302,13 @@ async function startSubject(
     await new Promise(resolve => setTimeout(resolve, 50));
   }
   const output = (): string => readFileSync(join(own, 'output'), 'utf8');
-  return { name: subject.name, child, port: listen, output, again: () => startSubject(subject, known) as Promise<Running> };
+  return {
+    name: subject.name,
+    child,
+    port: listen,
+    output,
+    again: () => startSubject(subject, known) as Promise<Running>,
+  };
 }
 
 async function answers(port: number): Promise<boolean> {
