@@ -17,7 +17,13 @@ process.on('exit', () => rmSync(nowhere, { recursive: true, force: true }));
 function fakeIo(env: Record<string, string> = {}) {
   const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
   const io: Io = { stdin, stdout, stderr, env: { HOME: nowhere, ...env }, signal: new AbortController().signal };
-  return { io, out: () => String(stdout.read() ?? ''), err: () => String(stderr.read() ?? '') };
+  return { io, out: () => textOf(stdout), err: () => textOf(stderr) };
+}
+/** What was written so far; Node 26 gives one written piece a read. */
+function textOf(stream: PassThrough): string {
+  let all = '';
+  for (let part = stream.read(); part !== null; part = stream.read()) all += part;
+  return all;
 }
 async function sekisho(...argv: string[]) {
   const { io, out, err } = fakeIo();
@@ -99,7 +105,7 @@ test('a bug is one line, and where it is only when asked for', async () => {
       throw new TypeError('broken inside');
     };
     assert.equal(await run([], { ...broken, stdout, stderr, env }), 1);
-    const text = String(stderr.read());
+    const text = textOf(stderr);
     assert.match(text, /^sekisho: internal error: broken inside\n/);
     assert.equal(text.trimEnd().split('\n').length > 1, lines > 1);
   }

@@ -221,7 +221,7 @@ for (const [way, open] of Object.entries(ways)) {
 test('a TLS client that just closes its socket has ended: what it sent arrives whole, then an end', async () => {
   const { client, server, end } = await overTls();
   const received = text(server);
-  client.stream.write('a whole message');
+  await new Promise(done => client.stream.write('a whole message', done));
   lowest(client.stream).end();
   assert.equal(await received, 'a whole message');
   server.stream.end();

@@ -68,9 +68,13 @@ export function watched<T extends Socket>(socket: T): T {
 export const broken = (socket: Socket, text: string): Error =>
   new Error(`${text}: ${errors.get(socket)?.message ?? 'closed without an error'}`);
 
-/** Resolves when it is closed, however it came to that (`once` would reject on its error). */
-export const closing = (socket: Socket): Promise<void> =>
-  socket.closed ? Promise.resolve() : new Promise(resolve => socket.once('close', () => resolve()));
+/** Resolves when it is closed, however it came to that (`once` would reject on its error); the other side's end is answered. */
+export const closing = (socket: Socket): Promise<void> => {
+  if (socket.closed) return Promise.resolve();
+  if (socket.readableEnded) socket.end();
+  else socket.once('end', () => socket.end());
+  return new Promise(resolve => socket.once('close', () => resolve()));
+};
 
 export interface Backend extends AsyncDisposable {
   readonly port: number;

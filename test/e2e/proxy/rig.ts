@@ -1,6 +1,7 @@
 // What the tests of the proxy share: routes opened from a configuration as a user writes it, and plain peers.
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import { type ConnectionOptions, type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { systemClock } from '../../../src/core/clock.ts';
 import { Fault } from '../../../src/core/fault.ts';
@@ -123,10 +124,10 @@ export async function dialTlsTo(port: number, options: ConnectionOptions): Promi
   return socket;
 }
 
-/** Everything until the end. */
-export async function readAll(stream: AsyncIterable<unknown>): Promise<Buffer> {
+/** Everything until the end. From Node 26 on, plain iteration would destroy a half-open socket there. */
+export async function readAll(stream: Readable): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  for await (const chunk of stream.iterator({ destroyOnReturn: false })) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks);
 }
 
