@@ -1,6 +1,6 @@
-// The peers from Debian: one worker each, logs off, a configuration from a template.
+// What is measured: Sekisho as a user runs it, and peers from Debian with one worker each. Configurations from templates.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** terminate: TLS in, plain out. originate: plain in, TLS out. plain: neither. */
@@ -103,6 +103,31 @@ export const peers: readonly Peer[] = [
     },
   },
 ];
+
+/**
+ * Sekisho with policy, audit on disk and access log on. `workers`: 0 carries the bytes in the gate process, 1 in a worker
+ * beside it, and then both processes are counted.
+ */
+export function sekisho(name: string, workers: number, root: string): Peer {
+  return {
+    name,
+    version: () => (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version,
+    prepare({ way, listen, backend, cert, key, ca, dir }) {
+      const config = [
+        `gate: { listen: 'unix:${dir}/gate.sock', workers: ${workers} }`,
+        `log: { file: '${dir}/sekisho.log', access: { file: '${dir}/access.log' } }`,
+        'proxy:',
+        '  bench:',
+        `    listen: ${way === 'terminate' ? 'tls' : 'tcp'}://127.0.0.1:${listen}`,
+        `    to: ${way === 'originate' ? 'tls' : 'tcp'}://127.0.0.1:${backend}`,
+        ...(way === 'terminate' ? [`    certificate: { cert: 'file:${cert}', key: 'file:${key}' }`] : []),
+        ...(way === 'originate' ? [`    verify: { ca: 'file:${ca}', name: localhost }`] : []),
+      ];
+      const file = write(dir, 'sekisho.yaml', config);
+      return [process.execPath, join(root, 'src/main.ts'), 'up', '-c', file, '--data', join(dir, 'data')];
+    },
+  };
+}
 
 function versionOf(program: string, args: string[], pattern: RegExp): string | undefined {
   const { error, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { cpuSeconds, describeMachine, memory } from './machine.ts';
-import { peers, type Setup, type Way, ways } from './peers.ts';
+import { type Peer, peers, type Setup, sekisho, type Way, ways } from './peers.ts';
 import { type Cell, renderTable } from './table.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -51,6 +51,8 @@ const { values: options } = parseArgs({
     rows: { type: 'string', multiple: true }, // parts of row names
     peers: { type: 'string', multiple: true },
     subject: { type: 'string', multiple: true }, // name=command with {way} {listen} {backend} {cert} {key} {ca} {dir}
+    workers: { type: 'string', multiple: true }, // worker processes of ours; default 0 and 1
+    tree: { type: 'string', multiple: true }, // checkouts of ours; default this one
     write: { type: 'string' },
     json: { type: 'string' },
   },
@@ -102,8 +104,13 @@ async function main(): Promise<void> {
 function listSubjects(): { subjects: Subject[]; notes: string[] } {
   const notes: string[] = [];
   const subjects: Subject[] = [];
-  for (const peer of peers) {
-    if (options.peers && !options.peers.includes(peer.name)) continue;
+  const ours = (options.tree ?? [root]).flatMap((tree, index) =>
+    (options.workers ?? ['0', '1']).map(workers =>
+      sekisho(`Sekisho${index > 0 ? ` ${index}` : ''}, ${workers === '0' ? 'one process' : `${workers} worker`}`, Number(workers), tree),
+    ),
+  );
+  for (const peer of [...peers, ...ours] satisfies Peer[]) {
+    if (options.peers && !options.peers.some(name => peer.name.startsWith(name))) continue;
     const version = peer.version();
     if (version === undefined) notes.push(`${peer.name} is not installed here: not measured.`);
     else subjects.push({ name: peer.name, version, prepare: setup => peer.prepare(setup) });
@@ -287,7 +294,7 @@ async function startSubject(
   known: Omit<Setup, 'listen' | 'dir' | 'ca'> & { ca?: string },
 ): Promise<Running | undefined> {
   const listen = await freePort();
-  const own = join(dir, `${subject.name}-${known.way}-${listen}`);
+  const own = join(dir, `${subject.name.replace(/\W+/g, '-')}-${known.way}-${listen}`);
   mkdirSync(own, { recursive: true });
   const [program, ...args] = subject.prepare({ ca: known.cert, ...known, listen, dir: own });
   if (program === undefined) return undefined;
