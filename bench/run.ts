@@ -106,7 +106,11 @@ function listSubjects(): { subjects: Subject[]; notes: string[] } {
   const subjects: Subject[] = [];
   const ours = (options.tree ?? [root]).flatMap((tree, index) =>
     (options.workers ?? ['0', '1']).map(workers =>
-      sekisho(`Sekisho${index > 0 ? ` ${index}` : ''}, ${workers === '0' ? 'one process' : `${workers} worker`}`, Number(workers), tree),
+      sekisho(
+        `Sekisho${index > 0 ? ` ${index}` : ''}, ${workers === '0' ? 'one process' : `${workers} worker`}`,
+        Number(workers),
+        tree,
+      ),
     ),
   );
   for (const peer of [...peers, ...ours] satisfies Peer[]) {
