@@ -120,7 +120,9 @@ export class Caller {
         read: plan.timeouts.read,
       });
       if (this.#state === 'closed' || this.#certificate.state === 'refused') visit.cut('closed');
-      else this.#arm();
+      // Ended while its opening was being written: nothing may begin in it.
+      if (!visit.isOpen) throw new Fault('denied', 'this is not allowed any more', { facts: { rule: 'ended' } });
+      this.#arm();
       return visit;
     } catch (error) {
       const fault = toFault(error);

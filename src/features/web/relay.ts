@@ -205,6 +205,8 @@ const pairs = (fields: Fields): [string, string][] => {
 };
 
 function faultOf(error: Error): Fault {
+  // A dial that was called off rejects with the reason of its signal, which may be a word.
+  if (typeof error === 'string') return new Fault('denied', 'this is not allowed any more', { facts: { rule: error } });
   if (error instanceof Fault) return error;
   const code = (error as NodeJS.ErrnoException).code ?? '';
   if (code.startsWith('HPE_')) {
