@@ -79,6 +79,8 @@ function serve(request: IncomingMessage, response: ServerResponse, caller: Calle
   let exchange: Http1Exchange | undefined;
   try {
     const { rawHeaders, httpVersion } = request;
+    if (httpVersion !== '1.1' && httpVersion !== '1.0')
+      throw new Fault('protocol', 'only HTTP/1.0, 1.1 and 2 are spoken');
     checkHostField(rawHeaders, httpVersion);
     exchange = new Http1Exchange(request, response, caller.nextId(), requestBody(rawHeaders, httpVersion));
     if (url.startsWith('/') || url === '*') {

@@ -6,7 +6,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
-import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { Fault, toFault } from '../../core/fault.ts';
 import { makeConn } from '../../net/conn.ts';
 import type { Caller } from './caller.ts';
@@ -54,7 +54,10 @@ export function serveHttp2(caller: Caller, plan: ForwardPlan, deps: ForwardDeps)
       initialWindowSize: streamWindow,
     },
   };
-  const session: ServerHttp2Session = performServerHandshake(caller.conn.stream as Socket, options);
+  const socket = caller.conn.stream as TLSSocket;
+  // Node clears this mark for sockets that a tls.Server has made, and waits for ever where it stands.
+  (socket as unknown as { secureConnecting: boolean }).secureConnecting = false;
+  const session: ServerHttp2Session = performServerHandshake(socket, options);
   session.setLocalWindowSize(sessionWindow);
   session.on('error', error => deps.log.debug({ from: caller.conn.peer, error }, 'an HTTP/2 connection broke off'));
   let live = 0;
@@ -126,7 +129,7 @@ function connect(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, caller
         // A broken-off tunnel is no error of HTTP/2: its own code says so (RFC 9113 §8.5).
         const destroy = stream.destroy.bind(stream);
         stream.destroy = (error?: Error) => {
-          if (error && !stream.closed) stream.close(NGHTTP2_CONNECT_ERROR);
+          if (error) breakOff(stream, NGHTTP2_CONNECT_ERROR);
           return destroy();
         };
         return conn;
@@ -204,7 +207,7 @@ class Http2Exchange implements Exchange {
     this.#answerTrailers = fields;
   }
   abort(): void {
-    if (!this.source.closed) this.source.close(NGHTTP2_INTERNAL_ERROR);
+    breakOff(this.source, NGHTTP2_INTERNAL_ERROR);
   }
   enough(): void {
     const { source } = this;
@@ -238,6 +241,14 @@ const single = new Set([
   'server',
   'x-content-type-options',
 ]);
+
+/** RST_STREAM and nothing before it. */
+function breakOff(stream: ServerHttp2Stream, code: number): void {
+  if (stream.closed || stream.destroyed) return;
+  // Node ends the stream before it resets it, and the client would take the half that it has for the whole.
+  stream.end = () => stream;
+  stream.close(code);
+}
 
 /** Lower-case names, repeats as lists, which HTTP/2 writes as repeats again. */
 function grouped(fields: Fields): Record<string, string | string[]> {
