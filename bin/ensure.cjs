@@ -27,12 +27,14 @@ function sameVersions(inside) {
 
 function install() {
   process.stderr.write('sekisho: installing dependencies (once) …\n');
-  const result = spawnSync('npm', ['ci', '--no-fund', '--no-audit', '--loglevel=error'], {
+  // Not `npm ci`: it refuses a lock file that was written where a registry had no build of an optional package for some
+  // other platform. This takes the locked versions, checks their digests, and leaves the lock file as it is.
+  const result = spawnSync('npm', ['install', '--no-save', '--no-fund', '--no-audit', '--loglevel=error'], {
     cwd: root,
     stdio: ['ignore', 2, 2],
     shell: process.platform === 'win32',
   });
-  if (result.status !== 0) fail('npm ci failed; see above. Is the npm registry reachable?');
+  if (result.status !== 0) fail('npm install failed; see above. Is the npm registry reachable?');
 }
 
 function fail(text) {

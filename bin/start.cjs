@@ -6,4 +6,4 @@ const { ensure, root, runNode } = require('./ensure.cjs');
 ensure();
 const rest = process.argv.slice(2);
 const verb = rest[0] && !rest[0].startsWith('-') ? [] : ['up'];
-runNode([join(root, 'src/main.ts'), ...verb, ...rest], { env: { SEKISHO_STARTED_BY: 'npm start' } });
+runNode([join(root, 'src/main.ts'), ...verb, ...rest], { env: { SEKISHO_COMMAND: './sekisho' } });

@@ -145,3 +145,17 @@ test('a backup that names a file outside its folder is refused before anything i
   }
   assert.deepEqual(await readdir(dir), []);
 });
+
+test('a backup that holds a name twice, or a folder where a file is, is refused', async t => {
+  const dir = await folder(t);
+  await writeFile(join(dir, 'file'), 'x');
+  for (const paths of [['a', 'a'], ['a', 'a/b'], ['a/b', 'a'], ['x'.repeat(300)]]) {
+    const from = sealBackup(
+      paths.map(path => ({ path, from: join(dir, 'file') })),
+      'a long passphrase',
+    );
+    const restoring = restoreBackup({ from, passphrase: 'a long passphrase', data: join(dir, 'data'), force: false });
+    await assert.rejects(restoring, isFault('invalid', /cannot be written/), paths.join());
+  }
+  assert.deepEqual(await readdir(dir), ['file']);
+});

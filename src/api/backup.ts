@@ -2,7 +2,7 @@
 //
 //   inside the seal, per file:  | length u32 | JSON {path, mode, size} | the file's bytes |     then a length of 0
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
@@ -105,8 +105,7 @@ async function unpack(plain: AsyncIterable<Buffer>, folder: string): Promise<str
     if (length === 0) return files;
     if (length > 4096) throw new Fault('invalid', 'the backup holds something that is not a file of ours');
     const { path, mode, size } = parseHeader((await need(reader, length)).toString('utf8'));
-    await mkdir(dirname(join(folder, path)), { recursive: true, mode: 0o700 });
-    const file = await open(join(folder, path), 'wx', mode & 0o700);
+    const file = await make(folder, path, mode & 0o700);
     try {
       for (let left = size; left > 0; ) {
         const bytes = await need(reader, Math.min(left, 256 * 1024));
@@ -118,6 +117,16 @@ async function unpack(plain: AsyncIterable<Buffer>, folder: string): Promise<str
       await file.close();
     }
     files.push(path);
+  }
+}
+
+/** @throws Fault `invalid`: the disk is full, or the backup holds a name twice or one that the system refuses */
+async function make(folder: string, path: string, mode: number): Promise<FileHandle> {
+  try {
+    await mkdir(dirname(join(folder, path)), { recursive: true, mode: 0o700 });
+    return await open(join(folder, path), 'wx', mode);
+  } catch (cause) {
+    throw new Fault('invalid', `${path} cannot be written (${(cause as NodeJS.ErrnoException).code})`, { cause });
   }
 }
 

@@ -20,9 +20,6 @@ const now = 'What is open, and what happened:';
 const people = 'Who may come in:';
 const care = 'Look after a gate:';
 const away = 'From elsewhere:';
-/** Seats whose files live with the rooms that know them. */
-const plug = (path: string): Promise<CommandFile> => import(path) as Promise<CommandFile>;
-
 /** Every command, in the order of `--help`. */
 export const seats: readonly Seat[] = [
   { group: running, name: 'up', summary: 'run the gate', load: () => import('./up.ts') },
@@ -30,16 +27,21 @@ export const seats: readonly Seat[] = [
     group: running,
     name: 'check',
     summary: 'validate; say what it would open, what is weak',
-    load: () => plug('./check.ts'),
+    load: () => import('./check.ts'),
   },
-  { group: running, name: 'wrap', summary: 'TLS around one address, no configuration', load: () => plug('./wrap.ts') },
+  {
+    group: running,
+    name: 'wrap',
+    summary: 'TLS around one address, no configuration',
+    load: () => import('./wrap.ts'),
+  },
   {
     group: running,
     name: 'import',
     summary: 'convert an nginx.conf; say what it leaves open',
     load: () => import('./import.ts'),
   },
-  { group: running, name: 'demo', summary: 'play the articles on this machine', load: () => plug('./demo.ts') },
+  { group: running, name: 'demo', summary: 'play the articles on this machine', load: () => import('./demo.ts') },
   {
     group: now,
     name: 'status',
@@ -116,7 +118,7 @@ export async function plant(io: Io, wanted: (seat: Seat) => boolean) {
     .helpCommand(false)
     .configureHelp({
       showGlobalOptions: true,
-      visibleGlobalOptions: () => globalOptions(),
+      visibleGlobalOptions: command => (command.parent ? globalOptions() : []),
     })
     .configureOutput({
       writeOut: text => io.stdout.write(text),

@@ -44,21 +44,22 @@ async function greet(...[gateway, file, context]: [...Parameters<Ready>, Context
   screen.facts(opened);
   screen.line();
   screen.line('Three things to try, in another terminal:');
-  for (const line of await threeThings(file, context)) screen.line(`  ${line}`);
+  // Another certificate than the built-in CA's is not known to ca.pem.
+  const isOurs = file.config.gate?.certificate === 'auto';
+  const gate = opened.find(([name, listen]) => isOurs && name === 'gate' && listen.startsWith('tls:'))?.[1];
+  for (const line of threeThings(gate, context)) screen.line(`  ${line}`);
 }
 
 /** Lines that work as they are printed. */
-async function threeThings(file: Parameters<Ready>[1], { io, data, dataGiven }: Context): Promise<string[]> {
-  const program = io.env['SEKISHO_STARTED_BY'] === 'npm start' ? './sekisho' : 'sekisho';
+function threeThings(gate: string | undefined, { io, data, dataGiven }: Context): string[] {
+  const program = io.env['SEKISHO_COMMAND'] ?? 'sekisho';
   const where = dataGiven ? ` --data ${quoted(data)}` : '';
-  const gate = file.config.gate?.listen.find(address => 'port' in address);
-  const host = gate && 'host' in gate ? (isEvery(gate.host) ? '127.0.0.1' : gate.host) : undefined;
-  const own =
-    gate && 'port' in gate
-      ? `${program} cert ca${where} > ca.pem && curl --cacert ca.pem https://${host?.includes(':') ? `[${host}]` : host}:${gate.port}/healthz`
-      : `${program} audit tail${where}`;
+  // The certificate covers loopback whatever the gate's name is.
+  const url = gate?.replace(/^tls:\/\/(?:0\.0\.0\.0|\[::\])?(?=:)/, 'https://127.0.0.1').replace(/^tls:/, 'https:');
+  const own = url
+    ? `${program} cert ca${where} > ca.pem && curl --cacert ca.pem ${url}/healthz`
+    : `${program} audit search${where}`;
   return [`${program} status${where}`, own, `${program} cert issue alice --pem .${where}`];
 }
 
-const isEvery = (host: string): boolean => host === '' || host === '0.0.0.0' || host === '::';
 const quoted = (path: string): string => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);

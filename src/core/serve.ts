@@ -37,17 +37,32 @@ export async function enter(raw: Conn, door: Door): Promise<void> {
   const { action, resource, opened, limits, log } = door;
   let conn = raw;
   try {
-    const handshake = AbortSignal.timeout(door.patience);
-    conn = await door.upgrade(raw, handshake);
-    const who = await door.identify(conn, handshake);
+    const who = await within(door.patience, async signal => {
+      conn = await door.upgrade(raw, signal);
+      return await door.identify(conn, signal);
+    });
     const request = { who, action, resource, from: conn.peer, ...(opened === undefined ? {} : { opened }) };
     await using session = await door.gate.admit(limits === undefined ? request : { ...request, limits });
     await door.handler(conn, session);
   } catch (error) {
     report(error, raw, door, log);
   } finally {
-    await conn.close(AbortSignal.timeout(door.farewell ?? 5000));
+    if (!conn.stream.destroyed) await within(door.farewell ?? 5000, signal => conn.close(signal));
     if (conn !== raw) raw.stream.destroy();
+  }
+}
+
+/**
+ * Does something under a signal that aborts after `ms`, as AbortSignal.timeout would; but its timer goes with the work, and
+ * does not stay behind for each conn that was quick.
+ */
+export async function within<T>(ms: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const end = new AbortController();
+  const timer = setTimeout(() => end.abort(new DOMException('took too long', 'TimeoutError')), ms);
+  try {
+    return await work(end.signal);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

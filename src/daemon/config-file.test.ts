@@ -4,6 +4,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { Fault } from '../core/fault.ts';
 import { configJsonSchema } from './config.ts';
 import { parseConfig, readConfigFile } from './config-file.ts';
@@ -209,4 +210,62 @@ test('the JSON Schema for editors comes from the same source and knows every wor
   const schema = configJsonSchema() as { properties: Record<string, unknown>; additionalProperties: boolean };
   for (const word of ['gate', 'store', 'proxy', 'log', 'audit']) assert.ok(schema.properties[word], word);
   assert.equal(schema.additionalProperties, false);
+});
+
+test('whatever a file holds, it is a configuration or a list of mistakes with places, never an accident', () => {
+  const words = [
+    'proxy',
+    'db',
+    'listen',
+    'to',
+    'gate',
+    'access',
+    'trust',
+    'log',
+    'allow',
+    'tcp://127.0.0.1:1',
+    'auto',
+    '*',
+    '&a',
+    '*a',
+    '<<',
+    '!x',
+    '5',
+    'null',
+    'true',
+    '__proto__',
+  ];
+  const marks = [
+    ': ',
+    '\n',
+    '\n  ',
+    '\n    ',
+    '- ',
+    '[',
+    ']',
+    '{',
+    '}',
+    ', ',
+    '"',
+    "'",
+    '#',
+    '\t',
+    '|',
+    '>',
+    '%',
+    '\u0000',
+    '---\n',
+  ];
+  const soup = fc.array(fc.constantFrom(...words, ...marks), { maxLength: 40 }).map(parts => parts.join(''));
+  fc.assert(
+    fc.property(fc.oneof(soup, fc.string({ maxLength: 200 }), fc.string({ unit: 'grapheme', maxLength: 50 })), text => {
+      try {
+        parse(text);
+      } catch (error) {
+        assert.ok(error instanceof Fault && error.code === 'invalid', String(error));
+        for (const line of error.message.split('\n')) assert.match(line, /^sekisho\.yaml:\d+:\d+ ./);
+      }
+    }),
+    { numRuns: Number(process.env['FUZZ_RUNS'] ?? 1000) },
+  );
 });

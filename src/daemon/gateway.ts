@@ -8,26 +8,18 @@ import type { Listener, Log } from '../core/parts.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
 import { listenUnix } from '../net/unix.ts';
 import { openStore } from '../store/index.ts';
-import {
-  type Authority,
-  type CertificateChecker,
-  type ClientTrust,
-  certificateChecker,
-  createAuthenticator,
-  createDirectory,
-  createLimiter,
-  type Directory,
-  openAuthority,
-} from '../trust/index.ts';
+import { createAuthenticator, createDirectory, createLimiter, openAuthority } from '../trust/index.ts';
 import { openAppendFile } from './append-file.ts';
 import { backupOf } from './backup-files.ts';
 import { openCertificates } from './certificate-source.ts';
-import { type CheckReport, checkReport, failedCheck } from './check.ts';
+import type { CheckReport } from './check.ts';
+import { checkConfig } from './check-config.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
 import { openDataDir } from './data-dir.ts';
-import { type GateTls, openGateDoor } from './gate-door.ts';
+import { openGateDoor } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
+import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, reallyAt } from './gateway-parts.ts';
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
@@ -36,7 +28,8 @@ import { servePlainHttp } from './plain-http.ts';
 import { type Plan, planConfig } from './plan.ts';
 import { openProxyPlane, type ProxyPlane } from './proxy-plane.ts';
 import { createRead } from './read.ts';
-import { difference, type ReloadReport, restartNeeded } from './reload.ts';
+import type { ReloadReport } from './reload.ts';
+import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
@@ -48,6 +41,8 @@ export interface GatewayOptions {
   readonly data: string;
   /** Reads the file anew; without it a reload has nothing to read. */
   readonly readAgain?: () => Promise<ConfigFile>;
+  /** Called with every file that the configuration names, as it is read. */
+  readonly seen?: (path: string) => void;
   /** Sockets that systemd opened. */
   readonly passed?: readonly PassedSocket[];
   readonly clock?: Clock;
@@ -76,6 +71,8 @@ export interface Gateway extends AsyncDisposable {
 
 /** How long what is carried may go on after SIGTERM, where the file says nothing. */
 const defaultDrain = 30_000;
+/** How long sessions may take to end after that. */
+const farewell = 3000;
 export const drainTime = (config: Config): number => config.gate?.drain ?? defaultDrain;
 
 /**
@@ -134,7 +131,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     }),
   );
   const plan = (from: ConfigFile): Promise<Plan> => {
-    const read = createRead({ folder: from.folder });
+    const read = createRead({ folder: from.folder, ...(options.seen ? { seen: options.seen } : {}) });
     return planConfig(from, {
       ...{ authority, read, now: clock.now() },
       certificates: certificates.source(namesOf(from.config), read),
@@ -151,14 +148,18 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
 
   // Ports, the gate's own first: routes may stand on it.
   const socketFor = inheritedSockets(config, passed, room('gate'));
-  const open = async (key: string, address: ListenAddress): Promise<Listener> =>
-    stack.use(await listenAt(key, address, { fd: socketFor(address), log: room('gate'), metrics }));
+  const opened: { name: string; listen: string; note?: string }[] = [];
+  const open = async (key: string, address: ListenAddress, name = key): Promise<Listener> => {
+    const listener = stack.use(await listenAt(key, address, { fd: socketFor(address), log: room('gate'), metrics }));
+    opened.push({ name, listen: formatUrl(reallyAt(address, listener)) });
+    return listener;
+  };
   let api: Awaited<ReturnType<typeof createApi>> | undefined;
   const door = config.gate
     ? stack.use(
         openGateDoor({
           ...{ config: config.gate, board: certificates.board, metrics, log: room('gate') },
-          listeners: await inOrder(config.gate.listen, address => open('gate.listen', address)),
+          listeners: await inOrder(config.gate.listen, address => open('gate.listen', address, 'gate')),
           tls: gateTls(current.plan, authority.root().cert),
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
         }),
@@ -203,69 +204,22 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       .map(({ names }) => `${names.join(', ')}: the ACME certificate has not come yet; a self-signed one stands in`),
     ...(gate.unwritten > 0 ? [`${gate.unwritten} audit records wait for the disk; is it full?`] : []),
   ];
-  const check = async (): Promise<CheckReport> => {
-    try {
-      const again = (await options.readAgain?.()) ?? file;
-      return await checkReport(again, await plan(again));
-    } catch (error) {
-      return failedCheck(error);
-    }
-  };
-
-  // One at a time: a renewed certificate and a person may ask for the same moment.
-  let turn: Promise<unknown> = Promise.resolve();
-  const inTurn = <T>(step: () => Promise<T>): Promise<T> => {
-    const work = turn.then(step);
-    turn = work.catch(() => {});
-    return work;
-  };
-  const adopt = async (next: ConfigFile): Promise<ReloadReport> => {
-    const before = current;
-    const after = await plan(next);
-    live.learn(after.routes);
-    try {
-      const tls = door && gateTls(after, authority.root().cert);
-      await proxies.reload(after.routes);
-      if (tls) door?.replace(tls);
-    } catch (error) {
-      live.learn(before.plan.routes);
-      throw error;
-    }
-    current = { file: next, plan: after };
-    log.setLevel(next.config.log.level);
-    await proxies.workers()?.setLevel(next.config.log.level);
-    await recheck();
-    clock.after(5000, () => void recheck()); // once more: some were on their way in while the plans changed
-    const waits = restartNeeded(file.config, next.config).map(
-      key => `${key} changed: it takes effect at the next start`,
-    );
-    return { ...difference(before.plan.routes, after.routes), warnings: [...waits, ...warnings()] };
-  };
-  /** Ends what the configuration of now would not let in. */
-  const recheck = async (): Promise<void> => {
-    const lapsed = [...live.lapsed(), ...((await proxies.workers()?.lapsed()) ?? [])];
-    const gone = new Set(lapsed.map(({ route, credential }) => `proxy/${route} ${credential}`));
-    if (gone.size > 0) sessions.cutBy(({ resource, who }) => gone.has(`${resource} ${who.credential}`));
-    for (const session of sessions.all()) {
-      const { request } = session;
-      if (request.opened === undefined && current.plan.policy.decide(request, clock.now()).allow === false)
-        session.cut('revoked');
-    }
-  };
-  const reload = (): Promise<ReloadReport> =>
-    inTurn(async () => {
-      try {
-        const report = await adopt((await options.readAgain?.()) ?? file);
-        log.info({ ...report }, 'configuration read anew');
-        return report;
-      } catch (error) {
-        log.warn({ error }, 'the new configuration was refused; everything stays as it is');
-        throw error;
-      }
-    });
+  // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
+  const check = (): Promise<CheckReport> => checkConfig(file.path);
+  const reloader = createReloader({
+    ...{ file, plan, door, live, sessions, clock, log, warnings },
+    root: () => authority.root().cert,
+    proxies,
+    read: async () => (await options.readAgain?.()) ?? file,
+    current: () => current,
+    adopt: next => {
+      current = next;
+    },
+  });
+  const { reload } = reloader;
   stack.defer(
     certificates.onChange(() => {
-      inTurn(() => adopt(current.file)).then(
+      reloader.refresh().then(
         () => log.info({}, 'a renewed certificate is in use'),
         error => log.error({ error }, 'a renewed certificate could not be put to use'),
       );
@@ -275,11 +229,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // Who may look after it.
   const socket = join(data, 'sekisho.sock');
   const listeners = (): ReturnType<House['listeners']> => [
-    ...(config.gate?.listen ?? []).map(address => ({ name: 'gate', listen: formatUrl(address) })),
-    ...(['http', 'metrics'] as const).flatMap(key => {
-      const address = config.gate?.[key];
-      return address ? [{ name: `gate.${key}`, listen: formatUrl(address) }] : [];
-    }),
+    ...opened,
     { name: 'api', listen: `unix:${socket}`, note: 'whoever owns the data folder' },
   ];
   api = stack.use(
@@ -329,54 +279,17 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     async drain(deadline) {
       if (state !== 'open') return;
       state = 'draining';
-      await turn;
+      await reloader.settled();
       await local[Symbol.asyncDispose]();
       await door?.[Symbol.asyncDispose]();
-      await Promise.all([proxies.drain(deadline), served.drain(deadline), gate.drain(deadline)]);
+      // The gate last: who was accepted before the listeners closed is still let in. At the deadline it ends the
+      // sessions, and the audit says why; what still hangs after the farewell is destroyed by the proxy.
+      const carried = Promise.all([proxies.drain(after(deadline, farewell, clock)), served.drain(deadline)]);
+      await Promise.race([carried, aborted(deadline)]);
+      await Promise.all([carried, gate.drain(deadline)]);
       await audit.append(lifeEvent('api.stopped', {})).catch(() => {});
       await close();
     },
     [Symbol.asyncDispose]: close,
   };
 }
-
-/** The root comes along: `sekisho login` shows its fingerprint to who does not know this CA yet. */
-function gateTls({ gate, trust }: Plan, root: string): GateTls {
-  const identities = (gate?.identities ?? []).map(({ cert, key }) => ({
-    key,
-    cert: cert.includes(root.trim()) ? cert : `${cert}${root}`,
-  }));
-  return { identities, trust };
-}
-
-/** A certificate is of use only to somebody who exists: `cert issue staff01` on a new gate makes the user as well. */
-function knowingUsers(authority: Authority, directory: Pick<Directory, 'ensure'>): Authority {
-  const ensure = async ({ user }: { readonly user?: string }): Promise<void> => {
-    if (user !== undefined) await directory.ensure({ name: user });
-  };
-  return {
-    ...authority,
-    issueClient: async request => ensure(request).then(() => authority.issueClient(request)),
-    signCsr: async request => ensure(request).then(() => authority.signCsr(request)),
-  };
-}
-
-/** The checker of the trust that counts now, made once a trust. */
-function latestChecker(trust: () => ClientTrust): () => CertificateChecker {
-  let made: { readonly of: ClientTrust; readonly checker: CertificateChecker } | undefined;
-  return () => {
-    const of = trust();
-    if (made?.of !== of) made = { of, checker: certificateChecker(of) };
-    return made.checker;
-  };
-}
-
-async function inOrder<T, R>(items: readonly T[], step: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  for (const item of items) results.push(await step(item));
-  return results;
-}
-
-/** What nobody asked for, in the audit. */
-const lifeEvent = (event: string, facts: Record<string, unknown>) =>
-  ({ event, who: { kind: 'node', id: 'gate', credential: '' }, resource: 'api/gate', outcome: 'done', facts }) as const;

@@ -5,8 +5,6 @@ import type { Directive } from '../wire/nginx-conf.ts';
 export interface MainImport {
   /** Rows of everything but the stream block. */
   readonly rows: readonly ImportRow[];
-  /** Keys for `gate:`. */
-  readonly gate: Readonly<Record<string, unknown>>;
 }
 
 type Verdict = Pick<ImportRow, 'status' | 'reason' | 'todo'>;
@@ -44,15 +42,14 @@ const table: Readonly<Record<string, (directive: Directive) => Verdict>> = {
 
 export function convertMain(directives: readonly Directive[]): MainImport {
   const rows: ImportRow[] = [];
-  const gate: Record<string, unknown> = {};
   const [first] = directives.filter(one => one.name === 'stream' && one.block);
   for (const directive of directives) {
     if (directive === first) continue;
-    rows.push(row(directive, verdict(directive, gate)));
+    rows.push(row(directive, verdict(directive)));
     if (directive.name === 'events')
       for (const one of directive.block ?? []) rows.push(row(one, ignore("the system's event loop stands")));
   }
-  return { rows, gate };
+  return { rows };
 }
 
 const row = (directive: Directive, said: Verdict): ImportRow => ({
@@ -61,9 +58,9 @@ const row = (directive: Directive, said: Verdict): ImportRow => ({
   directive: directiveText(directive),
 });
 
-function verdict(directive: Directive, gate: Record<string, unknown>): Verdict {
+function verdict(directive: Directive): Verdict {
   const { name } = directive;
-  if (name === 'worker_processes') return readWorkers(directive, gate);
+  if (name === 'worker_processes') return readWorkers(directive);
   if (name === 'stream')
     return refuse('"stream" directive is duplicate', 'join the two blocks; nginx does not start with both');
   if (Object.hasOwn(table, name)) return (table[name] as (one: Directive) => Verdict)(directive);
@@ -76,15 +73,14 @@ function verdict(directive: Directive, gate: Record<string, unknown>): Verdict {
   return refuse('the importer does not know this directive', 'find out what it does for you, and write that by hand');
 }
 
-function readWorkers({ args }: Directive, gate: Record<string, unknown>): Verdict {
+function readWorkers({ args }: Directive): Verdict {
   const [count = ''] = args;
   if (count === 'auto') return { status: 'converted', reason: 'it is the default: as many workers as cores' };
   if (!/^[1-9]\d{0,4}$/.test(count))
     return refuse('invalid number of worker processes', 'write gate: { workers: auto }');
-  gate['workers'] = Math.min(Number(count), 256);
   return {
     status: 'noted',
-    reason: `→ gate.workers; a file with \`gate:\` also opens the gate's own port, 127.0.0.1:8443 unless gate.listen says otherwise`,
+    reason: `there are as many workers as cores; gate: { workers: ${count}, listen: … } sets it, and opens the gate's own port`,
   };
 }
 

@@ -8,15 +8,13 @@ export interface ImportDocument {
   readonly routes: readonly ImportedRoute[];
   /** Routes that ask for a client certificate. */
   readonly certified: readonly string[];
-  readonly gate: Readonly<Record<string, unknown>>;
   readonly rows: readonly ImportRow[];
   readonly findings: readonly ImportFinding[];
 }
 
-export function writeImport({ name, routes, certified, gate, rows, findings }: ImportDocument): string {
+export function writeImport({ name, routes, certified, rows, findings }: ImportDocument): string {
   const document = new Document(
     {
-      ...(Object.keys(gate).length > 0 && { gate }),
       ...(certified.length > 0 && { access: certified.map(openToHolders) }),
       proxy: Object.fromEntries(routes.map(route => [route.name, route.value])),
     },

@@ -122,8 +122,8 @@ suite('the file that is written', () => {
     const { access } = parse(yaml) as { access: unknown };
     assert.deepEqual(access, [{ allow: 'proxy.connect', who: { issuer: '*' }, to: 'proxy/192.0.2.1-1' }]);
   });
-  test('takes the number of workers over', () =>
-    assert.deepEqual(parse(load('worker_processes 3; stream {}').yaml), { gate: { workers: 3 }, proxy: {} }));
+  test('leaves the number of workers to the machine', () =>
+    assert.deepEqual(parse(load('worker_processes 3; stream {}').yaml), { proxy: {} }));
 });
 
 suite('http {}', () => {

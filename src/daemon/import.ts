@@ -70,7 +70,6 @@ export function importNginx({ name, text, folder, files }: NginxSource): NginxIm
       name,
       routes: imported?.routes ?? [],
       certified: imported?.certified ?? [],
-      gate: main.gate,
       rows,
       findings,
     }),

@@ -1,7 +1,7 @@
 // References are read once, within a limit, from files, FIFOs and the environment.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -24,6 +24,24 @@ test('what cannot be read says which file and what to do', async () => {
   await assert.rejects(read('file:none.pem'), /none\.pem: there is no such file; check the path/);
   await assert.rejects(read('file:.'), /this is a folder; name a file/);
   await assert.rejects(read('env:NONE'), /env:NONE: this environment variable is not set/);
+});
+
+test('a file that this user may not read says so, and what to do', async () => {
+  const path = join(folder, 'secret.key');
+  writeFileSync(path, 'x', { mode: 0o600 });
+  // Root may read everything, so root becomes somebody else for a moment; others take the permission away.
+  const isRoot = process.getuid?.() === 0;
+  if (isRoot) chmodSync(folder, 0o755);
+  else chmodSync(path, 0);
+  if (isRoot) process.seteuid?.(65534);
+  try {
+    await assert.rejects(
+      createRead({ folder })('file:secret.key'),
+      /secret\.key: no permission to read it; the user that runs the gate/,
+    );
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+  }
 });
 
 test('a file larger than the limit is refused, also one that says it has no size', async () => {

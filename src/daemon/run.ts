@@ -1,18 +1,17 @@
 // One gate's life as a process: signals, systemd, a watched file, the end.
-import { watch } from 'node:fs';
-import { basename, dirname } from 'node:path';
-import type { Log } from '../core/parts.ts';
 import { type ConfigFile, readConfigFile } from './config-file.ts';
 import { defaultConfig } from './defaults.ts';
 import { drainTime, type Gateway, openGateway } from './gateway.ts';
+import { aborted } from './gateway-parts.ts';
 import { createNotifier, passedSockets } from './systemd.ts';
+import { watchFiles } from './watch.ts';
 
 export interface RunOptions {
   /** The configuration; default: the gate on 127.0.0.1:8443 and nothing else. */
   readonly config?: string;
   /** The data folder, absolute. */
   readonly data: string;
-  /** Reload when the file is saved. */
+  /** Reload when the file, or one that it names, is saved. */
   readonly watch?: boolean;
   /** The first signal asks for the end; whoever aborts again ends the process itself. */
   readonly signal: AbortSignal;
@@ -33,7 +32,9 @@ export async function runGateway(options: RunOptions): Promise<void> {
     latest = await read();
     return latest;
   };
-  await using gateway = await openGateway({ file, data: options.data, readAgain, passed });
+  const named = new Set<string>(file.path === undefined ? [] : [file.path]);
+  const seen = (path: string): void => void named.add(path);
+  await using gateway = await openGateway({ file, data: options.data, readAgain, passed, seen });
   const { log } = gateway;
   using notifier = createNotifier({ log });
   const count = gateway.listeners().length + (await gateway.routes()).length;
@@ -47,14 +48,13 @@ export async function runGateway(options: RunOptions): Promise<void> {
   const reopen = (): void =>
     void gateway.reopenLogs().catch(error => log.error({ error }, 'log files cannot be opened anew'));
   process.on('SIGHUP', reload).on('SIGUSR1', reopen);
-  const stopWatching =
-    options.watch && options.config !== undefined ? watchFile(options.config, log, reload) : undefined;
+  using _watching = options.watch === true ? watchFiles(named, log, reload) : undefined;
 
   ready();
   options.ready?.(gateway, file);
   for (const text of gateway.warnings()) log.warn({}, text);
-  await ended(options.signal);
-  stopWatching?.();
+  await aborted(options.signal);
+  _watching?.[Symbol.dispose]();
   notifier.stopping();
   const deadline = drainTime(latest.config);
   log.info({ deadline }, 'ending: no new connections; what is open may finish');
@@ -62,30 +62,8 @@ export async function runGateway(options: RunOptions): Promise<void> {
   process.off('SIGHUP', reload).off('SIGUSR1', reopen);
 }
 
-const ended = (signal: AbortSignal): Promise<void> =>
-  signal.aborted
-    ? Promise.resolve()
-    : new Promise(resolve => signal.addEventListener('abort', () => resolve(), { once: true }));
-
 /** Node ends a process that has only unreferenced things to wait for: timers of a drain, a thread that closes a database. */
 function stayAlive(): Disposable {
   const timer = setInterval(() => {}, 2 ** 30);
   return { [Symbol.dispose]: () => clearInterval(timer) };
-}
-
-/** The folder is watched, not the file: editors save by renaming, and a watched file that was replaced is silent. */
-export function watchFile(path: string, log: Log, changed: () => void): () => void {
-  let soon: NodeJS.Timeout | undefined;
-  const watcher = watch(dirname(path), { persistent: false }, (_, name) => {
-    if (name !== null && name !== basename(path)) return;
-    clearTimeout(soon);
-    soon = setTimeout(changed, 200); // a save is several events
-  });
-  watcher.on('error', error =>
-    log.warn({ error }, 'the configuration is no longer watched; sekisho reload still works'),
-  );
-  return () => {
-    clearTimeout(soon);
-    watcher.close();
-  };
 }

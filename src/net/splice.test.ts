@@ -58,12 +58,16 @@ async function overTcp(options: Partial<SpliceOptions> = {}): Promise<Joined> {
 const ca = makeCa('Splice CA');
 const identity = ca.issue({ cn: 'localhost', san: ['localhost'] });
 /** The client's leg is TLS. */
-async function overTls(options: Partial<SpliceOptions> = {}): Promise<Joined> {
+async function overTls(
+  options: Partial<SpliceOptions> = {},
+  closeNotify: 'required' | 'optional' = 'optional',
+): Promise<Joined> {
   const [rawClient, rawNear] = await tcpPair();
   const upgrade = upgradeTls({
     identities: [identity],
     session: { tickets: true, cache: 0, timeout: 300_000 },
     context: 'splice',
+    closeNotify,
     handshake: 0,
   });
   const [client, near] = await Promise.all([
@@ -214,8 +218,19 @@ for (const [way, open] of Object.entries(ways)) {
   });
 }
 
-test('a TLS client that is cut off without close_notify is passed on as an abort, after what it had sent', async () => {
+test('a TLS client that just closes its socket has ended: what it sent arrives whole, then an end', async () => {
   const { client, server, end } = await overTls();
+  const received = text(server);
+  client.stream.write('a whole message');
+  await once(client.stream, 'drain').catch(() => {});
+  lowest(client.stream).end();
+  assert.equal(await received, 'a whole message');
+  server.stream.end();
+  assert.equal(await end, 'ended');
+});
+
+test('where close_notify is required, a TLS client cut off without it is passed on as an abort', async () => {
+  const { client, server, end } = await overTls({}, 'required');
   client.stream.write('half a message');
   const [data] = await once(server.stream, 'data');
   assert.equal(String(data), 'half a message');

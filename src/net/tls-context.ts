@@ -14,6 +14,8 @@ export interface Tuning {
   /** TLS 1.2 ciphers and TLS 1.3 suites in one list; a version without any in it keeps its default ones. */
   readonly ciphers?: string;
   readonly curves?: string;
+  /** Whether a FIN without close_notify breaks the conn; by default it is an end, since many programs close like that. */
+  readonly closeNotify?: 'required' | 'optional';
 }
 
 export function makeContext(options: SecureContextOptions, what: string): SecureContext {

@@ -1,15 +1,19 @@
 // TLS towards a target: connect, handshake, and verification whose failures say what is wrong and what to do.
 import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import { type ConnectionOptions, connect, rootCertificates, type TLSSocket } from 'node:tls';
+import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { Fault } from '../core/fault.ts';
 import type { Conn, TlsFacts } from '../core/parts.ts';
 import { makeConn } from './conn.ts';
 import { dialTcp } from './tcp.ts';
+import { checkServer, type Verify } from './tls-check.ts';
 import { failWhenTruncated } from './tls-close.ts';
 import { makeContext, type Tuning, tuningOf } from './tls-context.ts';
 import { dialTlsFault } from './tls-reasons.ts';
-import { chainOf, depthOf, parseCertificates, pinOf, splitPem, verifyText } from './tls-verify.ts';
+import { trustSystem } from './tls-roots.ts';
+import { parseCertificates, splitPem } from './tls-verify.ts';
+
+export type { Verify } from './tls-check.ts';
 
 /** TLS towards a peer that is already connected. */
 export interface OriginateOptions extends Tuning {
@@ -32,19 +36,6 @@ export interface ClientTlsOptions extends OriginateOptions {
   readonly connect: number;
   readonly keepAlive?: number | false;
 }
-export interface Verify {
-  /** PEM; absent = the system's CAs (Node's own list). */
-  readonly ca?: readonly string[];
-  /** The DNS name or IP address that the certificate must carry. */
-  readonly name: string;
-  /** SHA-256 of SubjectPublicKeyInfo, base64, with or without `sha256/`; one of them must be in the chain. */
-  readonly pins?: readonly string[];
-  /** Intermediates, at most. */
-  readonly depth?: number;
-  /** PEM. Every CA of the chain needs one. */
-  readonly crls?: readonly string[];
-}
-
 /** @throws Fault `unreachable`, `timeout`, or `invalid` for options that cannot be used */
 export async function dialTls(options: ClientTlsOptions, signal: AbortSignal): Promise<Conn> {
   const prepared = prepare(options);
@@ -65,13 +56,19 @@ export async function dialTls(options: ClientTlsOptions, signal: AbortSignal): P
 /** The client side over a conn that stands (a tunnel, a unix socket). The conn is destroyed when it fails. */
 export async function originateTls(conn: Conn, options: OriginateOptions, signal: AbortSignal): Promise<Conn> {
   const where = 'host' in conn.peer ? `${conn.peer.host}:${conn.peer.port}` : conn.peer.path;
-  return handshake(conn, prepare(options), where, signal);
+  try {
+    return await handshake(conn, prepare(options), where, signal);
+  } catch (error) {
+    conn.stream.destroy();
+    throw error;
+  }
 }
 
 interface Prepared {
   readonly options: OriginateOptions;
   readonly connect: ConnectionOptions;
-  readonly trusted: readonly X509Certificate[];
+  /** Absent = the system's. */
+  readonly trusted: readonly X509Certificate[] | undefined;
   /** Sessions made under these options → the leaf they were verified with. No other session is ever offered. */
   readonly sessions: WeakMap<Buffer, Uint8Array | undefined>;
 }
@@ -85,6 +82,7 @@ function prepare(options: OriginateOptions): Prepared {
   const { verify, identity, alpn, servername } = options;
   const ca = verify === false ? undefined : verify.ca;
   const crls = verify === false ? [] : splitPem(verify.crls ?? [], 'X509 CRL');
+  if (verify !== false && ca === undefined) trustSystem();
   const secureContext = makeContext(
     {
       ...tuningOf(options),
@@ -104,7 +102,7 @@ function prepare(options: OriginateOptions): Prepared {
       servername: servername !== undefined && isIP(servername) === 0 ? servername : '',
       ...(alpn === undefined || alpn.length === 0 ? {} : { ALPNProtocols: [...alpn] }),
     },
-    trusted: verify === false ? [] : parseCertificates(ca ?? rootCertificates, 'the CAs to verify with'),
+    trusted: ca === undefined ? undefined : parseCertificates(ca, 'the CAs to verify with'),
     sessions: new WeakMap(),
   };
   preparedBefore.set(options, prepared);
@@ -122,7 +120,8 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
     const kept = options.session?.get();
     const session = kept && prepared.sessions.has(kept) ? kept : undefined;
     const tls = connect({ ...prepared.connect, socket: raw, ...(session ? { session } : {}) });
-    failWhenTruncated(tls, raw);
+    tls.on('error', () => {}); // whoever must know is told by its own listener; nobody may bring the process down
+    failWhenTruncated(tls, raw, options.closeNotify === 'required');
     // TLS 1.2 gives its session before the handshake is over, TLS 1.3 after; none is kept that was not verified.
     let facts: TlsFacts | undefined;
     let early: Buffer | undefined;
@@ -141,7 +140,6 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
     };
     const fail = (reason: unknown): void => {
       settle();
-      tls.on('error', () => {});
       tls.destroy();
       raw.destroy();
       reject(reason);
@@ -152,7 +150,7 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
       fail(new Fault('unreachable', `${where} closed the connection during the TLS handshake`));
     const secure = (): void => {
       try {
-        facts = clientFacts(tls, prepared, where, session && prepared.sessions.get(session));
+        facts = factsOf(tls, prepared, where, session && prepared.sessions.get(session));
         settle();
         if (early) keep(early);
         const done = makeConn(tls, { peer: conn.peer, ...(conn.local ? { local: conn.local } : {}), tls: facts });
@@ -173,62 +171,24 @@ function handshake(conn: Conn, prepared: Prepared, where: string, signal: AbortS
 }
 
 /** @throws Fault `unreachable` when the server's certificate does not pass */
-function clientFacts(
+function factsOf(
   tls: TLSSocket,
   { options, trusted }: Prepared,
   where: string,
   before: Uint8Array | undefined,
 ): TlsFacts {
-  const { verify } = options;
-  const resumed = tls.isSessionReused();
+  const { verify, servername } = options;
   const { alpnProtocol } = tls;
+  const resumed = tls.isSessionReused();
   const facts: TlsFacts = {
-    ...(options.servername === undefined ? {} : { sni: options.servername }),
+    ...(servername === undefined ? {} : { sni: servername }),
     ...(alpnProtocol ? { alpn: alpnProtocol } : {}),
     protocol: tls.getProtocol() ?? '',
     cipher: tls.getCipher().name,
     resumed,
   };
   if (verify === false) return facts;
-  const refuse = (text: string, cause?: unknown): never => {
-    throw new Fault('unreachable', `the certificate of ${where} ${text}`, cause === undefined ? {} : { cause });
-  };
-  if (!tls.authorized) {
-    const error = tls.authorizationError as unknown as string | Error;
-    refuse(
-      verifyText(typeof error === 'string' ? error : ((error as NodeJS.ErrnoException)?.code ?? String(error))),
-      error,
-    );
-  }
   // A resumed session shows no certificate: it is as good as the handshake that made it, under these very options.
-  if (resumed) return before ? { ...facts, leaf: before } : facts;
-  const leaf = tls.getPeerX509Certificate();
-  // Node shows a client no certificate on a resumed session. It was judged when the session was made, under the same
-  // options: a store of sessions belongs to one target and one way to verify it.
-  if (!leaf) return resumed ? facts : refuse('was not shown');
-  if (!carries(leaf, verify.name)) {
-    refuse(`is not for ${verify.name}: ${namesOf(leaf)}; dial it by a name it carries, or set the name to verify`);
-  }
-  const chain = chainOf(leaf, trusted);
-  if (verify.depth !== undefined && (!chain || depthOf(chain) > verify.depth)) {
-    refuse(`has ${chain ? depthOf(chain) : 'too many'} intermediates above it; ${verify.depth} are allowed (depth)`);
-  }
-  if (verify.pins && ![leaf, ...(chain ?? [])].some(one => isPinned(one, verify.pins))) {
-    refuse(`does not have a pinned key; its own is sha256/${pinOf(leaf)}`);
-  }
-  return { ...facts, leaf: leaf.raw, ...(chain ? { chain: chain.map(one => one.raw) } : {}) };
+  if (resumed && tls.authorized) return before ? { ...facts, leaf: before } : facts;
+  return { ...facts, ...checkServer(tls, verify, trusted, where) };
 }
-
-/** RFC 6125, as OpenSSL does it: the subject's CN counts only where there is no subjectAltName of that kind. */
-const carries = (leaf: X509Certificate, name: string): boolean =>
-  (isIP(name) === 0 ? leaf.checkHost(name, { partialWildcards: false }) : leaf.checkIP(name)) !== undefined;
-
-const isPinned = (certificate: X509Certificate, pins: readonly string[] = []): boolean => {
-  const own = pinOf(certificate);
-  return pins.some(pin => pin.replace(/^sha256\//, '') === own);
-};
-
-const namesOf = (leaf: X509Certificate): string => {
-  const names = leaf.subjectAltName?.replaceAll('IP Address:', '').replaceAll('DNS:', '');
-  return names ? `it carries ${names.slice(0, 200)}` : 'it carries no names at all (subjectAltName)';
-};

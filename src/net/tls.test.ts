@@ -510,3 +510,15 @@ test('TLS stands on bytes that were looked at before', async () => {
   server.stream.destroy();
   client.stream.destroy();
 });
+
+test('where no CA is named the system’s count: a certificate of ours is not among them', async () => {
+  await using server = await serving(base);
+  for (const more of [{}, { depth: 3 }, { pins: [identity.pin] }]) {
+    const accepted = server.next().catch(() => {});
+    await assert.rejects(dialTls(clientOptions(server.port, { verify: { name: 'localhost', ...more } }), never), {
+      code: 'unreachable',
+      message: /not trusted here/,
+    });
+    await accepted;
+  }
+});

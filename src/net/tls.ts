@@ -109,16 +109,16 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
     if (signal.aborted) return reject(signal.reason);
     const raw = conn.stream;
     const tls = new TLSSocket(raw as Socket, ready.socket);
-    failWhenTruncated(tls, raw);
+    tls.on('error', () => {}); // whoever must know is told by its own listener; nobody may bring the process down
+    failWhenTruncated(tls, raw, options.closeNotify === 'required');
     const watched = options.clients ? watchSecret(tls) : {};
     const settle = (): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
-      tls.off('secure', secure).off('error', failed).off('close', closed);
+      tls.off('secure', secure).off('error', failed).off('end', closed).off('close', closed);
     };
     const fail = (reason: unknown): void => {
       settle();
-      tls.on('error', () => {});
       tls.destroy();
       raw.destroy();
       reject(reason);
@@ -130,7 +130,6 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
       const verdict = judge(tls, ready.clients);
       if ('code' in verdict) {
         settle();
-        tls.on('error', () => {});
         refuseCertificate(tls, raw, verdict.code, watched.secret);
         // Not now: OpenSSL's object would be freed under its own feet, and the process with it.
         setImmediate(fail, verdict.fault);
@@ -146,6 +145,7 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
     const late = (): void => fail(new Fault('timeout', `no TLS handshake within ${options.handshake} ms`));
     const timer = options.handshake > 0 ? setTimeout(late, options.handshake) : undefined;
     signal.addEventListener('abort', abort);
-    tls.once('secure', secure).once('error', failed).once('close', closed);
+    // A client that ends before it has said anything is half-open, not closed: nobody else would notice.
+    tls.once('secure', secure).once('error', failed).once('end', closed).once('close', closed);
   });
 }

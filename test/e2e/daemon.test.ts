@@ -1,5 +1,6 @@
 // A gate as a process: what it refuses to start with, how it reloads, drains and ends, and what survives a kill.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -150,7 +151,7 @@ test('the drain has a deadline, and a second signal does not wait for it', async
   await stuck.say('x');
   brief.signal('SIGTERM');
   assert.equal(await brief.ended, 0);
-  await cut.over;
+  assert.equal(await cut.over, 'ECONNRESET', 'half a transfer must not look like a whole one');
   long.signal('SIGTERM');
   await long.logged(/ending: no new connections/);
   long.signal('SIGTERM');
@@ -263,4 +264,41 @@ test('kill -9 of the gate: workers keep what they carry and accept nothing new; 
   assert.equal(verified.status, 0, verified.stdout + verified.stderr);
   carried.socket.end();
   await until('the orphans end by themselves', () => workers.every(pid => !existsSync(`/proc/${pid}`)));
+});
+
+test('a full disk refuses new connections, keeps those that are open, and is forgotten once there is room', async t => {
+  const echo = await echoServer(t);
+  const [a = 0] = await freePorts(1);
+  const gate = await startGate(t, {
+    config: `gate: { listen: "tls://127.0.0.1:0", workers: 1 }\nproxy:\n${plain('a', a, echo.port)}`,
+  });
+  const inside = await talk(t, a);
+  await inside.say('x');
+  // The process may not let any file grow from now on, which is what a full disk looks like to it.
+  const limit = (size: string): void =>
+    void execFileSync('prlimit', ['--pid', String(gate.child.pid), `--fsize=${size}`]);
+  limit('1:unlimited');
+  const refused = await talk(t, a);
+  await refused.over;
+  assert.equal(await inside.say('still in'), 'still in');
+  const status = await gate.run('status', '--json');
+  assert.equal(status.status, 0, status.stderr);
+  inside.socket.end(); // its closing record has to wait
+  await inside.over;
+  await until('status says that records wait', async () =>
+    /wait for the disk/.test((await gate.run('status', '--json')).stdout),
+  );
+  limit('unlimited:unlimited');
+  await until('new connections are taken', async () => {
+    const one = await talk(t, a);
+    return one.say('again').then(
+      () => true,
+      () => false,
+    );
+  });
+  await until(
+    'the waiting record is written',
+    async () => (await auditOf(gate)).filter(({ event }) => event === 'proxy.closed').length >= 1,
+  );
+  assert.equal((await gate.run('audit', 'verify')).status, 0);
 });

@@ -206,15 +206,16 @@ test('openssl s_client of the old versions is refused', async () => {
   assert.notEqual(code, 0);
 });
 
-test('a TLS server that dies is an abort for whoever reads it', async () => {
+test('a TLS server that dies is an abort for whoever wants close_notify', async () => {
   const port = await freePort();
   using server = await start(
     'openssl',
     ['s_server', '-accept', String(port), '-cert', identity.certFile, '-key', identity.keyFile, '-rev', '-quiet'],
     port,
   );
+  const verify = { ca: [ca.cert], name: 'localhost' };
   const conn = await dialTls(
-    { host: '127.0.0.1', port, connect: 5000, handshake: 5000, verify: { ca: [ca.cert], name: 'localhost' } },
+    { host: '127.0.0.1', port, connect: 5000, handshake: 5000, verify, closeNotify: 'required' },
     never,
   );
   conn.stream.write('abc\n');

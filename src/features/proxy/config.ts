@@ -169,6 +169,11 @@ export const route = z.strictObject({
   rules: z.array(rule).optional(),
   limits: limits.default(() => limits.parse({})),
   'half-close': z.boolean().default(true),
+  /**
+   * How a TLS peer must end. Many programs just close the socket; that passes for an end, as it does in nginx and
+   * HAProxy. `required`: a FIN without close_notify may be an attacker's, and is passed on as an abort (RFC 8446 §6.1).
+   */
+  'close-notify': z.enum(['optional', 'required']).default('optional'),
   /** Datagrams only: when a session without answers counts as done. */
   datagrams: z
     .strictObject({

@@ -4,6 +4,7 @@ import { formatAddress } from '../../core/address.ts';
 import type { Clock } from '../../core/clock.ts';
 import { toFault } from '../../core/fault.ts';
 import type { Address, Conn, Handler, Principal, Session } from '../../core/parts.ts';
+import { within } from '../../core/serve.ts';
 import { splice } from '../../net/splice.ts';
 import type { AccessLine } from './access-line.ts';
 import type { Peer } from './balance.ts';
@@ -53,15 +54,16 @@ export function createForward(deps: ForwardDeps): Handler {
       cause = await splice(near, conn, { ...shape, signal: life.signal, count });
       if (deps.cut.aborted) cause = String(deps.cut.reason);
       if (!halfClose) conn.stream.destroy(); // both have been told; whoever wanted to go on has lost
-      if (!conn.stream.destroyed) await conn.close(AbortSignal.any([deps.cut, AbortSignal.timeout(farewell)]));
+      if (!conn.stream.destroyed) await within(farewell, signal => conn.close(AbortSignal.any([deps.cut, signal])));
     } catch (error) {
       cause = session.signal.aborted ? String(session.signal.reason) : toFault(error).code;
-      throw error;
+      if (!session.signal.aborted) throw error; // cut while dialling: that is no fault of anybody's
     } finally {
       reached?.release();
       session.note('cause', cause);
+      const time = clock.now();
       deps.accessLog({
-        time: clock.now(),
+        time,
         route: plan.name,
         client: near.peer,
         session: session.id,
@@ -69,7 +71,7 @@ export function createForward(deps: ForwardDeps): Handler {
         ...nameOf(session.request.who),
         ...(reached ? { target: targetText(reached.peer) } : {}),
         ...bytes,
-        seconds: (clock.now().getTime() - started.getTime()) / 1000,
+        seconds: (time.getTime() - started.getTime()) / 1000,
         cause,
       });
     }

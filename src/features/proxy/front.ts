@@ -37,6 +37,7 @@ export class Front {
   #accept: (conn: Conn) => void = conn => void conn.stream.destroy();
   #entries: readonly Entry[] = [];
   #challenges: readonly Challenge[] = [];
+  readonly #looking = new Set<Conn>();
   /** Conns on their way to a route. */
   #underway = new Set<Promise<void>>();
 
@@ -53,9 +54,13 @@ export class Front {
     return this.#challenges;
   }
 
-  /** Accepts until the front is closed. */
+  /** Accepts until the front is closed. Never throws: this is an edge. */
   async run(): Promise<void> {
-    for await (const conn of this.#listener) this.#accept(conn);
+    try {
+      for await (const conn of this.#listener) this.#accept(conn);
+    } catch (error) {
+      this.#deps.log.error({ error }, 'listening failed');
+    }
   }
 
   /**
@@ -80,6 +85,11 @@ export class Front {
     await Promise.all(this.#underway);
   }
 
+  /** Ends conns that have not reached a route yet. */
+  cut(): void {
+    for (const conn of this.#looking) conn.stream.destroy();
+  }
+
   #only({ route, mode }: Entry): void {
     const take = (conn: Conn): void => route.enter(conn, mode);
     if (!route.plan.proxyFrom) this.#accept = take;
@@ -96,14 +106,16 @@ export class Front {
   #look(ways: Ways, { patience, plan }: Route): void {
     const { metrics } = this.#deps;
     const before = plan.proxyFrom && expectProxyHeader({ from: plan.proxyFrom.map(parseCidr) });
-    const looking = boundHandshakes(mostLookedAt, () => metrics.count('proxy_handshakes_dropped_total', { route: '' }));
+    const bound = boundHandshakes(mostLookedAt, () => metrics.count('proxy_handshakes_dropped_total', { route: '' }));
     this.#accept = conn => {
       const underway = this.#underway;
-      looking.add(conn);
+      bound.add(conn);
+      this.#looking.add(conn);
       const step = sortConn(conn, ways, before, AbortSignal.timeout(patience))
         .catch(error => this.#turnAway(conn, error))
         .finally(() => {
-          looking.delete(conn);
+          bound.delete(conn);
+          this.#looking.delete(conn);
           underway.delete(step);
         });
       underway.add(step);

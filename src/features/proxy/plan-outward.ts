@@ -129,6 +129,7 @@ async function planClientTls(config: RouteConfig, { read, now }: OutwardDeps, fi
   return {
     ...choice,
     ...defined({ ca, crls, identity, alpn }),
+    ...(config['close-notify'] === 'required' ? { closeNotify: 'required' } : {}),
     sessionReuse: upstream?.['session-reuse'] ?? true,
   };
 }

@@ -117,10 +117,13 @@ async function planServerTls(
   return {
     ...choice,
     identities,
-    ...defined({ preferServerCiphers: config['prefer-server-ciphers'] }),
+    ...defined({ preferServerCiphers: config['prefer-server-ciphers'], closeNotify: closeNotify(config) }),
     session: session ?? { tickets: true, cache: 0, timeout: 300_000, rotate: 12 * 3_600_000 },
   };
 }
+
+const closeNotify = (config: RouteConfig): 'required' | undefined =>
+  config['close-notify'] === 'required' ? 'required' : undefined;
 
 async function loadCertificates(
   route: string,

@@ -23,6 +23,8 @@ export interface TlsChoice {
   readonly protocols?: readonly TlsVersion[];
   readonly ciphers?: string;
   readonly curves?: string;
+  /** Set: a FIN without close_notify is passed on as an abort. */
+  readonly closeNotify?: 'required';
 }
 
 export interface ServerTlsPlan extends TlsChoice {

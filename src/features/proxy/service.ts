@@ -2,38 +2,29 @@
 import { formatUrl, type ListenAddress } from '../../core/address.ts';
 import type { Clock } from '../../core/clock.ts';
 import { Fault } from '../../core/fault.ts';
-import type { Address, Dialer, Gate, Identify, Listener, Log, Metrics, Service } from '../../core/parts.ts';
+import type { Address, Dialer, Gate, Identify, Service } from '../../core/parts.ts';
 import { createResolver } from '../../net/resolve.ts';
-import { listenTcp } from '../../net/tcp.ts';
-import { listenUdp } from '../../net/udp.ts';
-import { listenUnix } from '../../net/unix.ts';
 import type { AccessLine } from './access-line.ts';
 import type { Resolver } from './addresses.ts';
-import { defined } from './defined.ts';
+import { differsInTlsOnly, frontKey, hasChanged, hasSameTargets, isSame } from './difference.ts';
 import { type Challenge, type Entry, Front } from './front.ts';
+import { type ListenDeps, openListener } from './listeners.ts';
 import { type Outward, openOutward } from './outward.ts';
-import { bindHost, listenKey } from './plan-listens.ts';
 import { Route } from './route.ts';
 import type { RoutePlan, RouteTrust } from './route-plan.ts';
 import { newMasterKey } from './tickets.ts';
 import type { PeerState } from './upstreams.ts';
 
-export interface ProxyDeps {
+export interface ProxyDeps extends ListenDeps {
   readonly gate: Gate;
   /** Says who is behind a client certificate, under the trust that the plan carries. */
   readonly identify: (trust: RouteTrust) => Identify;
-  /** A listener for a name on the gate's own port, for `listen: gate`. Its conns are not yet TLS-upgraded. */
-  readonly gateListener?: (branch: { name: string; names: readonly string[]; alpn: readonly string[] }) => Listener;
   readonly dialers?: { readonly device?: Dialer };
   /** 32 bytes or more, the same in all workers: TLS ticket keys are derived from it. Default: a key of this process. */
   readonly masterKey?: Uint8Array;
-  /** A file descriptor that was handed in for this address (socket activation). */
-  readonly inherited?: (address: ListenAddress) => number | undefined;
   readonly resolver?: Resolver;
   readonly accessLog?: (line: AccessLine) => void;
   readonly clock: Clock;
-  readonly log: Log;
-  readonly metrics: Metrics;
   /** A whole number from 0 to `below` - 1, for `balance: random-two`. */
   readonly random?: (below: number) => number;
 }
@@ -88,6 +79,7 @@ class Routes implements ProxyService {
   #fronts = new Map<string, Front>();
   #state: 'open' | 'draining' | 'closed' = 'open';
   #turn: Promise<unknown> = Promise.resolve();
+  #drained: Promise<void> | undefined;
 
   constructor(deps: ProxyDeps) {
     this.#deps = deps;
@@ -108,16 +100,12 @@ class Routes implements ProxyService {
     const swaps: (() => void)[] = [];
     for (const plan of plans) {
       const old = this.#routes.get(plan.name);
-      if (old && same(old.route.plan, plan)) {
-        routes.set(plan.name, old);
-        swaps.push(() => old.route.replaceWarnings(plan));
-      } else if (old?.route.differsInTlsOnly(plan)) {
-        old.route.tryTls(plan);
-        routes.set(plan.name, old);
-        swaps.push(() => old.route.replaceTls(plan));
-      } else {
-        routes.set(plan.name, await this.#openRoute(plan, old, fresh));
+      const inPlace = old && (isSame(old.route.plan, plan) || differsInTlsOnly(old.route.plan, plan));
+      if (inPlace) {
+        if (plan.tls) old.route.tls?.try(plan);
+        swaps.push(() => old.route.accept(plan));
       }
+      routes.set(plan.name, inPlace ? old : await this.#openRoute(plan, old, fresh));
     }
     const fronts = await this.#openFronts(plans, fresh);
 
@@ -137,7 +125,7 @@ class Routes implements ProxyService {
   async #openRoute(plan: RoutePlan, old: OpenRoute | undefined, fresh: AsyncDisposableStack): Promise<OpenRoute> {
     const { gate, identify, clock, metrics, random, dialers, accessLog = () => {} } = this.#deps;
     const log = this.#deps.log.child({ room: 'proxy', route: plan.name });
-    let outward = old && sameOutward(old.route.plan, plan) ? old.outward : undefined;
+    let outward = old && hasSameTargets(old.route.plan, plan) ? old.outward : undefined;
     if (!outward) {
       const value = await openOutward(plan.name, plan.outward, {
         gate,
@@ -161,7 +149,7 @@ class Routes implements ProxyService {
       log,
       metrics,
     });
-    fresh.defer(() => route.dispose());
+    fresh.use(route);
     shared.users++;
     fresh.defer(() => void shared.users--);
     return { route, outward: shared };
@@ -181,51 +169,11 @@ class Routes implements ProxyService {
   }
 
   async #openFront(plan: RoutePlan, address: ListenAddress, fresh: AsyncDisposableStack): Promise<Front> {
-    const { log, metrics } = this.#deps;
-    try {
-      const listener = await this.#listen(plan, address);
-      fresh.use(listener);
-      return new Front(listener, { log: log.child({ room: 'proxy', listen: formatUrl(address) }), metrics });
-    } catch (error) {
-      if (!(error instanceof Fault)) throw error;
-      throw new Fault(error.code, `proxy.${plan.name}.listen: ${error.message}`, { cause: error, facts: error.facts });
-    }
-  }
-
-  async #listen(plan: RoutePlan, address: ListenAddress): Promise<Listener> {
-    const { log, metrics, inherited, gateListener } = this.#deps;
-    const { keepalive } = plan.outward;
-    switch (address.kind) {
-      case 'gate':
-        if (!gateListener)
-          throw new Fault('invalid', 'listen: gate needs a gate: section; this process has no gate port');
-        return gateListener({ name: plan.name, names: plan.names, alpn: plan.alpn });
-      case 'unix':
-        if (inherited?.(address) !== undefined) {
-          throw new Fault(
-            'invalid',
-            'socket activation hands in TCP sockets only; remove this one from the .socket unit',
-          );
-        }
-        return listenUnix({ path: address.path, log, metrics });
-      case 'udp': {
-        const { sessions = 10_000, requests } = plan.datagrams ?? {};
-        const host = bindHost(address.host);
-        return listenUdp({ host, port: address.port, sessions, ...defined({ requests }), log, metrics });
-      }
-      default: {
-        const fd = inherited?.(address);
-        const host = bindHost(address.host);
-        return listenTcp({
-          host,
-          port: address.port,
-          keepAlive: keepalive,
-          log,
-          metrics,
-          ...(fd === undefined ? {} : { fd }),
-        });
-      }
-    }
+    const { metrics } = this.#deps;
+    const log = this.#deps.log.child({ room: 'proxy', listen: formatUrl(address) });
+    const listener = await openListener(plan, address, { ...this.#deps, log });
+    fresh.use(listener);
+    return new Front(listener, { log, metrics });
   }
 
   /** Tells every front its routes; those that are not in `known` start accepting. Resolves when none is on its way to an old route. */
@@ -259,24 +207,28 @@ class Routes implements ProxyService {
   }
 
   async #closeRoute({ route, outward }: OpenRoute): Promise<void> {
-    route.dispose();
+    route[Symbol.dispose]();
     outward.users--;
     if (outward.users === 0) await outward.value[Symbol.asyncDispose]();
   }
 
   async drain(deadline: AbortSignal): Promise<void> {
-    if (this.#state !== 'open') return;
+    const cut = (): void => {
+      for (const front of this.#fronts.values()) front.cut();
+      for (const { route } of [...this.#routes.values(), ...this.#retired]) route.cut('drain');
+    };
+    this.#drained ??= this.#drain();
+    if (deadline.aborted) cut();
+    deadline.addEventListener('abort', cut);
+    await this.#drained;
+    deadline.removeEventListener('abort', cut);
+  }
+
+  async #drain(): Promise<void> {
     this.#state = 'draining';
     await this.#turn;
     await Promise.all([...this.#fronts.values()].map(front => front.close()));
-    const open = [...this.#routes.values(), ...this.#retired];
-    const cut = (): void => {
-      for (const { route } of open) route.cut('drain');
-    };
-    if (deadline.aborted) cut();
-    deadline.addEventListener('abort', cut);
-    await Promise.all(open.map(({ route }) => route.whenIdle()));
-    deadline.removeEventListener('abort', cut);
+    await Promise.all([...this.#routes.values(), ...this.#retired].map(({ route }) => route.whenIdle()));
     await Promise.all([...this.#routes.values()].map(one => this.#closeRoute(one)));
     this.#state = 'closed';
   }
@@ -318,28 +270,3 @@ class Routes implements ProxyService {
     return lost ? 'degraded' : 'ok';
   }
 }
-
-/** Names a front. On the gate's port every route has a listener of its own. */
-function frontKey(plan: RoutePlan, index: number): string {
-  const address = plan.listens[index]?.address ?? { kind: 'gate' };
-  if (address.kind !== 'gate') return listenKey(address, plan.name, index);
-  return `gate ${JSON.stringify([plan.name, plan.names, plan.alpn])}`;
-}
-
-function hasChanged(front: Front, entries: readonly Entry[], challenges: readonly Challenge[]): boolean {
-  return (
-    !sameItems(
-      front.entries.flatMap(({ route, mode }) => [route, mode]),
-      entries.flatMap(({ route, mode }) => [route, mode]),
-    ) || !sameItems(front.challenges, challenges)
-  );
-}
-
-const sameItems = (one: readonly unknown[], other: readonly unknown[]): boolean =>
-  one.length === other.length && one.every((item, index) => item === other[index]);
-
-/** Plans are plain JSON, made by the same code: the same text is the same plan. Warnings change with the date. */
-const same = (one: RoutePlan, other: RoutePlan): boolean =>
-  JSON.stringify({ ...one, warnings: [] }) === JSON.stringify({ ...other, warnings: [] });
-const sameOutward = (one: RoutePlan, other: RoutePlan): boolean =>
-  JSON.stringify(one.outward) === JSON.stringify(other.outward);

@@ -209,6 +209,23 @@ test('drain under load: newcomers are refused, the rest finish, and the last one
   );
 });
 
+test('a drain whose deadline is over waits for nobody: neither the silent nor the half-way', async () => {
+  await using a = await plainServer(echo);
+  const names = { names: ['localhost'], listen: `tls://127.0.0.1:${await freePort()}` };
+  const rig = await openRig({
+    sorted: { ...listenAnywhere, ...names, to: `tcp://127.0.0.1:${a.port}` },
+    plain: { ...listenAnywhere, to: `tcp://127.0.0.1:${a.port}` },
+  });
+  const silent = [await dialPlain(rig.port('sorted')), await dialPlain(rig.port('plain'))];
+  const through = await dialTlsTo(rig.port('plain'), { ca: ca.cert });
+  assert.equal(await echoes(through, 'x'), 'x');
+  const gone = Promise.all([...silent, through].map(socket => readAll(socket).catch(() => {})));
+  const patient = rig.service.drain(new AbortController().signal);
+  await rig.service[Symbol.asyncDispose]();
+  await patient;
+  await gone;
+});
+
 test('a certificate file that was replaced is seen by the next reload', async () => {
   const dir = temporaryFolder('hot');
   const [cert, key] = [join(dir, 'cert.pem'), join(dir, 'key.pem')];

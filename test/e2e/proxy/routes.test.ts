@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
+import { memoryListener } from '../../../src/net/memory.ts';
 import { makeCa, temporaryFolder } from '../../fixtures/certificates.ts';
 import { closed, dialPlain, dialTlsTo, echo, echoes, openRig, plainServer, readAll, readBytes } from './rig.ts';
 
@@ -16,6 +17,7 @@ const files = (one: { certFile: string; keyFile: string }): object => ({
   key: `file:${one.keyFile}`,
 });
 const certificate = files(localhost);
+const any = ca.issue({ cn: 'any', san: ['DNS:*.hash.test'] });
 const verify = { ca: `file:${ca.certFile}`, name: 'localhost' };
 
 /** A TLS echo server that remembers the server names it was asked for. */
@@ -264,6 +266,76 @@ test('the PROXY header comes in from whom it may, before TLS, and its address is
   const bare = await dialPlain(rig.port('db'));
   bare.write('GET / HTTP/1.1\r\n\r\n');
   assert.equal((await readAll(bare)).length, 0, 'whoever must send the header and does not is dropped');
+});
+
+test('the PROXY header stands before TLS towards a target that ends TLS', async () => {
+  await using backend = await plainServer(echo);
+  await using inner = await openRig({
+    db: {
+      listen: 'tls://127.0.0.1:0',
+      certificate,
+      to: `tcp://127.0.0.1:${backend.port}`,
+      'proxy-protocol': { from: '127.0.0.1' },
+    },
+  });
+  await using outer = await openRig({
+    out: {
+      listen: 'tcp://127.0.0.1:0',
+      to: `tls://127.0.0.1:${inner.port('db')}`,
+      verify,
+      'proxy-protocol': { send: 'v2' },
+    },
+  });
+  const client = connect({ port: outer.port('out'), host: '127.0.0.1', localAddress: '127.0.0.9' });
+  assert.equal(await echoes(client, 'x'), 'x');
+  const { from } = (await inner.gate.admission()).request;
+  assert.deepEqual(from, { host: '127.0.0.9', port: client.localPort });
+  client.destroy();
+});
+
+test('a route on the gate’s port takes what the gate hands it, and ends TLS itself', async () => {
+  const handed = memoryListener();
+  const branches: unknown[] = [];
+  await using backend = await plainServer(echo);
+  await using rig = await openRig(
+    { db: { listen: 'gate', names: ['localhost'], certificate, to: `tcp://127.0.0.1:${backend.port}` } },
+    {
+      gateListener: branch => {
+        branches.push(branch);
+        return handed;
+      },
+    },
+  );
+  assert.deepEqual(branches, [{ name: 'db', names: ['localhost'], alpn: [] }]);
+  const socket = handed.connect({ host: '203.0.113.7', port: 4711 }).stream as Socket;
+  const client = await dialTlsTo(0, { ca: ca.cert, socket });
+  assert.equal(await echoes(client, 'x'), 'x');
+  assert.deepEqual((await rig.gate.admission()).request.from, { host: '203.0.113.7', port: 4711 });
+  client.destroy();
+});
+
+test('a hash over server names keeps each name at one target', async () => {
+  using stack = new DisposableStack();
+  const backends = await Promise.all([1, 2, 3].map(() => tlsEcho({ cert: any.cert, key: any.key })));
+  for (const one of backends) stack.use(one);
+  await using rig = await openRig({
+    sites: {
+      listen: `tcp://127.0.0.1:${await freePort()}`,
+      names: ['*.hash.test'],
+      to: backends.map(one => `tcp://127.0.0.1:${one.port}`),
+      balance: { hash: 'server-name' },
+    },
+  });
+  const names = Array.from({ length: 12 }, (_, index) => `host${index}.hash.test`);
+  for (const servername of [...names, ...names]) {
+    const client = await dialTlsTo(rig.port('sites'), { ca: ca.cert, servername });
+    assert.equal(await echoes(client, 'x'), 'x');
+    client.destroy();
+  }
+  for (const { names: seen } of backends) {
+    for (const name of seen) assert.equal(seen.filter(one => one === name).length, 2, `${name} went to two targets`);
+  }
+  assert.ok(backends.filter(one => one.names.length > 0).length > 1);
 });
 
 test('client certificates: required ones are asked for, named in the request, and decided by policy', async () => {

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { TestClock } from '../../../src/core/clock.ts';
 import { makeCa } from '../../fixtures/certificates.ts';
+import { testGate } from '../../fixtures/gate.ts';
 import { closed, dialPlain, dialTlsTo, echo, echoes, openRig, plainServer, readAll } from './rig.ts';
 
 const ca = makeCa('Trouble CA');
@@ -121,7 +122,7 @@ test('slow handshake: whoever is not through in time is dropped, and others do n
       listen: 'tls://127.0.0.1:0',
       certificate,
       to: `tcp://127.0.0.1:${server.port}`,
-      limits: { handshake: '400ms' },
+      limits: { handshake: '2s' },
     },
   });
   const slow = await dialPlain(rig.port('db'));
@@ -164,6 +165,42 @@ test('a silent connection ends when its idle time is over, cleanly', async () =>
   const admission = await rig.gate.admission();
   await admission.ended;
   assert.equal(admission.notes.get('cause'), 'idle');
+});
+
+test('whoever connects and leaves without a byte is no entry in the audit', async () => {
+  await using server = await plainServer(echo);
+  await using rig = await openRig({
+    db: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${server.port}` },
+  });
+  const probe = await dialPlain(rig.port('db'));
+  probe.end();
+  await readAll(probe);
+  while (rig.service.state()[0]?.live !== 0) await new Promise(resolve => setImmediate(resolve));
+  assert.equal(rig.gate.refusals.length + rig.gate.admissions.length + rig.lines.length, 0);
+});
+
+test('a session cut while its target is dialled ends quietly', async () => {
+  await using server = await plainServer(echo);
+  const gate = testGate();
+  const admit = gate.admit.bind(gate);
+  gate.admit = async request => {
+    const session = await admit(request);
+    gate.admissions.at(-1)?.end('revoked');
+    return session;
+  };
+  await using rig = await openRig(
+    { db: { listen: 'tcp://127.0.0.1:0', to: `tcp://127.0.0.1:${server.port}` } },
+    { gate },
+  );
+  const client = await dialPlain(rig.port('db'));
+  assert.equal((await readAll(client)).length, 0);
+  const admission = await gate.admission();
+  await admission.ended;
+  assert.equal(admission.notes.get('cause'), 'revoked');
+  assert.deepEqual(
+    rig.log.lines.filter(line => line.level === 'error'),
+    [],
+  );
 });
 
 test('a lifetime ends even a busy connection', async () => {

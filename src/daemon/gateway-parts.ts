@@ -1,0 +1,73 @@
+// Small pieces that the composition in gateway.ts is held together with.
+import type { ListenAddress } from '../core/address.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Listener } from '../core/parts.ts';
+import {
+  type Authority,
+  type CertificateChecker,
+  type ClientTrust,
+  certificateChecker,
+  type Directory,
+} from '../trust/index.ts';
+import type { GateTls } from './gate-door.ts';
+import type { Plan } from './plan.ts';
+
+/** The root comes along: `sekisho login` shows its fingerprint to who does not know this CA yet. */
+export function gateTls({ gate, trust }: Plan, root: string): GateTls {
+  const identities = (gate?.identities ?? []).map(({ cert, key }) => ({
+    key,
+    cert: cert.includes(root.trim()) ? cert : `${cert}${root}`,
+  }));
+  return { identities, trust };
+}
+
+/** A certificate is of use only to somebody who exists: `cert issue staff01` on a new gate makes the user as well. */
+export function knowingUsers(authority: Authority, directory: Pick<Directory, 'ensure'>): Authority {
+  const ensure = async ({ user }: { readonly user?: string }): Promise<void> => {
+    if (user !== undefined) await directory.ensure({ name: user });
+  };
+  return {
+    ...authority,
+    issueClient: async request => ensure(request).then(() => authority.issueClient(request)),
+    signCsr: async request => ensure(request).then(() => authority.signCsr(request)),
+  };
+}
+
+/** The checker of the trust that counts now, made once a trust. */
+export function latestChecker(trust: () => ClientTrust): () => CertificateChecker {
+  let made: { readonly of: ClientTrust; readonly checker: CertificateChecker } | undefined;
+  return () => {
+    const of = trust();
+    if (made?.of !== of) made = { of, checker: certificateChecker(of) };
+    return made.checker;
+  };
+}
+
+export const aborted = (signal: AbortSignal): Promise<void> =>
+  signal.aborted
+    ? Promise.resolve()
+    : new Promise(done => signal.addEventListener('abort', () => done(), { once: true }));
+
+/** Aborts some time after the other. */
+export function after(signal: AbortSignal, ms: number, clock: Clock): AbortSignal {
+  const later = new AbortController();
+  const arm = (): void => void clock.after(ms, () => later.abort('drain'));
+  if (signal.aborted) arm();
+  else signal.addEventListener('abort', arm, { once: true });
+  return later.signal;
+}
+
+/** Where port 0 was asked for, the one that it became is what people need. */
+export function reallyAt(address: ListenAddress, { address: real }: Listener): ListenAddress {
+  return 'port' in address && 'port' in real ? { ...address, port: real.port } : address;
+}
+
+export async function inOrder<T, R>(items: readonly T[], step: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (const item of items) results.push(await step(item));
+  return results;
+}
+
+/** What nobody asked for, in the audit. */
+export const lifeEvent = (event: string, facts: Record<string, unknown>) =>
+  ({ event, who: { kind: 'node', id: 'gate', credential: '' }, resource: 'api/gate', outcome: 'done', facts }) as const;

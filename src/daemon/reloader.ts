@@ -1,0 +1,107 @@
+// A running gate takes up another plan: all of it or nothing, and live sessions are looked at once more.
+import type { SessionRegister } from '../access/index.ts';
+import type { Clock } from '../core/clock.ts';
+import type { ConfigFile } from './config-file.ts';
+import type { GateDoor } from './gate-door.ts';
+import { gateTls } from './gateway-parts.ts';
+import type { LiveCertificates } from './live-certificates.ts';
+import type { RootLog } from './log.ts';
+import type { Plan } from './plan.ts';
+import type { ProxyPlane } from './proxy-plane.ts';
+import { difference, type ReloadReport, restartNeeded } from './reload.ts';
+
+export interface Current {
+  readonly file: ConfigFile;
+  readonly plan: Plan;
+}
+export interface ReloaderOptions {
+  /** The file that the gate was started with. */
+  readonly file: ConfigFile;
+  readonly read: () => Promise<ConfigFile>;
+  readonly plan: (file: ConfigFile) => Promise<Plan>;
+  readonly current: () => Current;
+  readonly adopt: (next: Current) => void;
+  readonly proxies: ProxyPlane;
+  readonly door: GateDoor | undefined;
+  /** PEM of the built-in CA's root. */
+  readonly root: () => string;
+  readonly live: LiveCertificates;
+  readonly sessions: SessionRegister;
+  readonly warnings: () => readonly string[];
+  readonly clock: Clock;
+  readonly log: RootLog;
+}
+
+export interface Reloader {
+  /** Reads the file again. @throws Fault saying why nothing was changed */
+  reload(): Promise<ReloadReport>;
+  /** Plans the same file again, for a certificate that was renewed. */
+  refresh(): Promise<ReloadReport>;
+  /** Resolves when none is under way. */
+  settled(): Promise<unknown>;
+}
+
+/** Some conns were on their way in while the plans changed; they are looked at after this long. */
+const secondLook = 5000;
+
+export function createReloader(options: ReloaderOptions): Reloader {
+  const { proxies, door, live, sessions, clock, log } = options;
+  // One at a time: a renewed certificate and a person may ask for the same moment.
+  let turn: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(step: () => Promise<T>): Promise<T> => {
+    const work = turn.then(step);
+    turn = work.catch(() => {});
+    return work;
+  };
+
+  const adopt = async (file: ConfigFile): Promise<ReloadReport> => {
+    const before = options.current();
+    const plan = await options.plan(file);
+    const root = options.root();
+    live.learn(plan.routes);
+    try {
+      if (plan.gate) door?.replace(gateTls(plan, root));
+      await proxies.reload(plan.routes);
+    } catch (error) {
+      live.learn(before.plan.routes);
+      if (plan.gate) door?.replace(gateTls(before.plan, root));
+      throw error;
+    }
+    options.adopt({ file, plan });
+    log.setLevel(file.config.log.level);
+    await proxies.workers()?.setLevel(file.config.log.level);
+    await recheck();
+    clock.after(secondLook, () => void recheck());
+    const fixed = restartNeeded(options.file.config, file.config);
+    const waits = fixed.map(key => `${key} changed: it takes effect at the next start`);
+    return { ...difference(before.plan.routes, plan.routes), warnings: [...waits, ...options.warnings()] };
+  };
+
+  /** Ends what the configuration of now would not let in. */
+  const recheck = async (): Promise<void> => {
+    const lapsed = [...live.lapsed(), ...((await proxies.workers()?.lapsed()) ?? [])];
+    const gone = new Set(lapsed.map(({ route, credential }) => `proxy/${route} ${credential}`));
+    if (gone.size > 0) sessions.cutBy(({ resource, who }) => gone.has(`${resource} ${who.credential}`));
+    const { policy } = options.current().plan;
+    for (const session of sessions.all()) {
+      const { request } = session;
+      if (request.opened === undefined && policy.decide(request, clock.now()).allow === false) session.cut('revoked');
+    }
+  };
+
+  return {
+    settled: () => turn,
+    refresh: () => inTurn(() => adopt(options.current().file)),
+    reload: () =>
+      inTurn(async () => {
+        try {
+          const report = await adopt(await options.read());
+          log.info({ ...report }, 'configuration read anew');
+          return report;
+        } catch (error) {
+          log.warn({ error }, 'the new configuration was refused; everything stays as it is');
+          throw error;
+        }
+      }),
+  };
+}

@@ -1,0 +1,91 @@
+// `certificate: acme` in a running gate: pebble's probes reach the listeners of workers and gate.http, and the real
+// certificate replaces the stand-in without dropping a connection.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { type TestContext, test } from 'node:test';
+import { connect } from 'node:tls';
+import { makeCa, temporaryFolder } from '../fixtures/certificates.ts';
+import { echoServer, freePorts, startGate, until } from '../fixtures/gate-process.ts';
+
+/** A resolver for which every name is 127.0.0.1. */
+async function resolver(t: TestContext): Promise<number> {
+  const socket = createSocket('udp4');
+  t.after(() => socket.close());
+  socket.on('message', (query, from) => {
+    let end = 12;
+    while (query[end]) end += query.readUInt8(end) + 1;
+    const isA = query.readUInt16BE(end + 1) === 1;
+    const head = Buffer.from([query[0] ?? 0, query[1] ?? 0, 0x81, 0x80, 0, 1, 0, isA ? 1 : 0, 0, 0, 0, 0]);
+    const answer = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0, 1]);
+    socket.send(Buffer.concat([head, query.subarray(12, end + 5), ...(isA ? [answer] : [])]), from.port, from.address);
+  });
+  socket.bind(0, '127.0.0.1');
+  await once(socket, 'listening');
+  return socket.address().port;
+}
+
+/** Its directory, and the CA of that directory's own certificate. */
+async function pebble(t: TestContext, httpPort: number, tlsPort: number): Promise<{ directory: string; ca: string }> {
+  const folder = temporaryFolder('pebble');
+  const [port, management] = await freePorts(2);
+  const ca = makeCa('pebble');
+  const own = ca.issue({ cn: '127.0.0.1', san: ['127.0.0.1'] });
+  const config = join(folder, 'pebble.json');
+  const listen = { listenAddress: `127.0.0.1:${port}`, managementListenAddress: `127.0.0.1:${management}` };
+  const files = { certificate: own.fullchainFile, privateKey: own.keyFile };
+  writeFileSync(config, JSON.stringify({ pebble: { ...listen, ...files, httpPort, tlsPort, ocspResponderURL: '' } }));
+  const child = spawn('pebble', ['-config', config, '-dnsserver', `127.0.0.1:${await resolver(t)}`], {
+    env: { ...process.env, PEBBLE_VA_NOSLEEP: '1', PEBBLE_WFE_NONCEREJECT: '0' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  const ready = Promise.withResolvers<void>();
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on('line', line => line.includes('ACME directory available') && ready.resolve());
+  }
+  await ready.promise;
+  return { directory: `https://127.0.0.1:${port}/dir`, ca: ca.certFile };
+}
+
+function issuerAt(port: number, servername: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: '127.0.0.1', servername, rejectUnauthorized: false });
+    socket.once('secureConnect', () => {
+      resolve(String(socket.getPeerCertificate().issuer.CN));
+      socket.destroy();
+    });
+    socket.once('error', reject);
+  });
+}
+
+test('tls-alpn-01 on the route’s own listener and http-01 on gate.http, routes carried by a worker', async t => {
+  const echo = await echoServer(t);
+  const [db = 0, http = 0, web = 0] = await freePorts(3);
+  const { directory, ca } = await pebble(t, http, db);
+  const acme = (name: string, challenge: string): string =>
+    `{ acme: { directory: "${directory}", ca: "file:${ca}", names: [ ${name} ], challenge: ${challenge} } }`;
+  const gate = await startGate(t, {
+    config: `gate: { listen: "tls://127.0.0.1:0", workers: 1, http: "tcp://127.0.0.1:${http}" }
+proxy:
+  db: { listen: "tls://127.0.0.1:${db}", to: "tcp://127.0.0.1:${echo.port}", certificate: ${acme('db.test', 'tls-alpn-01')} }
+  web: { listen: "tls://127.0.0.1:${web}", to: "tcp://127.0.0.1:${echo.port}", certificate: ${acme('web.test', 'http-01')} }
+`,
+  });
+  const early = connect({ port: db, host: '127.0.0.1', servername: 'db.test', rejectUnauthorized: false });
+  t.after(() => early.destroy());
+  await once(early, 'secureConnect');
+  await until('pebble’s certificates are shown', async () =>
+    (await Promise.all([issuerAt(db, 'db.test'), issuerAt(web, 'web.test')])).every(issuer =>
+      /Pebble Intermediate/.test(issuer),
+    ),
+  );
+  early.write('still here');
+  const [data] = await once(early, 'data');
+  assert.equal(String(data), 'still here');
+  await gate.logged(/a renewed certificate is in use/);
+});
