@@ -259,7 +259,7 @@ function refusal(
   return refusalPage({
     ...{ status, site, wantsHtml, request: id, issuers: issuers() },
     what:
-      said[fault.code] ??
+      (isAccess && caller.certificate.state === 'none' ? 'a client certificate is needed here' : said[fault.code]) ??
       (isAccess && fault.facts['rule'] !== undefined ? 'you may not reach this address' : fault.message),
     certificate: isAccess ? caller.certificate : { state: 'good' },
     ...(help === undefined ? {} : { help }),
