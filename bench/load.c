@@ -1,7 +1,8 @@
 // The load generator and the backend of the bench: one thread each, epoll, so that the program under test gets its core.
 //
 //   load backend PORT [CERT KEY]        plain backend, or TLS with a certificate; PORT 0 = any; prints "listening PORT"
-//   load run PORT KIND MODE CONNS SECS  one measurement; prints "ready" when it begins, then one line of JSON
+//   load run PORT KIND MODE CONNS SECS [OPERATIONS]
+//                                       one measurement; prints "ready" when it begins, then one line of JSON
 //   load hold PORT KIND CONNS           opens CONNS, one echo each, prints {"open":N,"errors":N}, holds until stdin ends
 //
 // KIND  plain | tls12 | tls13           AES-128-GCM, no verification (the peers are our own)
@@ -13,6 +14,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
@@ -315,7 +317,7 @@ static int ascending(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-static void load(int count, double seconds) {
+static void load(int count, double seconds, long most) {
   context = SSL_CTX_new(TLS_client_method());
   int version = !strcmp(kind, "tls12") ? TLS1_2_VERSION : TLS1_3_VERSION;
   SSL_CTX_set_min_proto_version(context, version);
@@ -335,7 +337,7 @@ static void load(int count, double seconds) {
   if (ready && mode != 'H') puts("ready"), fflush(stdout);
   for (; open < count && open < 200; open++) begin(conns + open); // the rest follows as these get through: no SYN flood
   struct epoll_event events[512];
-  while (mode == 'H' ? operations + errors < count : !ready || now() < end) {
+  while (mode == 'H' ? operations + errors < count : !ready || (now() < end && operations < most)) {
     int n = epoll_wait(epoll_fd, events, 512, 20);
     for (int i = 0; i < n; i++) {
       conn_t *c = events[i].data.ptr;
@@ -384,13 +386,13 @@ int main(int argc, char **argv) {
   if (argc > 2 && !strcmp(argv[1], "backend")) backend(argc, argv);
   int runs = argc > 6 && !strcmp(argv[1], "run"), holds = argc > 4 && !strcmp(argv[1], "hold");
   if (!runs && !holds) {
-    fprintf(stderr, "load backend PORT [CERT KEY] | load run PORT plain|tls12|tls13 D|U|E|C|R CONNS SECS | load hold PORT KIND CONNS\n");
+    fprintf(stderr, "load backend PORT [CERT KEY] | load run PORT plain|tls12|tls13 D|U|E|C|R CONNS SECS [OPERATIONS] | load hold PORT KIND CONNS\n");
     return 2;
   }
   port = atoi(argv[2]);
   snprintf(kind, sizeof kind, "%s", argv[3]);
   mode = runs ? argv[4][0] : 'H';
-  load(atoi(argv[runs ? 5 : 4]), runs ? atof(argv[6]) : 0);
+  load(atoi(argv[runs ? 5 : 4]), runs ? atof(argv[6]) : 0, argc > 7 ? atol(argv[7]) : LONG_MAX);
   fflush(stdout);
   _exit(0);
 }

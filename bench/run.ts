@@ -1,7 +1,7 @@
 // npm run bench: Sekisho beside nginx, HAProxy and stunnel in one run, in turn, per CPU-second and in wall time.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -65,6 +65,8 @@ interface Running {
   readonly name: string;
   readonly child: ChildProcess;
   readonly port: number;
+  /** What it has printed so far. */
+  readonly output: () => string;
   /** Starts another of the same, cold. */
   readonly again: () => Promise<Running>;
 }
@@ -143,14 +145,31 @@ async function measureWay(way: Way, subjects: Subject[], certificate: { cert: st
   return cells;
 }
 
-/** A just-in-time compiler needs some thousand connections before it shows what it can do; the others get the same. */
+/**
+ * A just-in-time compiler needs some thousand connections before it shows what it can do; the others get the same. By
+ * number, not by time: on a busy machine a second holds few.
+ */
 async function warmUp(one: Running, way: Way): Promise<void> {
-  for (const mode of ['C', 'E', 'D', 'U']) {
-    const time = (mode === 'C' ? 3 : 1) * (options.quick ? 0.3 : 1);
-    const args = ['run', String(one.port), way === 'terminate' ? 'tls13' : 'plain', mode, '16', String(time)];
+  const kind = way === 'terminate' ? 'tls13' : 'plain';
+  for (const [mode, conns, time, operations] of options.quick ? quickWarmUp : fullWarmUp) {
+    const args = ['run', String(one.port), kind, mode, String(conns), String(time), String(operations)];
     await once(spawn(load, args, { stdio: 'ignore' }), 'exit');
   }
 }
+
+const never = 1e9;
+type WarmUp = readonly [mode: Row['mode'], conns: number, seconds: number, operations: number];
+const quickWarmUp: readonly WarmUp[] = [
+  ['C', 16, 1.5, 1500],
+  ['E', 16, 0.5, 10_000],
+  ['D', 4, 0.3, never],
+];
+const fullWarmUp: readonly WarmUp[] = [
+  ['C', 16, 60, 6000],
+  ['E', 16, 10, 30_000],
+  ['D', 4, 1, never],
+  ['U', 4, 1, never],
+];
 
 function isWanted(row: Row, way: Way): boolean {
   if (row.needsTls && way !== 'terminate') return false;
@@ -172,9 +191,12 @@ async function measure(row: Row, way: Way, one: Running): Promise<Sample> {
   const child = spawn(load, ['run', String(one.port), kind, row.mode, String(row.conns), String(seconds)]);
   children.push(child);
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
-  await lines.next(); // "ready"
+  const first = (await lines.next()).value as string;
   const before = cpuSeconds(one.child.pid!);
-  const text = (await lines.next()).value as string;
+  // Where no connection could be opened there is nothing but the result.
+  const text = first === 'ready' ? ((await lines.next()).value as string) : first;
+  if (one.child.exitCode !== null || one.child.signalCode !== null)
+    throw new Error(`${one.name} has ended: ${one.output()}`);
   const spent = cpuSeconds(one.child.pid!) - before;
   const result = JSON.parse(text) as Record<'seconds' | 'bytes' | 'operations' | 'resumed' | 'errors' | 'p99', number>;
   const work = row.unit === 'MB' ? result.bytes / 1e6 : row.mode === 'R' ? result.resumed : result.operations;
@@ -251,7 +273,13 @@ async function startBackend(way: Way, { cert, key }: { cert: string; key: string
   const child = spawn(load, ['backend', '0', ...(way === 'originate' ? [cert, key] : [])]);
   children.push(child);
   const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
-  return { name: 'backend', child, port: Number(line.split(' ')[1]), again: () => startBackend(way, { cert, key }) };
+  return {
+    name: 'backend',
+    child,
+    port: Number(line.split(' ')[1]),
+    output: () => '',
+    again: () => startBackend(way, { cert, key }),
+  };
 }
 
 async function startSubject(
@@ -268,12 +296,19 @@ async function startSubject(
   children.push(child);
   for (let tries = 0; !(await answers(listen)); tries++) {
     if (tries > 200 || child.exitCode !== null) {
-      spawnSync('cat', [join(own, 'output')], { stdio: 'inherit' });
+      process.stderr.write(readFileSync(join(own, 'output'), 'utf8'));
       throw new Error(`${subject.name} did not open its port: ${program} ${args.join(' ')}`);
     }
     await new Promise(resolve => setTimeout(resolve, 50));
   }
-  return { name: subject.name, child, port: listen, again: () => startSubject(subject, known) as Promise<Running> };
+  const output = (): string => readFileSync(join(own, 'output'), 'utf8');
+  return {
+    name: subject.name,
+    child,
+    port: listen,
+    output,
+    again: () => startSubject(subject, known) as Promise<Running>,
+  };
 }
 
 async function answers(port: number): Promise<boolean> {

@@ -19,7 +19,7 @@ const acme = z.strictObject({
     'renew-before': duration.default(30 * 86_400_000),
   }),
 });
-/** `auto` = the gate's own CA; `acme` = Let's Encrypt with all defaults. Several files: RSA and ECDSA side by side. */
+/** `auto` (the default of a tls:// listener) = the gate's own CA; `acme` = Let's Encrypt with all defaults. Several files: RSA and ECDSA side by side. */
 export const certificate = z.union([
   z.enum(['auto', 'acme']),
   acme,

@@ -3,8 +3,7 @@
 import { formatAddress } from '../../core/address.ts';
 import type { Clock } from '../../core/clock.ts';
 import { toFault } from '../../core/fault.ts';
-import type { Address, Conn, Handler, Principal, Session } from '../../core/parts.ts';
-import { within } from '../../core/serve.ts';
+import type { Address, Conn, Handler, Principal, Session, TlsFacts } from '../../core/parts.ts';
 import { splice } from '../../net/splice.ts';
 import type { AccessLine } from './access-line.ts';
 import type { Peer } from './balance.ts';
@@ -18,6 +17,8 @@ export interface ForwardDeps {
   readonly accessLog: (line: AccessLine) => void;
   /** Aborts when all conns of the route are cut; its reason is why. */
   readonly cut: AbortSignal;
+  /** Ends a target's conn properly, in bounded time. */
+  readonly farewell: (conn: Conn) => Promise<void>;
 }
 
 export function createForward(deps: ForwardDeps): Handler {
@@ -39,13 +40,12 @@ export function createForward(deps: ForwardDeps): Handler {
     let cause = 'unreachable';
     let reached: Reached | undefined;
     try {
-      if (near.tls?.cipher) session.note('tls', `${near.tls.protocol} ${near.tls.cipher}`);
+      noteTls(session, 'tls', near.tls);
       if (near.tls?.sni) session.note('sni', near.tls.sni);
       reached = await outward.connect(near, hashKey(plan, near), session);
       const { conn, peer } = reached;
       session.note('target', targetText(peer));
-      const far = conn.tls;
-      if (far?.cipher) session.note('target-tls', `${far.protocol} ${far.cipher}`);
+      noteTls(session, 'target-tls', conn.tls);
       const count = (direction: 'up' | 'down', more: number): void => {
         bytes[direction] += more;
         session.count(direction, more);
@@ -53,8 +53,10 @@ export function createForward(deps: ForwardDeps): Handler {
       using life = lifetime(session, limits.lifetime, clock);
       cause = await splice(near, conn, { ...shape, signal: life.signal, count });
       if (deps.cut.aborted) cause = String(deps.cut.reason);
-      if (!halfClose) conn.stream.destroy(); // both have been told; whoever wanted to go on has lost
-      if (!conn.stream.destroyed) await within(farewell, signal => conn.close(AbortSignal.any([deps.cut, signal])));
+      // Both ends said, or half-close is off and whoever wanted to go on has lost: nothing is left to wait for.
+      const { stream } = conn;
+      if (!halfClose || (stream.readableEnded && stream.writableFinished)) stream.destroy();
+      if (!stream.destroyed) await deps.farewell(conn);
     } catch (error) {
       cause = session.signal.aborted ? String(session.signal.reason) : toFault(error).code;
       if (!session.signal.aborted) throw error; // cut while dialling: that is no fault of anybody's
@@ -78,8 +80,9 @@ export function createForward(deps: ForwardDeps): Handler {
   };
 }
 
-/** Milliseconds for the proper end towards the target. */
-const farewell = 5000;
+function noteTls(session: Session, key: string, tls: TlsFacts | undefined): void {
+  if (tls?.cipher) session.note(key, `${tls.protocol} ${tls.cipher}`);
+}
 
 /** The session's signal, which a lifetime, where one is set, aborts as well. */
 function lifetime(session: Session, ms: number | undefined, clock: Clock): { signal: AbortSignal } & Disposable {

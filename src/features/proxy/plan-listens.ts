@@ -31,11 +31,6 @@ export function planListens(config: RouteConfig, findings: Findings): ListenPlan
         'with names:, tls:// ends TLS and tcp:// passes it through unread; one route cannot do both, make two routes',
       );
   }
-  if (has('tls') && config.certificate === undefined) {
-    findings
-      .at('certificate')
-      .mistake('a tls:// listener needs one; write { cert: file:…, key: file:… }, or auto for the built-in CA');
-  }
   if (has('tls') && listens.some(listen => listen.mode !== 'tls') && (config.clients ?? 'off') !== 'off') {
     findings
       .at('clients')

@@ -127,11 +127,10 @@ const closeNotify = (config: RouteConfig): 'required' | undefined =>
 
 async function loadCertificates(
   route: string,
-  { certificate, names }: RouteConfig,
+  { certificate = 'auto', names }: RouteConfig,
   { read, certificates }: PlanDeps,
   findings: Findings,
 ): Promise<readonly Identity[]> {
-  if (certificate === undefined) return []; // reported with the listener
   if (certificate === 'auto') return (await findings.attempt(() => certificates.auto(names ?? []))) ?? [];
   if (certificate === 'acme' || 'acme' in certificate) {
     const options: AcmeOptions = certificate === 'acme' ? {} : certificate.acme;

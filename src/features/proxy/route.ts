@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import type { Clock } from '../../core/clock.ts';
 import { Fault, isWeather, toFault } from '../../core/fault.ts';
 import type { Conn, Gate, Identify, Log, Metrics, Principal, Upgrade } from '../../core/parts.ts';
-import { type Door, enter } from '../../core/serve.ts';
+import { type Door, enter, within } from '../../core/serve.ts';
 import { compileRules } from '../../wire/cidr.ts';
 import type { AccessLine } from './access-line.ts';
 import { defined } from './defined.ts';
@@ -24,6 +24,8 @@ export interface RouteDeps extends RouteTlsDeps {
 
 /** Conns of one route that may be in their handshake at once. */
 const mostHandshakes = 4096;
+/** Milliseconds for the proper end towards a target. */
+const farewell = 5000;
 
 const nobody: Principal = { kind: 'anonymous', id: '', groups: [], attributes: new Map(), credential: '' };
 const identifyNobody: Identify = async () => nobody;
@@ -35,6 +37,8 @@ export class Route implements Disposable {
   readonly #tlsDoor: Door;
   readonly #labels: { readonly route: string };
   readonly #live = new Set<Conn>();
+  /** Conns to targets that have been told the end and have not answered it. */
+  readonly #leaving = new Set<Conn>();
   readonly #cut = new AbortController();
   #plan: RoutePlan;
   #idle: (() => void)[] = [];
@@ -89,7 +93,7 @@ export class Route implements Disposable {
   /** Ends all conns now; the audit says why. */
   cut(because: string): void {
     this.#cut.abort(because);
-    for (const conn of this.#live) conn.stream.destroy();
+    for (const conn of [...this.#live, ...this.#leaving]) conn.stream.destroy();
   }
   /** No conn comes any more and none is left. */
   [Symbol.dispose](): void {
@@ -112,7 +116,14 @@ export class Route implements Disposable {
       },
       identify: plan.clients ? identify(plan.clients) : identifyNobody,
       gate: this.#reportingGate(),
-      handler: createForward({ plan, outward, clock, accessLog: this.#accessLog, cut: this.#cut.signal }),
+      handler: createForward({
+        plan,
+        outward,
+        clock,
+        accessLog: this.#accessLog,
+        cut: this.#cut.signal,
+        farewell: conn => this.#farewell(conn),
+      }),
       patience: plan.limits.handshake,
       log,
       metrics,
@@ -149,6 +160,12 @@ export class Route implements Disposable {
         handshakes.delete(conn);
       }
     };
+  }
+
+  async #farewell(conn: Conn): Promise<void> {
+    this.#leaving.add(conn);
+    await within(farewell, signal => conn.close(signal));
+    this.#leaving.delete(conn);
   }
 
   /** The gate, with an access line for whom it turns away. */

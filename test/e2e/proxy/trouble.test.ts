@@ -1,6 +1,9 @@
 // What the world does to a proxy: backends that come and go, clients that flood, stall or just sit there.
 import assert from 'node:assert/strict';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { TestClock } from '../../../src/core/clock.ts';
 import { makeCa } from '../../fixtures/certificates.ts';
@@ -142,15 +145,14 @@ test('idle connections: hundreds sit there at once, and each still works', async
   await using rig = await openRig({
     db: { listen: 'tls://127.0.0.1:0', certificate, to: `tcp://127.0.0.1:${server.port}` },
   });
-  const clients: Socket[] = [];
-  for (let left = count; left > 0; left -= 50) {
-    const more = Array.from({ length: Math.min(50, left) }, () => dialTlsTo(rig.port('db'), { ca: ca.cert }));
-    clients.push(...(await Promise.all(more)));
-  }
+  const crowd = fork(join(import.meta.dirname, 'crowd.ts'), [String(rig.port('db')), String(count), ca.cert]);
+  const left = once(crowd, 'exit');
+  assert.deepEqual((await once(crowd, 'message'))[0], 'open');
   await rig.gate.admission(count - 1);
   assert.equal(rig.service.state()[0]?.live, count);
-  for (const [index, client] of clients.entries()) assert.equal(await echoes(client, `c${index}`), `c${index}`);
-  for (const client of clients) client.destroy();
+  crowd.send('echo');
+  assert.deepEqual((await once(crowd, 'message'))[0], count);
+  await left;
   await Promise.all(rig.gate.admissions.map(one => one.ended));
 });
 
