@@ -1,10 +1,12 @@
 // The API as one part: Fastify for routing and schemas, our own server for the conns, no port.
 
 import { randomBytes } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import swagger from '@fastify/swagger';
 import fastify from 'fastify';
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import type { Conn } from '../core/parts.ts';
+import type { Page } from '../features/web/index.ts';
 import { approvalHandlers } from './approval.ts';
 import { auditHandlers } from './audit.ts';
 import { authHandlers } from './auth.ts';
@@ -19,6 +21,7 @@ import { statusHandlers } from './status.ts';
 import { tokenHandlers } from './token.ts';
 import { userHandlers } from './user.ts';
 import { registerVerbs } from './verbs.ts';
+import { webHandlers } from './web.ts';
 
 export interface Api extends AsyncDisposable {
   /**
@@ -62,13 +65,15 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   app.setSerializerCompiler(serializerCompiler);
   app.removeContentTypeParser('text/plain');
   app.setErrorHandler(faultHandler(deps));
-  app.setNotFoundHandler((request, reply) =>
-    sendFault(reply, 404, {
+  app.setNotFoundHandler(async (request, reply) => {
+    const page = await webPage(deps, request.raw, http?.connOf(request.raw));
+    if (page) return reply.code(page.status).headers(page.headers).type(page.type).send(page.text);
+    return sendFault(reply, 404, {
       code: 'missing',
       message: 'no such call; /v1/openapi.json lists them',
       request: request.id,
-    }),
-  );
+    });
+  });
   app.addHook('onSend', async (request, reply) => {
     reply.header('x-request-id', request.id);
     reply.header('cache-control', 'no-store');
@@ -97,6 +102,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   const own = { document, draining: draining.signal };
   const handlers = {
     ...statusHandlers(deps),
+    ...webHandlers(deps),
     ...sessionHandlers(deps),
     ...certHandlers(deps),
     ...userHandlers(deps),
@@ -129,4 +135,10 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     document,
     [Symbol.asyncDispose]: () => drain(AbortSignal.abort()),
   };
+}
+
+/** The PAC file and /check stand on the gate's own origin, beside the API. */
+async function webPage(deps: ApiDeps, raw: IncomingMessage, conn: Conn | undefined): Promise<Page | undefined> {
+  const { method = '', url = '', rawHeaders: fields, httpVersion: version } = raw;
+  return conn && deps.house.web?.()?.page({ method, url, fields, version }, conn);
 }

@@ -50,6 +50,12 @@ export const seats: readonly Seat[] = [
   },
   { group: now, name: 'session', summary: 'live sessions: list, show, cut', load: () => import('./session.ts') },
   { group: now, name: 'proxy', summary: 'the routes and their upstreams', load: () => import('./proxy.ts') },
+  {
+    group: now,
+    name: 'web',
+    summary: 'internal web services: list, pac, check',
+    load: () => import('./web.ts'),
+  },
   { group: now, name: 'audit', summary: 'the record: tail, search, verify, export', load: () => import('./audit.ts') },
   {
     group: people,

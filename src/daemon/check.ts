@@ -31,6 +31,7 @@ export async function checkReport(file: ConfigFile, plan: Plan): Promise<CheckRe
   const findings = [
     ...plan.routes.flatMap(({ warnings }) => warnings.map(text => weak(file, text))),
     ...(plan.gate?.warnings ?? []).map(text => weak(file, text)),
+    ...(plan.web.forward?.warnings ?? []).map(text => weak(file, text)),
     ...gateFindings(file),
     ...(await portFindings(file)),
     ...(await fileFindings(file)),
@@ -45,6 +46,11 @@ export function opensOf({ config }: ConfigFile): string[] {
     ...(gate?.listen ?? []).map(address => `gate  ${formatUrl(address)}  (${gate?.name})`),
     ...(gate?.http ? [`gate.http  ${formatUrl(gate.http)}`] : []),
     ...(gate?.metrics ? [`gate.metrics  ${formatUrl(gate.metrics)}`] : []),
+    ...(gate && config.web?.forward
+      ? [
+          `web.forward  on the gate port (${config.web.forward.name ?? gate.name}): ${Object.keys(config.web.forward.hosts).join(', ')}`,
+        ]
+      : []),
     ...Object.entries(config.proxy).map(([name, { listen, names, to }]) => {
       const at = listen.map(formatUrl).join(', ');
       const called = names ? ` [${names.join(', ')}]` : '';

@@ -75,6 +75,10 @@ function crossChecks(checked: Config, source: YamlSource): Mistake[] {
       mistakes.push(source.mistake(['proxy', name, 'listen'], text));
     }
   }
+  if (!checked.gate && checked.web?.forward) {
+    const text = 'the proxy stands on the gate port, and this file has none; add a "gate:" block';
+    mistakes.push(source.mistake(['web', 'forward'], text, 'key'));
+  }
   const taken = new Map<string, string>();
   const claim = (
     path: readonly PropertyKey[],

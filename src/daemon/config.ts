@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { accessConfig } from '../access/config.ts';
 import { certificate, proxyConfig } from '../features/proxy/config.ts';
+import { webConfig } from '../features/web/config.ts';
 import { trustConfig } from '../trust/config.ts';
 import { cidr, duration, listen, oneOrMany, reference } from '../wire/config-value.ts';
 
@@ -9,7 +10,6 @@ import { cidr, duration, listen, oneOrMany, reference } from '../wire/config-val
 export const later: Readonly<Record<string, string>> = {
   tunnel: 'tunnels',
   endpoint: 'timed endpoints',
-  web: 'the web gateway',
   vpn: 'the VPN hub',
   device: 'devices',
 };
@@ -92,6 +92,7 @@ export const config = z.strictObject({
   trust: trustConfig.prefault({}),
   access: accessConfig,
   proxy: proxyConfig.default({}),
+  web: webConfig.optional(),
   log: logConfig.prefault({}),
   audit: auditConfig.prefault({}),
 });

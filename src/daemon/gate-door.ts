@@ -3,6 +3,8 @@ import type { Api } from '../api/index.ts';
 import { isWeather, toFault } from '../core/fault.ts';
 import type { Conn, Listener, Log, Metrics } from '../core/parts.ts';
 import type { Identity } from '../features/proxy/index.ts';
+import { isProxyRequest, type WebService } from '../features/web/index.ts';
+import { peek } from '../net/peek.ts';
 import { expectProxyHeader } from '../net/proxy-header.ts';
 import { type ServerTlsOptions, upgradeTls } from '../net/tls.ts';
 import { acmeAlpn, type ChallengeBoard, type ClientTrust } from '../trust/index.ts';
@@ -17,12 +19,16 @@ export interface GateDoorOptions {
   readonly tls: GateTls;
   readonly board: ChallengeBoard;
   readonly api: () => Pick<Api, 'handle'>;
+  /** The forward proxy, where the configuration has one. */
+  readonly web: () => WebService | undefined;
   readonly log: Log;
   readonly metrics: Metrics;
 }
 export interface GateTls {
   readonly identities: readonly Identity[];
   readonly trust: ClientTrust;
+  /** A name of the proxy's own: then only that one asks for client certificates and speaks HTTP/2. */
+  readonly proxy?: { readonly name?: string | undefined; readonly identities: readonly Identity[] };
 }
 
 export interface GateDoor extends GatePort {
@@ -35,7 +41,9 @@ const farewell = 5000;
 export function openGateDoor(options: GateDoorOptions): GateDoor {
   const { listeners, config, board, api, log, metrics } = options;
   const patience = config.limits.handshake;
-  const upgrade = upgradeTls(serverTls(options.tls, patience));
+  const upgrade = upgradeTls(gateTlsOptions(options.tls, patience));
+  const proxyUpgrade = upgradeTls(proxyTlsOptions(options.tls, patience));
+  const proxyName = options.tls.proxy?.name;
   const from = config['proxy-protocol']?.from.map(parseCidr);
 
   const answerProbe = async (conn: Conn, name: string, signal: AbortSignal): Promise<void> => {
@@ -49,8 +57,11 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     try {
       const signal = AbortSignal.timeout(patience);
       if (hello.alpn.includes(acmeAlpn)) return await answerProbe(raw, hello.sni ?? '', signal);
-      conn = await upgrade(raw, signal);
-      await api().handle(conn);
+      const byName = proxyName !== undefined && hello.sni === proxyName;
+      conn = await (byName ? proxyUpgrade : upgrade)(raw, signal);
+      const web = byName || proxyName === undefined ? options.web() : undefined;
+      if (web && (byName || (await asksProxy(conn, signal)))) await web.handle(conn);
+      else await api().handle(conn);
     } catch (error) {
       tell(error, raw, log, metrics);
     } finally {
@@ -72,8 +83,33 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     get live() {
       return port.live;
     },
-    replace: tls => upgrade.replace(serverTls(tls, patience)),
+    replace(tls) {
+      // Both are tried before either is changed.
+      upgradeTls(proxyTlsOptions(tls, patience))[Symbol.dispose]();
+      upgrade.replace(gateTlsOptions(tls, patience));
+      proxyUpgrade.replace(proxyTlsOptions(tls, patience));
+    },
     [Symbol.asyncDispose]: () => port[Symbol.asyncDispose](),
+  };
+}
+
+/** HTTP/2 is the proxy's; HTTP/1.1 is told apart by its first line. */
+const asksProxy = async (conn: Conn, signal: AbortSignal): Promise<boolean> =>
+  conn.tls?.alpn === 'h2' || (await peek(conn.stream, isProxyRequest, { limit: 8192, signal }));
+
+/** Where the proxy has a name of its own, the gate's name asks for nothing. */
+function gateTlsOptions({ identities, trust, proxy }: GateTls, handshake: number): ServerTlsOptions {
+  if (proxy?.name !== undefined) return serverTls({ identities }, handshake);
+  const options = serverTls({ identities, trust }, handshake);
+  return proxy ? { ...options, alpn: ['h2', 'http/1.1'] } : options;
+}
+
+function proxyTlsOptions({ identities, trust, proxy }: GateTls, handshake: number): ServerTlsOptions {
+  const own = proxy?.name === undefined ? identities : proxy.identities;
+  return {
+    ...serverTls({ identities: own, trust }, handshake),
+    alpn: ['h2', 'http/1.1'],
+    context: JSON.stringify(['proxy', proxy?.name ?? '', trust.cas]),
   };
 }
 

@@ -13,12 +13,13 @@ import type { GateTls } from './gate-door.ts';
 import type { Plan } from './plan.ts';
 
 /** The root comes along: `sekisho login` shows its fingerprint to who does not know this CA yet. */
-export function gateTls({ gate, trust }: Plan, root: string): GateTls {
+export function gateTls({ gate, trust, web, webIdentities }: Plan, root: string): GateTls {
   const identities = (gate?.identities ?? []).map(({ cert, key }) => ({
     key,
     cert: cert.includes(root.trim()) ? cert : `${cert}${root}`,
   }));
-  return { identities, trust };
+  const proxy = web.forward ? { proxy: { name: web.forward.name, identities: webIdentities } } : {};
+  return { identities, trust, ...proxy };
 }
 
 /** A certificate is of use only to somebody who exists: `cert issue staff01` on a new gate makes the user as well. */

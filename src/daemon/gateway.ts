@@ -6,6 +6,7 @@ import { formatUrl, type ListenAddress } from '../core/address.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Listener, Log } from '../core/parts.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
+import { formatWebLine, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
 import { openStore } from '../store/index.ts';
 import { createAuthenticator, createDirectory, createLimiter, openAuthority } from '../trust/index.ts';
@@ -33,6 +34,7 @@ import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
+import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
 
 export interface GatewayOptions {
@@ -150,12 +152,15 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // Ports, the gate's own first: routes may stand on it.
   const socketFor = inheritedSockets(config, passed, room('gate'));
   const opened: { name: string; listen: string; note?: string }[] = [];
+  const ports: Listener[] = [];
   const open = async (key: string, address: ListenAddress, name = key): Promise<Listener> => {
     const listener = stack.use(await listenAt(key, address, { fd: socketFor(address), log: room('gate'), metrics }));
     opened.push({ name, listen: formatUrl(reallyAt(address, listener)) });
+    ports.push(listener);
     return listener;
   };
   let api: Awaited<ReturnType<typeof createApi>> | undefined;
+  let web: WebService | undefined;
   const door = config.gate
     ? stack.use(
         openGateDoor({
@@ -163,11 +168,20 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           listeners: await inOrder(config.gate.listen, address => open('gate.listen', address, 'gate')),
           tls: gateTls(current.plan, authority.root().cert),
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
+          web: () => web,
         }),
       )
     : undefined;
   const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
+  web = openWebPlane({
+    ...{ current: () => current, data, gate, authority, directory, clock, metrics, log: room('web') },
+    ports: [...ports],
+    opened: () => ports.map(({ address }) => address),
+    own: async conn => api?.handle(conn),
+    ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
+  });
+  if (web) stack.use(web);
   plane = stack.use(
     await openProxyPlane(current.plan.routes, {
       ...{ gate, clock, metrics, log },
@@ -199,6 +213,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const warnings = (): string[] => [
     ...current.plan.routes.flatMap(route => route.warnings),
     ...(current.plan.gate?.warnings ?? []),
+    ...(current.plan.web.forward?.warnings ?? []),
     ...certificates
       .acmeState()
       .filter(({ standIn }) => standIn)
@@ -208,7 +223,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
   const check = (): Promise<CheckReport> => checkConfig(file.path);
   const reloader = createReloader({
-    ...{ file, plan, door, live, sessions, gate, clock, log, warnings },
+    ...{ file, plan, door, web: () => web, live, sessions, gate, clock, log, warnings },
     root: () => authority.root().cert,
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,
@@ -244,6 +259,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         names: () => namesOf(current.file.config),
         health: () => (gate.isOpen ? (gate.unwritten > 0 ? 'degraded' : proxies.health()) : 'down'),
         routes: () => proxies.states(),
+        web: () => web,
         backup: passphrase => backupOf(store, data, passphrase),
       },
     }),
@@ -285,7 +301,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       await door?.[Symbol.asyncDispose]();
       // The gate last: who was accepted before the listeners closed is still let in. At the deadline it ends the
       // sessions, and the audit says why; what still hangs after the farewell is destroyed by the proxy.
-      const carried = Promise.all([proxies.drain(after(deadline, farewell, clock)), served.drain(deadline)]);
+      const carried = Promise.all([
+        proxies.drain(after(deadline, farewell, clock)),
+        served.drain(deadline),
+        web?.drain(after(deadline, farewell, clock)),
+      ]);
       await Promise.race([carried, aborted(deadline)]);
       await Promise.all([carried, gate.drain(deadline)]);
       await audit.append(lifeEvent('api.stopped', {})).catch(() => {});

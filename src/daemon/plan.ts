@@ -7,8 +7,10 @@ import {
   type Identity,
   planRoutes,
   proxyConfig,
+  type RouteConfig,
   type RoutePlan,
 } from '../features/proxy/index.ts';
+import { planWeb, type WebPlan } from '../features/web/index.ts';
 import { type ClientTrust, clientTrustSource } from '../trust/index.ts';
 import type { Read } from '../wire/config-value.ts';
 import { type ConfigFile, mistakesFault } from './config-file.ts';
@@ -29,6 +31,9 @@ export interface Plan {
   readonly policy: AccessPolicy;
   /** Whose client certificates count on the gate's own port, and wherever one is shown inside a protocol. */
   readonly trust: ClientTrust;
+  readonly web: WebPlan;
+  /** Of `web.forward.name`. */
+  readonly webIdentities: readonly Identity[];
   readonly gate?: { readonly identities: readonly Identity[]; readonly warnings: readonly string[] } | undefined;
 }
 
@@ -51,24 +56,38 @@ export async function planConfig(file: ConfigFile, sources: PlanSources): Promis
   const policy = await attempt(['access'], () => createPolicy(config.access));
   const trust = await attempt(['trust'], () => trustSource.clients({ mode: 'optional', depth }, sources.read));
   const gate = await attempt(['gate', 'certificate'], () => planGate(file, sources));
+  const web = await attempt(['web'], () => planWeb(config.web));
+  const webIdentities = await attempt(['web', 'forward', 'certificate'], () => planProxyName(file, sources));
   const routes = await attempt(['proxy'], () =>
     planRoutes(config.proxy, { ...sources, trust: trustSource, at: ['proxy'] }),
   );
-  if (mistakes.length > 0 || !routes || !policy || !trust) throw mistakesFault(mistakes);
-  return { routes, policy, trust, gate };
+  if (mistakes.length > 0 || !routes || !policy || !trust || !web) throw mistakesFault(mistakes);
+  return { routes, policy, trust, gate, web, webIdentities: webIdentities ?? [] };
 }
 
 /** The gate's own certificate is loaded as a route's is, with the same checks, by a route that nobody opens. */
 async function planGate(file: ConfigFile, sources: PlanSources): Promise<Plan['gate']> {
   const { gate } = file.config;
-  if (!gate) return undefined;
+  // `auto` covers the gate's names already; from elsewhere the certificate has to carry the gate's name.
+  return gate && planOwn(gate.certificate, gate.certificate === 'auto' ? [] : [gate.name], sources);
+}
+
+/** The proxy's own name brings a certificate for it. */
+async function planProxyName(file: ConfigFile, sources: PlanSources): Promise<readonly Identity[]> {
+  const { name, certificate = 'auto' } = file.config.web?.forward ?? {};
+  return name === undefined ? [] : (await planOwn(certificate, [name], sources)).identities;
+}
+
+async function planOwn(
+  certificate: NonNullable<RouteConfig['certificate']>,
+  names: readonly string[],
+  sources: PlanSources,
+): Promise<NonNullable<Plan['gate']>> {
   const blank = proxyConfig.parse({ gate: { listen: 'tls://127.0.0.1:0', to: 'tcp://127.0.0.1:1' } })['gate'];
   if (!blank) throw new Fault('bug', 'the least of routes is none');
-  // `auto` covers the gate's names already; from elsewhere the certificate has to carry the gate's name.
-  const names = gate.certificate === 'auto' ? {} : { names: [gate.name] };
   const trust = { clients: () => Promise.reject(new Fault('bug', 'the gate asks no trust of a route')) };
   const [own] = await planRoutes(
-    { gate: { ...blank, certificate: gate.certificate, ...names } },
+    { gate: { ...blank, certificate, ...(names.length > 0 ? { names: [...names] } : {}) } },
     { ...sources, trust, at: [] },
   );
   return { identities: own?.tls?.identities ?? [], warnings: own?.warnings ?? [] };

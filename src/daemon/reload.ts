@@ -36,6 +36,8 @@ const fixed: readonly (readonly [key: string, of: (config: Config) => unknown])[
   ['gate.metrics', ({ gate }) => gate?.metrics],
   ['gate.proxy-protocol', ({ gate }) => gate?.['proxy-protocol']],
   ['gate.limits', ({ gate }) => gate?.limits],
+  ['web.forward', ({ web }) => web?.forward === undefined],
+  ['web.forward.name', ({ web }) => web?.forward?.name],
   ['store', ({ store }) => store],
   ['trust.rate-limit', ({ trust }) => trust['rate-limit']],
   ['trust.certificates', ({ trust }) => trust.certificates],

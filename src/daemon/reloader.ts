@@ -1,6 +1,7 @@
 // A running gate takes up another plan: all of it or nothing, and live sessions are looked at once more.
 import type { LiveGate, Sessions } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
+import type { WebService } from '../features/web/index.ts';
 import type { ConfigFile } from './config-file.ts';
 import type { GateDoor } from './gate-door.ts';
 import { gateTls } from './gateway-parts.ts';
@@ -23,6 +24,7 @@ export interface ReloaderOptions {
   readonly adopt: (next: Current) => void;
   readonly proxies: ProxyPlane;
   readonly door: GateDoor | undefined;
+  readonly web: () => WebService | undefined;
   /** PEM of the built-in CA's root. */
   readonly root: () => string;
   readonly live: LiveCertificates;
@@ -69,6 +71,7 @@ export function createReloader(options: ReloaderOptions): Reloader {
       throw error;
     }
     options.adopt({ file, plan });
+    if (plan.web.forward) options.web()?.replace(plan.web.forward);
     log.setLevel(file.config.log.level);
     await proxies.workers()?.setLevel(file.config.log.level);
     await recheck();

@@ -11,11 +11,13 @@ import { statusVerbs } from './status.ts';
 import { tokenVerbs } from './token.ts';
 import { userVerbs } from './user.ts';
 import type { Answer, Input, Parsed } from './verb.ts';
+import { webVerbs } from './web.ts';
 
 export const verbs = {
   ...statusVerbs,
   ...sessionVerbs,
   ...proxyVerbs,
+  ...webVerbs,
   ...certVerbs,
   ...userVerbs,
   ...groupVerbs,

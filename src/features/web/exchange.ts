@@ -1,0 +1,44 @@
+// A request and its answer as the relay sees them, whichever HTTP they came by.
+import type { Readable, Writable } from 'node:stream';
+import type { Body, Fields } from './headers.ts';
+
+export interface Exchange {
+  readonly id: string;
+  readonly method: string;
+  /** `1.0`, `1.1` or `2.0`. */
+  readonly version: string;
+  readonly fields: Fields;
+  readonly body: Body;
+  /** The body; read only where there is one. */
+  readonly source: Readable;
+  /** Fields after the body, once it has ended. */
+  trailers(): Fields;
+  /** `100 Continue`. */
+  proceed(): void;
+  /** Early hints (103) and the like. */
+  inform(status: number, fields: Fields): void;
+  /** The head of the answer, once. Its body goes to the writable, which ends it. */
+  answer(head: AnswerHead): Writable;
+  /** Fields after the answer's body; to be called before its end. */
+  addTrailers(fields: Fields): void;
+  readonly isAnswered: boolean;
+  /** Breaks off: the client must not take what it has for all of it. */
+  abort(): void;
+  /** The answer is complete although the request is not: what still comes is not wanted. */
+  enough(): void;
+  /** Calls once when the client is gone or everything is done. */
+  onClose(call: () => void): void;
+}
+
+export interface AnswerHead {
+  readonly status: number;
+  readonly reason: string;
+  readonly fields: Fields;
+  /** Whether an answer to this request of this status has a body (RFC 9110 §6.4.1). */
+  readonly hasBody: boolean;
+  /** Whether fields may follow the body. */
+  readonly trailing: boolean;
+}
+
+export const answerHasBody = (method: string, status: number): boolean =>
+  method !== 'HEAD' && status !== 204 && status !== 304 && status !== 205;

@@ -1,0 +1,184 @@
+// Which header fields pass a proxy, and which do not (RFC 9110 §7.6.1). Fields are flat lists, name value name value, as
+// they came: case, order and repeats are kept.
+import { Fault } from '../../core/fault.ts';
+
+/** name, value, name, value, … */
+export type Fields = readonly string[];
+
+/** Of one connection only, never passed on. TE and Trailer are treated where they are used. */
+const hopByHop = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authorization',
+  'proxy-authenticate',
+  'proxy-authentication-info',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+]);
+/** Made anew by whoever writes the message; a `Connection: content-length` does not take them away. */
+const framing = new Set(['host', 'content-length']);
+
+/**
+ * Fields by which servers are told who is there: whoever stands behind a proxy believes them, so no client may write
+ * them. CGI-like servers read `_` as `-`.
+ */
+const identity =
+  /^(x-sekisho-.*|x-forwarded(-.*)?|forwarded|x-real-ip|x-client-(ip|cert|dn|verify)(-.*)?|(x-)?(remote-(user|group|groups|email|name)|ssl-client-.*|client-cert(-chain)?|auth-request-.*|authenticated-(user|groups?)))$/;
+const isIdentity = (name: string): boolean => identity.test(name.includes('_') ? name.replaceAll('_', '-') : name);
+
+/** Values of a field, in order. */
+export function valuesOf(fields: Fields, name: string): string[] {
+  const found: string[] = [];
+  for (let at = 0; at < fields.length; at += 2) {
+    if (fields[at]?.toLowerCase() === name) found.push(fields[at + 1] ?? '');
+  }
+  return found;
+}
+
+/** `a, b , c` → lower-case tokens. */
+export const tokensOf = (values: readonly string[]): string[] =>
+  values.flatMap(value => value.toLowerCase().split(',')).flatMap(token => token.trim() || []);
+
+/** How a request's body is framed. */
+export type Body =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'length'; readonly length: string }
+  | { readonly kind: 'chunked' };
+
+/**
+ * Reads the framing of an HTTP/1 request more strictly than the parser does, since two readings of one request are what
+ * smuggling is made of. @throws Fault `protocol`; `invalid` (501) for transfer codings other than chunked
+ */
+export function requestBody(fields: Fields, version: string): Body {
+  const lengths = valuesOf(fields, 'content-length');
+  const codings = valuesOf(fields, 'transfer-encoding');
+  if (codings.length > 0) {
+    if (lengths.length > 0) throw new Fault('protocol', 'a request has either a length or a transfer coding'); // RFC 9112 §6.3
+    if (version !== '1.1') throw new Fault('protocol', 'HTTP/1.0 knows no transfer codings'); // RFC 9112 §6.1
+    if (codings.length > 1 || codings[0]?.toLowerCase() !== 'chunked') {
+      throw new Fault('invalid', 'no transfer coding but chunked is understood');
+    }
+    return { kind: 'chunked' };
+  }
+  const [length] = lengths;
+  if (length === undefined) return { kind: 'none' };
+  if (lengths.length > 1 || !/^\d{1,16}$/.test(length))
+    throw new Fault('protocol', 'the length of this request cannot be read');
+  return length === '0' ? { kind: 'none' } : { kind: 'length', length };
+}
+
+/** Checks Host (RFC 9112 §3.2): exactly one, and none but in HTTP/1.0. @throws Fault `protocol` */
+export function checkHostField(fields: Fields, version: string): void {
+  const hosts = valuesOf(fields, 'host');
+  if (hosts.length > 1 || (hosts.length === 0 && version === '1.1')) {
+    throw new Fault('protocol', 'a request has exactly one Host');
+  }
+  if (hosts[0] !== undefined && !/^[\x21-\x2b\x2d\x2e\x30-\x3e\x41-\x7e]*$/.test(hosts[0])) {
+    throw new Fault('protocol', 'the Host of this request cannot be read');
+  }
+}
+
+const bodiless = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE']);
+
+export interface Onward {
+  /** The new Host. */
+  readonly host: string;
+  readonly body: Body;
+  readonly method: string;
+  /** `1.1` or `2.0`, for Via. */
+  readonly version: string;
+  /** Fields of ours, for services that want to know who is there. */
+  readonly extra: Fields;
+}
+
+/** What a request says upstream. */
+export function requestFields(fields: Fields, { host, body, method, version, extra }: Onward): string[] {
+  const named = connectionTokens(fields);
+  const out = ['Host', host];
+  const cookies: string[] = [];
+  let via = '';
+  for (let at = 0; at < fields.length; at += 2) {
+    const name = fields[at] ?? '';
+    const value = fields[at + 1] ?? '';
+    if (name.startsWith(':')) continue;
+    const lower = name.toLowerCase();
+    if (framing.has(lower) || hopByHop.has(lower) || named?.has(lower) || isIdentity(lower)) continue;
+    if (lower === 'via') via = via === '' ? value : `${via}, ${value}`;
+    else if (lower === 'cookie' && version === '2.0') cookies.push(value);
+    else out.push(name, value);
+  }
+  if (cookies.length > 0) out.push('Cookie', cookies.join('; ')); // RFC 9113 §8.2.3
+  if (tokensOf(valuesOf(fields, 'te')).includes('trailers')) out.push('TE', 'trailers');
+  if (body.kind === 'length') out.push('Content-Length', body.length);
+  if (body.kind === 'chunked') out.push('Transfer-Encoding', 'chunked');
+  if (body.kind === 'none' && !bodiless.has(method)) out.push('Content-Length', '0'); // RFC 9110 §8.6
+  out.push('Via', joined(via, version), ...extra);
+  return out;
+}
+
+/** What an answer says to the client. `trailer` announces fields after the body, where there can be some. */
+export function answerFields(fields: Fields, version: string, trailer: boolean): string[] {
+  const named = connectionTokens(fields);
+  const out: string[] = [];
+  let via = '';
+  for (let at = 0; at < fields.length; at += 2) {
+    const name = fields[at] ?? '';
+    const lower = name.toLowerCase();
+    if (hopByHop.has(lower) || (named?.has(lower) && !framing.has(lower))) continue;
+    if (lower === 'trailer' && !trailer) continue;
+    if (lower === 'via') via = via === '' ? (fields[at + 1] ?? '') : `${via}, ${fields[at + 1]}`;
+    else out.push(name, fields[at + 1] ?? '');
+  }
+  out.push('Via', joined(via, version));
+  return out;
+}
+
+/** Fields that may come after a body: nothing that frames, routes, or says who is there (RFC 9110 §6.5.1). */
+export function trailerFields(fields: Fields): string[] {
+  const out: string[] = [];
+  for (let at = 0; at < fields.length; at += 2) {
+    const name = fields[at] ?? '';
+    const lower = name.toLowerCase();
+    if (hopByHop.has(lower) || framing.has(lower) || isIdentity(lower) || notTrailing.has(lower)) continue;
+    out.push(name, fields[at + 1] ?? '');
+  }
+  return out;
+}
+const notTrailing = new Set([
+  'trailer',
+  'authorization',
+  'cookie',
+  'set-cookie',
+  'content-encoding',
+  'content-type',
+  'content-range',
+  'cache-control',
+  'expect',
+  'max-forwards',
+  'range',
+  'via',
+]);
+
+/** RFC 9110 §7.6.3; the pseudonym stands for this machine's name, which is nobody's business. */
+const joined = (before: string, version: string): string => `${before === '' ? '' : `${before}, `}${version} sekisho`;
+
+/** Names of fields that `Connection` says are of this connection only; undefined for none but the usual ones. */
+function connectionTokens(fields: Fields): ReadonlySet<string> | undefined {
+  let named: Set<string> | undefined;
+  for (let at = 0; at < fields.length; at += 2) {
+    const name = fields[at];
+    if (name === undefined || name.length !== 10 || name.toLowerCase() !== 'connection') continue;
+    const value = fields[at + 1] ?? '';
+    if (value === 'keep-alive' || value === 'close') continue;
+    named ??= new Set();
+    for (const token of tokensOf([value])) named.add(token);
+  }
+  return named;
+}
+
+/** Bytes that header values are made of, so that a name of any script can stand in one: UTF-8, percent-encoded. */
+export const encodeValue = (text: string): string =>
+  text.replace(/[^\x21-\x24\x26-\x7e]/gu, character => encodeURIComponent(character));

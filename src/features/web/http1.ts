@@ -1,0 +1,218 @@
+// HTTP/1.1 and 1.0 towards clients: Node's server without a port, its parser strict, its limits all here.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { Fault, toFault } from '../../core/fault.ts';
+import { makeConn } from '../../net/conn.ts';
+import type { Caller } from './caller.ts';
+import type { AnswerHead, Exchange } from './exchange.ts';
+import { answerFault, forward, sendPage, tunnel } from './forward.ts';
+import { type Body, checkHostField, type Fields, requestBody, tokensOf, valuesOf } from './headers.ts';
+import type { Page } from './pages.ts';
+import type { ForwardPlan } from './plan.ts';
+import type { ForwardDeps } from './service.ts';
+import { parseAbsolute } from './site.ts';
+
+export interface Http1Deps {
+  readonly deps: ForwardDeps;
+  /** Whose socket this is. */
+  readonly callerOf: (socket: Duplex) => Caller | undefined;
+  readonly isDraining: () => boolean;
+}
+
+/** Milliseconds for a header block. */
+const headerTime = 20_000;
+
+export function createHttp1(plan: ForwardPlan, { deps, callerOf, isDraining }: Http1Deps): Server {
+  const server = createServer({
+    maxHeaderSize: plan.limits.header,
+    headersTimeout: headerTime,
+    requestTimeout: 0, // an upload takes as long as it takes; what stands still is given up
+    keepAliveTimeout: plan.timeouts.idle,
+    connectionsCheckingInterval: 2000,
+    insecureHTTPParser: false,
+    requireHostHeader: false, // checked below, for CONNECT too
+    joinDuplicateHeaders: false,
+  });
+  server.maxHeadersCount = 0; // the bytes are bounded; a cut list would be another request than was sent
+  server.timeout = plan.timeouts.read;
+  // Node starts its check of header times when a server listens, which this one never does.
+  server.emit('listening');
+
+  const enter = (request: IncomingMessage, response: ServerResponse): void => {
+    const caller = callerOf(request.socket);
+    if (!caller) return void request.socket.destroy();
+    response.sendDate = false;
+    if (isDraining()) response.shouldKeepAlive = false;
+    serve(request, response, caller, deps);
+  };
+  server.on('request', enter);
+  server.on('checkContinue', enter);
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    response.shouldKeepAlive = false;
+    response.writeHead(417, { 'content-length': '0' }).end();
+    request.resume();
+  });
+  server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    const caller = callerOf(socket);
+    if (!caller) return void socket.destroy();
+    connect(request, socket, head, caller, deps);
+  });
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    // Nothing that the parser refused is answered within a request, and nothing more is read from there.
+    if (error.code !== 'ECONNRESET' && socket.writable) {
+      deps.metrics.count('faults_total', { code: 'protocol', resource: 'web' });
+      const line = refusals[error.code ?? ''] ?? '400 Bad Request';
+      socket.write(`HTTP/1.1 ${line}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+    }
+    socket.destroy();
+  });
+  return server;
+}
+
+const refusals: Record<string, string> = {
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+};
+
+function serve(request: IncomingMessage, response: ServerResponse, caller: Caller, deps: ForwardDeps): void {
+  const url = request.url ?? '';
+  let exchange: Http1Exchange | undefined;
+  try {
+    const { rawHeaders, httpVersion } = request;
+    if (httpVersion !== '1.1' && httpVersion !== '1.0')
+      throw new Fault('protocol', 'only HTTP/1.0, 1.1 and 2 are spoken');
+    checkHostField(rawHeaders, httpVersion);
+    exchange = new Http1Exchange(request, response, caller.nextId(), requestBody(rawHeaders, httpVersion));
+    if (url.startsWith('/') || url === '*') {
+      own(exchange, url, caller, deps);
+      return;
+    }
+    const target = parseAbsolute(url, request.method ?? '');
+    if (
+      tokensOf(valuesOf(rawHeaders, 'connection')).includes('upgrade') &&
+      /websocket/i.test(request.headers.upgrade ?? '')
+    ) {
+      throw new Fault('invalid', 'a WebSocket goes through this proxy by CONNECT');
+    }
+    forward(exchange, caller, target, deps);
+  } catch (error) {
+    const fault = toFault(error);
+    // After a request that can be read in two ways nothing on this connection can be trusted.
+    if (fault.code !== 'invalid') response.shouldKeepAlive = false;
+    exchange ??= new Http1Exchange(request, response, caller.nextId(), { kind: 'none' });
+    answerFault(fault, exchange, caller, undefined, deps, () => {}, fault.code === 'invalid' ? 501 : undefined);
+  }
+}
+
+/** A request to the gate itself, on a connection that is the proxy's. */
+function own(exchange: Http1Exchange, url: string, caller: Caller, deps: ForwardDeps): void {
+  const page = deps.ownPage(exchange.method, url, exchange.fields, caller.conn, exchange.version);
+  sendPage(exchange, page ?? deps.noPage());
+  if (exchange.body.kind !== 'none') exchange.enough();
+}
+
+function connect(request: IncomingMessage, socket: Duplex, head: Buffer, caller: Caller, deps: ForwardDeps): void {
+  const { rawHeaders, httpVersion } = request;
+  socket.on('error', () => {});
+  const refuse = (page: Page): void => {
+    if (!socket.writable) return;
+    const fields = Object.entries(page.headers).map(([name, value]) => `${name}: ${value}\r\n`);
+    socket.end(
+      `HTTP/1.1 ${page.status} ${page.status === 403 ? 'Forbidden' : 'Refused'}\r\ncontent-type: ${page.type}\r\ncontent-length: ${Buffer.byteLength(page.text)}\r\n${fields.join('')}connection: close\r\n\r\n${page.text}`,
+    );
+    socket.resume();
+    void caller.conn.close(AbortSignal.timeout(5000));
+  };
+  let fault: Fault | undefined;
+  try {
+    checkHostField(rawHeaders, httpVersion);
+    // RFC 9110 §9.3.6: a body has no meaning here, and whoever sends one means something else.
+    if (valuesOf(rawHeaders, 'transfer-encoding').length > 0 || !isZero(valuesOf(rawHeaders, 'content-length'))) {
+      throw new Fault('protocol', 'CONNECT has no body');
+    }
+  } catch (error) {
+    fault = toFault(error);
+  }
+  if (head.length > 0) socket.unshift(head);
+  const { peer, local, tls } = caller.conn;
+  void tunnel(
+    {
+      id: caller.nextId(),
+      authority: request.url ?? '',
+      version: httpVersion,
+      ...(fault ? { fault } : {}),
+      accept() {
+        socket.write(`HTTP/1.1 200 Connection established\r\n\r\n`);
+        return makeConn(socket, { peer, ...(local ? { local } : {}), ...(tls ? { tls } : {}) });
+      },
+      refuse,
+      onClose: call => void socket.once('close', call),
+    },
+    caller,
+    deps,
+  );
+}
+
+const isZero = (lengths: readonly string[]): boolean => lengths.every(length => length === '0');
+
+class Http1Exchange implements Exchange {
+  readonly id: string;
+  readonly method: string;
+  readonly version: string;
+  readonly fields: Fields;
+  readonly body: Body;
+  readonly source: IncomingMessage;
+  readonly #response: ServerResponse;
+
+  constructor(request: IncomingMessage, response: ServerResponse, id: string, body: Body) {
+    this.id = id;
+    this.method = request.method ?? '';
+    this.version = request.httpVersion;
+    this.fields = request.rawHeaders;
+    this.body = body;
+    this.source = request;
+    this.#response = response;
+    request.on('error', () => {});
+    response.on('error', () => {});
+  }
+  get isAnswered(): boolean {
+    return this.#response.headersSent;
+  }
+  trailers(): Fields {
+    return this.source.rawTrailers;
+  }
+  proceed(): void {
+    if (!this.isAnswered) this.#response.writeContinue();
+  }
+  inform(status: number, fields: Fields): void {
+    const links = valuesOf(fields, 'link');
+    if (status === 103 && links.length > 0 && this.version === '1.1' && !this.isAnswered) {
+      this.#response.writeEarlyHints({ link: links });
+    }
+  }
+  answer({ status, reason, fields }: AnswerHead): ServerResponse {
+    // Without all of the request's body the connection cannot go on.
+    return this.#response.writeHead(status, reason === '' ? undefined : reason, fields as string[]);
+  }
+  addTrailers(fields: Fields): void {
+    const pairs: [string, string][] = [];
+    for (let at = 0; at < fields.length; at += 2) pairs.push([fields[at] ?? '', fields[at + 1] ?? '']);
+    this.#response.addTrailers(pairs);
+  }
+  abort(): void {
+    this.source.socket.destroy();
+  }
+  enough(): void {
+    if (this.source.complete) return;
+    // Read on for a moment, so that the answer is not lost to a reset, then end: RFC 9112 §9.6.
+    const { socket } = this.source;
+    this.source.resume();
+    const end = setTimeout(() => socket.destroy(), 2000);
+    end.unref();
+    this.source.once('end', () => clearTimeout(end));
+    socket.once('close', () => clearTimeout(end));
+  }
+  onClose(call: () => void): void {
+    this.#response.once('close', call);
+  }
+}

@@ -1,0 +1,267 @@
+// HTTP/2 towards clients (RFC 9113): one session a conn, every limit that a flood could meet, CONNECT on its streams.
+import {
+  constants,
+  type IncomingHttpHeaders,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { TLSSocket } from 'node:tls';
+import { Fault, toFault } from '../../core/fault.ts';
+import { makeConn } from '../../net/conn.ts';
+import type { Caller } from './caller.ts';
+import type { AnswerHead, Exchange } from './exchange.ts';
+import { answerFault, forward, sendPage, tunnel } from './forward.ts';
+import type { Body, Fields } from './headers.ts';
+import type { Page } from './pages.ts';
+import type { ForwardPlan } from './plan.ts';
+import type { ForwardDeps } from './service.ts';
+import { parseAuthority } from './site.ts';
+
+/** Bytes that a client may send on one stream, and on all, before it must wait for us to have passed them on. */
+const streamWindow = 524_288;
+const sessionWindow = 4_194_304;
+/** RST_STREAM frames: so many at once, then so many a second (CVE-2023-44487). */
+const resetBurst = 1000;
+const resetRate = 33;
+
+const { NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR, NGHTTP2_CONNECT_ERROR, NGHTTP2_FLAG_END_STREAM } = constants;
+
+export interface Http2Front {
+  /** New streams are refused; those under way go on. */
+  drain(): void;
+}
+
+/** The conn is the session's from here on. */
+export function serveHttp2(caller: Caller, plan: ForwardPlan, deps: ForwardDeps): Http2Front {
+  const { limits, timeouts } = plan;
+  const options = {
+    maxSessionInvalidFrames: 100,
+    maxSessionRejectedStreams: 100,
+    maxHeaderListPairs: 256,
+    maxOutstandingPings: 10,
+    maxSettings: 32,
+    maxSessionMemory: 64,
+    maxSendHeaderBlockLength: 262_144, // what a site answers is bounded by its own parser
+    unknownProtocolTimeout: 5000,
+    streamResetBurst: resetBurst,
+    streamResetRate: resetRate,
+    settings: {
+      enablePush: false,
+      enableConnectProtocol: false, // RFC 8441 is not spoken; WebSockets come by plain CONNECT
+      maxConcurrentStreams: limits.streams,
+      maxHeaderListSize: limits.header,
+      initialWindowSize: streamWindow,
+    },
+  };
+  const socket = caller.conn.stream as TLSSocket;
+  // Node clears this mark for sockets that a tls.Server has made, and waits for ever where it stands.
+  (socket as unknown as { secureConnecting: boolean }).secureConnecting = false;
+  const session: ServerHttp2Session = performServerHandshake(socket, options);
+  session.setLocalWindowSize(sessionWindow);
+  session.on('error', error => deps.log.debug({ from: caller.conn.peer, error }, 'an HTTP/2 connection broke off'));
+  let live = 0;
+  let idle: NodeJS.Timeout | undefined;
+  const rest = (): void => {
+    idle = setTimeout(() => session.close(), timeouts.idle).unref();
+  };
+  rest();
+  session.on('close', () => clearTimeout(idle));
+  session.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number, raw: string[]) => {
+    stream.on('error', () => {});
+    if (live++ === 0) clearTimeout(idle);
+    stream.once('close', () => {
+      if (--live === 0 && !session.closed) rest();
+    });
+    enter(stream, headers, (flags & NGHTTP2_FLAG_END_STREAM) !== 0, raw, caller, deps);
+  });
+  return { drain: () => session.close() };
+}
+
+function enter(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  ended: boolean,
+  raw: readonly string[],
+  caller: Caller,
+  deps: ForwardDeps,
+): void {
+  if (headers[':method'] === 'CONNECT') {
+    connect(stream, headers, caller, deps);
+    return;
+  }
+  const exchange = new Http2Exchange(stream, caller.nextId(), headers, raw, ended);
+  stream.setTimeout(deps.plan().timeouts.read, () => stream.close(constants.NGHTTP2_CANCEL));
+  try {
+    const path = String(headers[':path'] ?? '');
+    const authority = String(headers[':authority'] ?? headers.host ?? '');
+    if (!/^(\*|\/[\x21\x22\x24-\x7e]*)$/.test(path))
+      throw new Fault('protocol', 'the path of this request cannot be read');
+    if (headers[':scheme'] === 'http') {
+      forward(exchange, caller, { site: parseAuthority(authority, 80), path }, deps);
+      return;
+    }
+    if (headers[':scheme'] !== 'https') throw new Fault('invalid', 'only http is forwarded as such; use CONNECT');
+    if (!deps.isOwnName(parseAuthority(authority, 443).host))
+      throw new Fault('invalid', 'https is not forwarded as such; use CONNECT');
+    if (!deps.relayOwn(exchange, path, caller)) sendPage(exchange, deps.noPage());
+  } catch (error) {
+    const fault = toFault(error);
+    answerFault(fault, exchange, caller, undefined, deps, () => {}, fault.code === 'invalid' ? 421 : undefined);
+  }
+}
+
+function connect(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, caller: Caller, deps: ForwardDeps): void {
+  const { peer, local, tls } = caller.conn;
+  const authority = String(headers[':authority'] ?? '');
+  // RFC 9113 §8.5: neither scheme nor path; :protocol is refused by the session, which does not offer it.
+  const isPlain =
+    headers[':scheme'] === undefined && headers[':path'] === undefined && headers[':protocol'] === undefined;
+  void tunnel(
+    {
+      id: caller.nextId(),
+      authority,
+      version: '2.0',
+      ...(isPlain ? {} : { fault: new Fault('protocol', 'this CONNECT is not one of RFC 9113') }),
+      accept() {
+        stream.respond({ ':status': 200 }, { sendDate: false } as object);
+        const conn = makeConn(stream, { peer, ...(local ? { local } : {}), ...(tls ? { tls } : {}) });
+        // A broken-off tunnel is no error of HTTP/2: its own code says so (RFC 9113 §8.5).
+        const destroy = stream.destroy.bind(stream);
+        stream.destroy = (error?: Error) => {
+          if (error) breakOff(stream, NGHTTP2_CONNECT_ERROR);
+          return destroy();
+        };
+        return conn;
+      },
+      refuse(page: Page) {
+        if (stream.closed || stream.destroyed) return;
+        const fields = {
+          ...page.headers,
+          'content-type': page.type,
+          'content-length': String(Buffer.byteLength(page.text)),
+        };
+        stream.respond({ ':status': page.status, ...fields });
+        stream.end(page.text);
+        stream.resume();
+      },
+      onClose: call => void stream.once('close', call),
+    },
+    caller,
+    deps,
+  );
+}
+
+class Http2Exchange implements Exchange {
+  readonly id: string;
+  readonly method: string;
+  readonly version = '2.0';
+  readonly fields: Fields;
+  readonly body: Body;
+  readonly source: ServerHttp2Stream;
+  #trailers: Fields = [];
+  #answerTrailers: Fields = [];
+
+  constructor(stream: ServerHttp2Stream, id: string, headers: IncomingHttpHeaders, raw: Fields, ended: boolean) {
+    this.id = id;
+    this.method = String(headers[':method'] ?? '');
+    this.fields = raw;
+    const length = headers['content-length'];
+    // nghttp2 checks that the body is as long as it says (RFC 9113 §8.1.1).
+    this.body = ended || length === '0' ? { kind: 'none' } : length ? { kind: 'length', length } : { kind: 'chunked' };
+    this.source = stream;
+    if (!ended) {
+      stream.on('trailers', (_: object, __: number, fields: string[]) => {
+        this.#trailers = fields ?? [];
+      });
+      if (this.body.kind === 'none') stream.resume();
+    }
+  }
+  get isAnswered(): boolean {
+    return this.source.headersSent;
+  }
+  trailers(): Fields {
+    return this.#trailers;
+  }
+  proceed(): void {
+    if (!this.isAnswered && !this.source.closed) this.source.additionalHeaders({ ':status': 100 });
+  }
+  inform(status: number, fields: Fields): void {
+    if (!this.isAnswered && !this.source.closed)
+      this.source.additionalHeaders({ ':status': status, ...grouped(fields) });
+  }
+  answer({ status, fields, hasBody, trailing }: AnswerHead): ServerHttp2Stream {
+    const stream = this.source;
+    if (stream.closed || stream.destroyed) return stream;
+    if (trailing) {
+      stream.once('wantTrailers', () => stream.sendTrailers(grouped(this.#answerTrailers)));
+    }
+    stream.respond({ ':status': status, ...grouped(fields) }, {
+      endStream: !hasBody,
+      waitForTrailers: trailing && hasBody,
+      sendDate: false,
+    } as object);
+    return stream;
+  }
+  addTrailers(fields: Fields): void {
+    this.#answerTrailers = fields;
+  }
+  abort(): void {
+    breakOff(this.source, NGHTTP2_INTERNAL_ERROR);
+  }
+  enough(): void {
+    const { source } = this;
+    const stop = (): void => {
+      if (!source.closed) source.close(NGHTTP2_NO_ERROR); // RFC 9113 §8.1: the answer is complete, stop sending
+    };
+    if (source.writableFinished) stop();
+    else source.once('finish', stop);
+    source.resume();
+  }
+  onClose(call: () => void): void {
+    this.source.once('close', call);
+  }
+}
+
+const single = new Set([
+  'age',
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-location',
+  'content-range',
+  'content-type',
+  'date',
+  'etag',
+  'expires',
+  'last-modified',
+  'location',
+  'max-forwards',
+  'retry-after',
+  'server',
+  'x-content-type-options',
+]);
+
+/** RST_STREAM and nothing before it. */
+function breakOff(stream: ServerHttp2Stream, code: number): void {
+  if (stream.closed || stream.destroyed) return;
+  // Node ends the stream before it resets it, and the client would take the half that it has for the whole.
+  stream.end = () => stream;
+  stream.close(code);
+}
+
+/** Lower-case names, repeats as lists, which HTTP/2 writes as repeats again. */
+function grouped(fields: Fields): Record<string, string | string[]> {
+  const out: Record<string, string | string[]> = Object.create(null);
+  for (let at = 0; at < fields.length; at += 2) {
+    const name = (fields[at] ?? '').toLowerCase();
+    const value = fields[at + 1] ?? '';
+    const before = out[name];
+    if (before === undefined) out[name] = value;
+    else if (single.has(name))
+      continue; // sent twice by a careless site; HTTP/2 has no room for the second
+    else if (typeof before === 'string') out[name] = [before, value];
+    else before.push(value);
+  }
+  return out;
+}

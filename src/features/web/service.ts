@@ -1,0 +1,342 @@
+// The web gate, running: client connections, the map of now, the pages and files it hands out.
+import type { Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import type { Clock } from '../../core/clock.ts';
+import { Fault } from '../../core/fault.ts';
+import type { Address, Conn, Decision, Gate, Identify, Log, Metrics, Principal, Service } from '../../core/parts.ts';
+import { createResolver, type NameResolver } from '../../net/resolve.ts';
+import type { WebLine } from './access-line.ts';
+import { Caller } from './caller.ts';
+import { arrivalPage, type ExplainOptions, type Explanation, explain } from './check.ts';
+import type { Exchange } from './exchange.ts';
+import { type Form, type FormFacts, type FormName, forms } from './forms.ts';
+import { sendPage } from './forward.ts';
+import type { Fields } from './headers.ts';
+import { compileHosts, type Hosts } from './hosts.ts';
+import { createHttp1 } from './http1.ts';
+import { type Http2Front, serveHttp2 } from './http2.ts';
+import { askOwn } from './own.ts';
+import { pacFile, pacType } from './pac.ts';
+import { type Page, textPage } from './pages.ts';
+import type { ForwardPlan } from './plan.ts';
+import { type ReachDeps, reach } from './reach.ts';
+import { hostText } from './site.ts';
+
+export interface WebDeps {
+  readonly gate: Gate;
+  /** Says who stands behind a conn under the trust of now; asked again while the conn lives. */
+  readonly identify: Identify;
+  /** What the rules say, without writing it down. */
+  readonly decide: (who: Principal, resource: string, from: Address) => Decision;
+  /** The proxy's name and port as browsers reach it. */
+  readonly proxy: () => { readonly host: string; readonly port: number };
+  /** `https://gate.example.com`, where the PAC file and /check are. */
+  readonly origin: () => string;
+  /** Names under which HTTP/2 requests are for the gate itself. */
+  readonly names: () => readonly string[];
+  /** Where this gate listens. */
+  readonly listeners: () => readonly Address[];
+  /** The random part of a PAC path that is not public; the same at each start. */
+  readonly pacToken: string;
+  /** CN of each CA whose client certificates count. */
+  readonly issuers: () => readonly string[];
+  /** PEM of the CA that signed the proxy's certificate, unless browsers know it. */
+  readonly ca?: () => string | undefined;
+  /** Serves what is asked of the gate itself, HTTP/1.1. */
+  readonly own?: (conn: Conn) => Promise<void>;
+  readonly accessLog?: (line: WebLine) => void;
+  /** Instead of the system's or the plan's name servers. */
+  readonly resolver?: NameResolver;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+/** What the parts of the proxy work with; getters, since the plan may be replaced. */
+export interface ForwardDeps extends Pick<WebDeps, 'gate' | 'issuers' | 'clock' | 'log' | 'metrics'> {
+  readonly plan: () => ForwardPlan;
+  readonly hosts: () => Hosts;
+  readonly reach: () => ReachDeps;
+  readonly accessLog: (line: WebLine) => void;
+  readonly isOwnName: (host: string) => boolean;
+  readonly checkPage: (caller: Caller, proxy: 'on' | 'off', version: string, fields: Fields) => Page;
+  /** A page of the web gate on the gate's own origin. */
+  readonly ownPage: (method: string, url: string, fields: Fields, conn: Conn, version: string) => Page | undefined;
+  readonly noPage: () => Page;
+  /** Passes it to the gate itself; false where there is nothing to pass it to. */
+  readonly relayOwn: (exchange: Exchange, path: string, caller: Caller) => boolean;
+}
+
+export interface WebState {
+  readonly proxy: string;
+  readonly pac: { readonly url: string; readonly public: boolean };
+  readonly hosts: readonly { readonly key: string; readonly ports: string; readonly to: string }[];
+  readonly connections: number;
+  readonly warnings: readonly string[];
+}
+
+export interface WebService extends Service {
+  /** Serves proxy requests on a TLS conn until it ends: HTTP/2 where ALPN said so, HTTP/1.1 otherwise. Never throws. */
+  handle(conn: Conn): Promise<void>;
+  /** The PAC file and /check, for whoever serves the gate's own origin; undefined when the path is neither. */
+  page(
+    request: { readonly method: string; readonly url: string; readonly fields: Fields; readonly version: string },
+    conn: Conn,
+  ): Promise<Page | undefined>;
+  /** Another plan: visits that it does not cover as before end, connections stay. */
+  replace(plan: ForwardPlan): void;
+  /** No new conns; requests under way finish until `deadline`. */
+  drain(deadline: AbortSignal): Promise<void>;
+  state(): WebState;
+  form(name: FormName): Form;
+  /** @throws Fault `invalid` */
+  explain(options: ExplainOptions, signal: AbortSignal): Promise<Explanation>;
+}
+
+export function openWeb(plan: ForwardPlan, deps: WebDeps): WebService {
+  return new Web(plan, deps);
+}
+
+/** Whether the first bytes of a TLS conn are a proxy's request: CONNECT, or an address with a scheme. */
+export function isProxyRequest(bytes: Uint8Array): boolean | 'more' {
+  const line = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 80)).toString('latin1');
+  const [, method, target] = /^(?:\r\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S*)/.exec(line) ?? [];
+  if (method === undefined || target === undefined)
+    return /^[\r\n!#$%&'*+.^_`|~0-9A-Za-z-]*$/.test(line) && line.length < 64 ? 'more' : false;
+  if (method === 'CONNECT') return true;
+  if (target === '') return 'more';
+  if (/^[/*]/.test(target)) return false;
+  if (/^[A-Za-z][A-Za-z0-9+.-]*:\/\//.test(target)) return true;
+  return /^[A-Za-z][A-Za-z0-9+.-]*(:\/?)?$/.test(target) && line.endsWith(target) && line.length < 80 ? 'more' : false;
+}
+
+interface Live {
+  readonly caller: Caller;
+  readonly http2?: Http2Front;
+}
+
+class Web implements WebService {
+  readonly name = 'web';
+  readonly #deps: WebDeps;
+  readonly #own: ForwardDeps;
+  readonly #live = new Map<Duplex, Live>();
+  #plan: ForwardPlan;
+  #hosts: Hosts;
+  #resolver: NameResolver;
+  #server: Server;
+  readonly #servers = new Set<Server>();
+  #state: 'open' | 'draining' | 'closed' = 'open';
+
+  constructor(plan: ForwardPlan, deps: WebDeps) {
+    this.#deps = deps;
+    this.#plan = plan;
+    this.#hosts = compileHosts(plan.entries);
+    this.#resolver = this.#makeResolver();
+    this.#own = this.#forwardDeps();
+    this.#server = this.#makeServer();
+  }
+
+  health(): 'ok' | 'down' {
+    return this.#state === 'open' ? 'ok' : 'down';
+  }
+
+  async handle(conn: Conn): Promise<void> {
+    const { stream } = conn;
+    if (this.#state !== 'open' || this.#live.size >= this.#plan.limits.connections) {
+      this.#deps.metrics.count('web_connections_refused_total', {});
+      stream.destroy();
+      return;
+    }
+    const caller = new Caller(conn, {
+      gate: this.#deps.gate,
+      identify: this.#deps.identify,
+      clock: this.#deps.clock,
+      dial: (visit, signal) => reach(visit.site, visit.entry, visit.session, this.#reach(), signal),
+    });
+    // The place is taken before anything is waited for: the limit counts those who are still being looked at.
+    this.#live.set(stream, { caller });
+    this.#deps.metrics.gauge('web_connections', {}, 1);
+    try {
+      await caller.identify();
+      if (conn.tls?.alpn === 'h2') {
+        this.#live.set(stream, { caller, http2: serveHttp2(caller, this.#plan, this.#own) });
+      } else this.#server.emit('connection', stream);
+      if (!stream.destroyed) await finished(stream).catch(() => {}); // a reset is weather
+      // A stream is finished when both its ways are; the socket's last word is its close.
+      if (!stream.closed) await new Promise<void>(resolve => stream.once('close', resolve));
+    } catch (error) {
+      this.#deps.log.error({ from: conn.peer, error }, 'a connection to the proxy failed');
+      stream.destroy();
+    } finally {
+      this.#live.delete(stream);
+      this.#deps.metrics.gauge('web_connections', {}, -1);
+      await caller.close();
+    }
+  }
+
+  async page(request: Parameters<WebService['page']>[0], conn: Conn): Promise<Page | undefined> {
+    const { method, url, fields, version } = request;
+    const path = url.split('?')[0];
+    if (path === '/check' && isReading(method)) {
+      const caller = new Caller(conn, {
+        gate: this.#deps.gate,
+        identify: this.#deps.identify,
+        clock: this.#deps.clock,
+        dial: noDial,
+      });
+      await caller.identify();
+      return this.#checkPage(caller, 'off', version, fields);
+    }
+    return this.#file(method, path ?? '');
+  }
+
+  replace(plan: ForwardPlan): void {
+    const hosts = compileHosts(plan.entries);
+    const isHeader = plan.limits.header !== this.#plan.limits.header || plan.timeouts !== this.#plan.timeouts;
+    const isResolver = String(plan.resolver) !== String(this.#plan.resolver);
+    this.#plan = plan;
+    this.#hosts = hosts;
+    if (isResolver) this.#resolver = this.#makeResolver();
+    if (isHeader) this.#server = this.#makeServer();
+    for (const { caller } of this.#live.values()) {
+      caller.recheck((site, entry) => JSON.stringify(hosts.match(site)) === JSON.stringify(entry));
+    }
+  }
+
+  async drain(deadline: AbortSignal): Promise<void> {
+    if (this.#state === 'closed') return;
+    this.#state = 'draining';
+    for (const server of this.#servers) server.closeIdleConnections();
+    for (const { http2 } of this.#live.values()) http2?.drain();
+    const late = (): void => {
+      for (const stream of this.#live.keys()) stream.destroy();
+    };
+    deadline.addEventListener('abort', late, { once: true });
+    if (deadline.aborted) late();
+    await Promise.all(
+      [...this.#live.keys()].map(stream =>
+        stream.closed ? undefined : new Promise(resolve => stream.once('close', resolve)),
+      ),
+    );
+    deadline.removeEventListener('abort', late);
+    for (const server of this.#servers) server.close(() => {}); // ends its check of times; it says that it never listened
+    this.#state = 'closed';
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.drain(AbortSignal.abort());
+  }
+
+  state(): WebState {
+    const { pac, entries, warnings } = this.#plan;
+    const { host, port } = this.#deps.proxy();
+    return {
+      proxy: `${hostText(host)}:${port}`,
+      pac: { url: this.#pacUrl(), public: pac.public },
+      hosts: entries.map(({ key, port: at, to }) => ({
+        key,
+        ports: at === 'web' ? '80, 443, 1024–65535' : String(at),
+        to: to === 'resolve' ? 'resolve' : `tcp://${hostText(to.host)}:${to.port}`,
+      })),
+      connections: this.#live.size,
+      warnings,
+    };
+  }
+
+  form(name: FormName): Form {
+    const { entries, pac } = this.#plan;
+    const ca = this.#deps.ca?.();
+    const facts: FormFacts = {
+      ...{ entries, direct: pac.direct, pacUrl: this.#pacUrl(), proxy: this.#deps.proxy() },
+      issuers: this.#deps.issuers(),
+      ...(ca === undefined ? {} : { ca }),
+    };
+    return forms[name](facts);
+  }
+
+  explain(options: ExplainOptions, signal: AbortSignal): Promise<Explanation> {
+    const { resolver, own } = this.#reach();
+    return explain(options, this.#hosts, { resolver, own, decide: this.#deps.decide }, signal);
+  }
+
+  #makeResolver(): NameResolver {
+    const { resolver } = this.#plan;
+    return this.#deps.resolver ?? createResolver(resolver === undefined ? {} : { servers: resolver });
+  }
+  #makeServer(): Server {
+    const server = createHttp1(this.#plan, {
+      deps: this.#own,
+      callerOf: socket => this.#live.get(socket)?.caller,
+      isDraining: () => this.#state !== 'open',
+    });
+    this.#servers.add(server);
+    return server;
+  }
+  #reach(): ReachDeps {
+    return { resolver: this.#resolver, own: this.#deps.listeners, connect: this.#plan.timeouts.connect };
+  }
+  #pacPath(): string {
+    const { path, public: isPublic } = this.#plan.pac;
+    if (isPublic) return path;
+    const dot = path.lastIndexOf('.');
+    const at = dot > path.lastIndexOf('/') ? dot : path.length;
+    return `${path.slice(0, at)}-${this.#deps.pacToken}${path.slice(at)}`;
+  }
+  #pacUrl(): string {
+    return `${this.#deps.origin()}${this.#pacPath()}`;
+  }
+  #file(method: string, path: string): Page | undefined {
+    if (path !== this.#pacPath() || !isReading(method)) return undefined;
+    const { entries, pac } = this.#plan;
+    return {
+      status: 200,
+      type: pacType,
+      text: pacFile({ proxy: this.#deps.proxy(), entries, direct: pac.direct }),
+      headers: { 'cache-control': 'max-age=300', 'x-content-type-options': 'nosniff' },
+    };
+  }
+  #checkPage(caller: Caller, proxy: 'on' | 'off', version: string, fields: Fields): Page {
+    const { decide, issuers, clock } = this.#deps;
+    return arrivalPage({
+      ...{ proxy, version, fields, decide, hosts: this.#hosts },
+      who: caller.who,
+      certificate: caller.certificate,
+      conn: caller.conn,
+      issuers: issuers(),
+      help: this.#plan.help,
+      // Whoever is not known is shown no address that is meant to be hard to guess.
+      pacUrl: this.#plan.pac.public || caller.certificate.state === 'good' ? this.#pacUrl() : undefined,
+      now: clock.now(),
+    });
+  }
+  #forwardDeps(): ForwardDeps {
+    const { gate, issuers, clock, log, metrics, accessLog = () => {}, names, own } = this.#deps;
+    return {
+      ...{ gate, issuers, clock, log, metrics, accessLog },
+      plan: () => this.#plan,
+      hosts: () => this.#hosts,
+      reach: () => this.#reach(),
+      isOwnName: host => names().some(name => name.toLowerCase() === host),
+      checkPage: (caller, proxy, version, fields) => this.#checkPage(caller, proxy, version, fields),
+      ownPage: (method, url, fields, conn, version) => {
+        const path = url.split('?')[0] ?? '';
+        const caller = this.#live.get(conn.stream)?.caller;
+        if (path === '/check' && caller && isReading(method)) return this.#checkPage(caller, 'off', version, fields);
+        return this.#file(method, path);
+      },
+      noPage: () => textPage(404, 'sekisho: this connection is the proxy’s; there is nothing else at this address'),
+      relayOwn: (exchange, path, caller) => {
+        const page = this.#own.ownPage(exchange.method, path, exchange.fields, caller.conn, exchange.version);
+        if (page) sendPage(exchange, page);
+        else if (own) askOwn(exchange, path, caller.conn, own);
+        return page !== undefined || own !== undefined;
+      },
+    };
+  }
+}
+
+const isReading = (method: string): boolean => method === 'GET' || method === 'HEAD';
+const noDial = (): never => {
+  throw new Fault('bug', 'a page dials nothing');
+};

@@ -1,0 +1,123 @@
+// Malformed requests at a live proxy: never a 500, never a request at a site that the gate did not admit.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { isProxyRequest } from '../../src/features/web/index.ts';
+import { openOrigin, openRig } from '../e2e/web/rig.ts';
+
+const runs = Number(process.env['FUZZ_RUNS'] ?? 150);
+
+const piece = fc.oneof(
+  fc.constantFrom(
+    'GET',
+    'POST',
+    'CONNECT',
+    'OPTIONS',
+    'PRI',
+    ' ',
+    '\t',
+    '\r\n',
+    '\n',
+    '\r',
+    '\0',
+    ':',
+    ', ',
+    ';',
+    '0',
+    '4',
+    'chunked',
+    'close',
+    'a',
+    '%',
+    '[',
+    ']',
+    '@',
+    '#',
+    '?',
+    '*',
+  ),
+  fc.constantFrom(
+    'http://server1/',
+    'http://server2/',
+    'http://SERVER1:80/',
+    'server1:80',
+    'http://',
+    '//server1/',
+    '/check',
+    'HTTP/1.1',
+    'HTTP/1.0',
+    'HTTP/2.0',
+  ),
+  fc.constantFrom(
+    'Host: server1',
+    'Host:',
+    'Content-Length: 4',
+    'Content-Length: 0',
+    'Transfer-Encoding: chunked',
+    'Connection: close, host',
+    'Expect: 100-continue',
+    'TE: trailers',
+    'Upgrade: h2c',
+    'Max-Forwards: 0',
+  ),
+  fc.string({ unit: 'binary', maxLength: 6 }),
+);
+const request = fc
+  .tuple(
+    fc.oneof(
+      {
+        weight: 3,
+        arbitrary: fc.constantFrom(
+          'GET http://server1/ HTTP/1.1\r\nHost: server1\r\n',
+          'POST http://server2/x HTTP/1.1\r\nHost: server2\r\n',
+          'CONNECT server1:80 HTTP/1.1\r\n',
+        ),
+      },
+      { weight: 1, arbitrary: fc.constant('') },
+    ),
+    fc.array(piece, { maxLength: 14 }),
+    fc.constantFrom('\r\n\r\n', '\n\n', ''),
+  )
+  .map(([head, pieces, end]) => `${head}${pieces.join('')}${end}`);
+
+test('no malformed request makes an error of ours or passes the gate by', async () => {
+  await using origin = await openOrigin();
+  const target = `tcp://127.0.0.1:${origin.port}`;
+  await using rig = await openRig({
+    forward: { hosts: { server1: target, server2: target } },
+    decide: ({ resource }) => (resource === 'web/server1:80' ? undefined : 'not this one'),
+  });
+  await fc.assert(
+    fc.asyncProperty(request, async bytes => {
+      const socket = await rig.tls({});
+      const got: Buffer[] = [];
+      socket.on('data', chunk => got.push(chunk));
+      socket.on('end', () => socket.end());
+      const closed = new Promise(resolve => socket.once('close', resolve));
+      socket.end(Buffer.from(bytes, 'latin1'));
+      await closed;
+      const text = Buffer.concat(got).toString('latin1');
+      assert.doesNotMatch(text, /HTTP\/1\.1 500|at .*\.ts:\d+/);
+    }),
+    { numRuns: runs },
+  );
+  assert.ok(origin.seen.every(({ headers }) => headers[headers.indexOf('Host') + 1] === 'server1'));
+  assert.ok(
+    !rig.log.lines.some(({ level }) => level === 'error'),
+    JSON.stringify(rig.log.lines.filter(({ level }) => level === 'error')),
+  );
+});
+
+test('the first bytes of a connection are told apart in any cut', () => {
+  fc.assert(
+    fc.property(fc.oneof(request, fc.string({ unit: 'binary' })), text => {
+      const bytes = Buffer.from(text, 'latin1');
+      const whole = isProxyRequest(bytes);
+      for (let end = 0; end < bytes.length; end++) {
+        const part = isProxyRequest(bytes.subarray(0, end));
+        if (part !== 'more') assert.equal(part, whole, `after ${end} bytes`);
+      }
+    }),
+    { numRuns: runs },
+  );
+});
