@@ -69,7 +69,7 @@ async function* whole(answer: IncomingMessage, place: Place, signal: AbortSignal
   try {
     yield* answer as AsyncIterable<Buffer>;
   } catch (error) {
-    throw signal.aborted ? error : explain(error as Error, place);
+    throw signal.aborted ? signal.reason : explain(error as Error, place);
   } finally {
     answer.destroy();
   }
