@@ -52,7 +52,9 @@ export const peers: readonly Peer[] = [
         'daemon off; worker_processes 1; worker_rlimit_nofile 20000;',
         `error_log ${dir}/error.log crit; pid ${dir}/nginx.pid;`,
         'events { worker_connections 15000; }',
-        `stream { access_log off; ${stream.join('\n')} }`,
+        // The same work as ours: a line for each session.
+        `stream { log_format basic '$remote_addr [$time_local] $protocol $status $bytes_sent $bytes_received $session_time';`,
+        `access_log ${dir}/access.log basic; ${stream.join('\n')} }`,
       ];
       return ['nginx', '-p', dir, '-c', write(dir, 'nginx.conf', config)];
     },

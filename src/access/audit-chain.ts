@@ -30,6 +30,8 @@ export interface ChainOptions {
   readonly queue?: number | undefined;
 }
 
+/** Milliseconds from one commit to the next: on a disk that answers at once, every row would have one of its own. */
+const pace = 3;
 const mostAtOnce = 1000;
 const mostDoubts = 100;
 
@@ -60,6 +62,10 @@ export class Chain implements AsyncDisposable {
   /** Ends of groups that failed since the last commit: what the table holds must be looked at before the next. */
   #doubts: ChainEnd[] = [];
   #lastTime = 0;
+  /** When the last commit began. */
+  #begun = 0;
+  /** The commit that rows without hurry wait for at the longest. */
+  #later: NodeJS.Timeout | undefined;
   #lastText = '';
 
   /** `end` is where the chain goes on, `signed` the row of the newest stored head. */
@@ -91,28 +97,40 @@ export class Chain implements AsyncDisposable {
     return () => this.#followers.delete(call);
   }
 
-  append(event: AuditEvent): Promise<AuditRow> {
+  /** `patience`: milliseconds that nobody minds waiting, so that the row can share the commit of another one. */
+  append(event: AuditEvent, patience = 0): Promise<AuditRow> {
     return new Promise((resolve, reject) => {
       if (this.#state === 'closed') return reject(new Fault('unreachable', 'the audit is closed'));
       if (this.#waiting.length >= (this.#options.queue ?? 20_000)) {
         return reject(new Fault('unreachable', 'the audit cannot keep up: its disk is too slow'));
       }
       this.#waiting.push({ event, at: this.now(), resolve, reject });
-      if (this.#state === 'idle') this.#schedule();
+      if (this.#state !== 'idle') return;
+      if (patience === 0) this.#schedule();
+      else this.#later ??= setTimeout(() => this.#schedule(), patience);
     });
   }
 
   /** At the end of this turn of the event loop, so that everything that arrived in it shares one commit. */
   #schedule(): void {
+    clearTimeout(this.#later);
+    this.#later = undefined;
+    if (this.#state !== 'idle') return;
     this.#state = 'due';
-    setImmediate(() => {
+    const due = (): void => {
       this.#written = this.#write();
-    });
+    };
+    const wait = this.#begun + pace - performance.now();
+    if (wait < 1) setImmediate(due);
+    else setTimeout(due, wait);
   }
 
   async #write(): Promise<void> {
     this.#state = 'writing';
     while (this.#waiting.length > 0) {
+      const wait = this.#begun + pace - performance.now();
+      if (wait >= 1) await new Promise(resolve => setTimeout(resolve, wait));
+      this.#begun = performance.now();
       const group = this.#waiting.splice(0, mostAtOnce);
       const fault = await this.#commit(group);
       if (fault) for (const { reject } of group) reject(fault);
@@ -241,6 +259,7 @@ export class Chain implements AsyncDisposable {
     if (this.#state === 'closed') return;
     this.#stopTimer();
     while (this.#state !== 'idle' || this.#waiting.length > 0) {
+      this.#schedule();
       await new Promise(resolve => setImmediate(resolve));
       await this.#written;
     }

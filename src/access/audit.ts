@@ -17,7 +17,7 @@ export interface Audit extends AsyncDisposable {
    * Resolves once the row is on the disk; what arrives while a commit runs shares the next one.
    * @throws Fault `unreachable` when it cannot be written: nothing of it was kept
    */
-  append(event: AuditEvent): Promise<AuditRow>;
+  append(event: AuditEvent, patience?: number): Promise<AuditRow>;
   /** Rows after `after` (default: from now on), as they are committed, until `signal` aborts. */
   tail(after?: number, signal?: AbortSignal): AsyncIterable<AuditRow>;
   /** Newest first; `next` is the `before` of the following page. */
@@ -81,8 +81,8 @@ class StoredAudit implements Audit {
     this.#chain = chain;
   }
 
-  append(event: AuditEvent): Promise<AuditRow> {
-    return this.#chain.append(event);
+  append(event: AuditEvent, patience?: number): Promise<AuditRow> {
+    return this.#chain.append(event, patience);
   }
 
   head(): SignedHead {

@@ -21,6 +21,8 @@ export interface KeeperOptions {
   readonly most?: number | undefined;
 }
 
+/** Milliseconds that a record waits for the commit of one that somebody is waiting for: half as many commits. */
+const patience = 10;
 const shortest = 500;
 const farthest = 30_000;
 const atOnce = 500;
@@ -86,7 +88,7 @@ export function createKeeper({ audit, clock, log, metrics, most = 100_000 }: Kee
 
   const write = async (event: AuditEvent): Promise<void> => {
     try {
-      await audit.append(event);
+      await audit.append(event, patience);
     } catch (error) {
       log.warn({ error, event: event.event, session: event.session }, 'an audit record is kept back and tried again');
       keep(event);

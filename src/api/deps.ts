@@ -6,7 +6,7 @@ import type { RouteState } from '../features/proxy/index.ts';
 import type { WebService } from '../features/web/index.ts';
 import type { Authority, Directory } from '../trust/index.ts';
 import type { AnswerOf } from './contract/routes.ts';
-import type { HttpLimits } from './http-server.ts';
+import type { HttpDoor, HttpLimits } from './http-server.ts';
 
 export interface ApiDeps {
   readonly gate: Gate;
@@ -25,6 +25,8 @@ export interface ApiDeps {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly limits?: Partial<HttpLimits>;
+  /** Protocols of other rooms on the API's origin: AWS's verbs, WebSockets, files. */
+  readonly doors?: () => readonly HttpDoor[];
 }
 
 /** What the API asks of the process that it runs in. */

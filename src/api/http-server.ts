@@ -43,10 +43,35 @@ export interface HttpServer {
   drain(deadline: AbortSignal): Promise<void>;
 }
 
+/** A protocol of its own on the same HTTP server: what it claims, the API never sees. */
+export interface HttpDoor {
+  readonly name: string;
+  /** Whether this request is the door's, told by its line and headers alone. */
+  claims?(request: IncomingMessage): boolean;
+  /** Answers what was claimed. Limits on the body are the door's own. Never throws. */
+  answer?(request: IncomingMessage, response: ServerResponse, conn: Conn): void;
+  /** WebSockets at this path: the door owns the conn from here on, and answers, also with a refusal. Never throws. */
+  readonly upgrade?: {
+    readonly path: string;
+    accept(request: IncomingMessage, conn: Conn, head: Buffer): void;
+  };
+}
+
 type Listener = (request: IncomingMessage, response: ServerResponse) => void;
 
-export function createHttpServer(listener: Listener, limits: HttpLimits): HttpServer {
+export function createHttpServer(
+  listener: Listener,
+  limits: HttpLimits,
+  doors: () => readonly HttpDoor[] = () => [],
+): HttpServer {
   const conns = new Map<Duplex, Conn>();
+  let draining = false;
+  const sort: Listener = (request, response) => {
+    const conn = conns.get(request.socket);
+    const answer = doors().find(one => one.claims?.(request))?.answer;
+    if (answer && conn) answer(request, response, conn);
+    else listener(request, response);
+  };
   const server = createServer(
     {
       maxHeaderSize: limits.header,
@@ -57,15 +82,25 @@ export function createHttpServer(listener: Listener, limits: HttpLimits): HttpSe
       insecureHTTPParser: false,
       requireHostHeader: true,
     },
-    listener,
+    sort,
   );
+  server.on('upgrade', (request, socket, head) => {
+    const conn = conns.get(socket);
+    const path = request.url?.split('?', 1)[0];
+    const door = doors().find(({ upgrade }) => upgrade?.path === path);
+    if (!conn || !door?.upgrade || draining) {
+      socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
+      return;
+    }
+    conns.delete(socket); // it is no request any more: neither counted nor awaited here
+    door.upgrade.accept(request, conn, head);
+  });
   server.maxHeadersCount = 100;
   server.maxRequestsPerSocket = limits.requests;
   // Node starts the check of headersTimeout and requestTimeout when a server listens. This one never does, and without
   // the check a client that sends one header byte a minute would hold its conn for good.
   server.emit('listening');
 
-  let draining = false;
   const ended = (stream: Duplex): Promise<void> => finished(stream).catch(() => {}); // a reset is weather
 
   return {

@@ -42,7 +42,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   let http: HttpServer | undefined;
   const app = fastify({
     serverFactory: listener => {
-      http = createHttpServer(listener, limits);
+      http = createHttpServer(listener, limits, deps.doors);
       return http.server;
     },
     bodyLimit: limits.body,

@@ -1,7 +1,7 @@
 // The gate's own TLS: its certificate, the client certificates it asks for, ACME's probes; then HTTP is spoken.
 import type { Api } from '../api/index.ts';
 import { isWeather, toFault } from '../core/fault.ts';
-import type { Conn, Listener, Log, Metrics } from '../core/parts.ts';
+import type { Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
 import type { Identity } from '../features/proxy/index.ts';
 import { isProxyRequest, type WebService } from '../features/web/index.ts';
 import { peek } from '../net/peek.ts';
@@ -21,6 +21,8 @@ export interface GateDoorOptions {
   readonly api: () => Pick<Api, 'handle'>;
   /** The forward proxy, where the configuration has one. */
   readonly web: () => WebService | undefined;
+  /** Further protocols behind the same TLS. */
+  readonly tenants?: readonly Tenant[];
   readonly log: Log;
   readonly metrics: Metrics;
 }
@@ -31,6 +33,24 @@ export interface GateTls {
   readonly proxy?: { readonly name?: string | undefined; readonly identities: readonly Identity[] };
 }
 
+/**
+ * A protocol beside HTTP behind the gate's own TLS. The first in order that claims a conn serves it to its end; whom
+ * nobody claims meets the proxy or the API.
+ */
+export interface Tenant {
+  readonly name: string;
+  /** Told by what the client offers: one of these and nothing else is negotiated. */
+  readonly alpn?: {
+    readonly protocols: readonly string[];
+    /** Whose client certificate is asked for; default nobody's. */
+    readonly clients?: { readonly mode: 'optional' | 'required'; readonly trust: () => ClientTrust };
+  };
+  /** Told by the first decrypted bytes, of at most 8 kB. */
+  readonly claims?: (bytes: Uint8Array) => boolean | 'more';
+  /** Never throws weather; a Fault is logged and counted at the door. */
+  handle(conn: Conn): Promise<void>;
+}
+
 export interface GateDoor extends GatePort {
   /** What later handshakes see. @throws Fault `invalid`, and then nothing has changed */
   replace(tls: GateTls): void;
@@ -39,11 +59,13 @@ export interface GateDoor extends GatePort {
 const farewell = 5000;
 
 export function openGateDoor(options: GateDoorOptions): GateDoor {
-  const { listeners, config, board, api, log, metrics } = options;
+  const { listeners, config, board, api, tenants = [], log, metrics } = options;
   const patience = config.limits.handshake;
   const upgrade = upgradeTls(gateTlsOptions(options.tls, patience));
   const proxyUpgrade = upgradeTls(proxyTlsOptions(options.tls, patience));
+  const upgradeFor = tenantTls(patience);
   const proxyName = options.tls.proxy?.name;
+  let tls = options.tls;
   const from = config['proxy-protocol']?.from.map(parseCidr);
 
   const answerProbe = async (conn: Conn, name: string, signal: AbortSignal): Promise<void> => {
@@ -57,8 +79,15 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     try {
       const signal = AbortSignal.timeout(patience);
       if (hello.alpn.includes(acmeAlpn)) return await answerProbe(raw, hello.sni ?? '', signal);
+      const tenant = tenants.find(({ alpn }) => alpn?.protocols.some(protocol => hello.alpn.includes(protocol)));
+      if (tenant) {
+        conn = await upgradeFor(tenant, tls)(raw, signal);
+        return await tenant.handle(conn);
+      }
       const byName = proxyName !== undefined && hello.sni === proxyName;
       conn = await (byName ? proxyUpgrade : upgrade)(raw, signal);
+      const claimed = byName || tenants.length === 0 ? undefined : await claim(tenants, conn, signal);
+      if (claimed) return await claimed.handle(conn);
       const web = byName || proxyName === undefined ? options.web() : undefined;
       if (web && (byName || (await asksProxy(conn, signal)))) await web.handle(conn);
       else await api().handle(conn);
@@ -83,14 +112,32 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     get live() {
       return port.live;
     },
-    replace(tls) {
+    replace(next) {
       // Both are tried before either is changed.
-      upgradeTls(proxyTlsOptions(tls, patience))[Symbol.dispose]();
-      upgrade.replace(gateTlsOptions(tls, patience));
-      proxyUpgrade.replace(proxyTlsOptions(tls, patience));
+      upgradeTls(proxyTlsOptions(next, patience))[Symbol.dispose]();
+      upgrade.replace(gateTlsOptions(next, patience));
+      proxyUpgrade.replace(proxyTlsOptions(next, patience));
+      tls = next;
     },
     [Symbol.asyncDispose]: () => port[Symbol.asyncDispose](),
   };
+}
+
+async function claim(tenants: readonly Tenant[], conn: Conn, signal: AbortSignal): Promise<Tenant | undefined> {
+  if (conn.tls?.alpn === 'h2') return undefined;
+  const found = await peek<Tenant | 'nobody'>(
+    conn.stream,
+    bytes => {
+      for (const tenant of tenants) {
+        const answer = tenant.claims?.(bytes) ?? false;
+        if (answer === 'more') return 'more';
+        if (answer) return tenant;
+      }
+      return 'nobody';
+    },
+    { limit: 8192, signal },
+  );
+  return found === 'nobody' ? undefined : found;
 }
 
 /** HTTP/2 is the proxy's; HTTP/1.1 is told apart by its first line. */
@@ -110,6 +157,26 @@ function proxyTlsOptions({ identities, trust, proxy }: GateTls, handshake: numbe
     ...serverTls({ identities: own, trust }, handshake),
     alpn: ['h2', 'http/1.1'],
     context: JSON.stringify(['proxy', proxy?.name ?? '', trust.cas]),
+  };
+}
+
+/** TLS as a tenant wants it; its context is made anew when the gate's certificate or the tenant's trust is another. */
+function tenantTls(handshake: number): (tenant: Tenant, tls: GateTls) => Upgrade {
+  const made = new Map<Tenant, { readonly identities: unknown; readonly trust: unknown; readonly upgrade: Upgrade }>();
+  return (tenant, { identities }) => {
+    const { protocols = [], clients } = tenant.alpn ?? {};
+    const trust = clients?.trust();
+    const known = made.get(tenant);
+    if (known?.identities === identities && known.trust === trust) return known.upgrade;
+    const upgrade = upgradeTls({
+      ...serverTls({ identities }, handshake),
+      alpn: [...protocols],
+      ...(clients && trust ? { clients: { mode: clients.mode, ca: trust.cas, depth: trust.depth } } : {}),
+      session: { tickets: false, cache: 0, timeout: 300_000 },
+      context: JSON.stringify(['tenant', protocols, trust?.cas ?? []]),
+    });
+    made.set(tenant, { identities, trust, upgrade });
+    return upgrade;
   };
 }
 

@@ -19,11 +19,27 @@ export function makeConn(stream: Duplex, facts: ConnFacts): Conn {
   return { stream, ...facts, close: deadline => closeStream(stream, deadline) };
 }
 
+/** An accepted socket. */
 export function connOfTcp(socket: Socket): Conn {
   return makeConn(socket, {
     peer: addressOf(socket.remoteAddress, socket.remotePort),
     local: addressOf(socket.localAddress, socket.localPort),
   });
+}
+
+/** A dialled one: its addresses cost a system call each, and hardly anybody asks for them. */
+export function connOfDialled(socket: Socket): Conn {
+  socket.on('error', quiet);
+  return {
+    stream: socket,
+    get peer() {
+      return addressOf(socket.remoteAddress, socket.remotePort);
+    },
+    get local() {
+      return addressOf(socket.localAddress, socket.localPort);
+    },
+    close: deadline => closeStream(socket, deadline),
+  };
 }
 
 /**

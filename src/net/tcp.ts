@@ -4,7 +4,7 @@ import { Fault } from '../core/fault.ts';
 import type { Address, Conn, Listener } from '../core/parts.ts';
 import { normalizeHost } from '../wire/cidr.ts';
 import { type AcceptOptions, acceptFrom, listening } from './accept.ts';
-import { connOfTcp } from './conn.ts';
+import { connOfDialled, connOfTcp } from './conn.ts';
 import { dialFault, listenFault } from './reasons.ts';
 
 export interface TcpListenOptions extends AcceptOptions {
@@ -83,7 +83,7 @@ export function dialTcp(options: TcpDialOptions, signal: AbortSignal): Promise<C
     const abort = (): void => fail(signal.reason);
     const connected = (): void => {
       settle();
-      resolve(connOfTcp(socket));
+      resolve(connOfDialled(socket));
     };
     const late = (): void =>
       fail(new Fault('timeout', `${host}:${port} did not answer within ${timeout} ms`, { facts: { host, port } }));
