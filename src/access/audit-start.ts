@@ -1,6 +1,8 @@
 // Where the chain goes on after a start, and whether its youngest part is what was left behind.
 import type { Kysely, Schema } from '../store/index.ts';
+import type { ChainStart } from './audit-chain.ts';
 import { type AuditKey, sealsOf } from './audit-key.ts';
+import { OpenSessions } from './audit-open.ts';
 import { pages } from './audit-read.ts';
 import type { ChainEnd } from './audit-row.ts';
 import { lastCheckpoint } from './audit-verify.ts';
@@ -17,7 +19,7 @@ const farthest = 5000;
 export async function findEnd(
   db: Kysely<Schema>,
   key: AuditKey,
-): Promise<{ end: ChainEnd; head: number; problems: readonly Problem[] }> {
+): Promise<ChainStart & { problems: readonly Problem[] }> {
   const newest = (table: 'audit' | 'audit_head') =>
     db.selectFrom(table).select(['seq', 'hash']).orderBy('seq', 'desc').limit(1).executeTakeFirst();
   const checkpoint = await lastCheckpoint(db);
@@ -35,7 +37,14 @@ export async function findEnd(
     );
   } else if (head && sealsOf([key.publicKey]).isHead(head)) check.anchor(head, headName(head));
   else if (head) check.problem(head.seq, 'signature', `the head at row ${head.seq} is forged`);
-  for await (const page of pages(db, from, last.seq)) for (const row of page) check.row(row);
+  const open = new OpenSessions();
+  for await (const page of pages(db, from, last.seq)) {
+    for (const row of page) {
+      check.row(row);
+      if (row.seq > (head?.seq ?? 0)) open.note(row);
+    }
+  }
   const { problems } = check.finish();
-  return { end: { seq: Math.max(last.seq, head?.seq ?? 0), hash: last.hash }, head: head?.seq ?? start.seq, problems };
+  const end = { seq: Math.max(last.seq, head?.seq ?? 0), hash: last.hash };
+  return { end, head: head?.seq ?? start.seq, open, problems };
 }

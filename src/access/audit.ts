@@ -1,8 +1,10 @@
 // The record: rows chained by hash, committed in groups, their end signed; and every way to read it.
+import type { Log } from '../core/parts.ts';
 import type { Store } from '../store/index.ts';
 import { Chain, type ChainOptions } from './audit-chain.ts';
 import { exportCsv, exportLines } from './audit-export.ts';
 import { type AuditKey, type Checkpoint, openAuditKey, type SignedHead } from './audit-key.ts';
+import { goneEvent, type OpenRow } from './audit-open.ts';
 import { prune, sweepPruned } from './audit-prune.ts';
 import { type AuditFilter, pages, search } from './audit-read.ts';
 import { type AuditEvent, type AuditRow, toAuditRow } from './audit-row.ts';
@@ -41,7 +43,8 @@ export async function openAudit(options: AuditOptions): Promise<Audit> {
   const key = openAuditKey(options.keyFile);
   await sweepPruned(options.store.db);
   const start = await findEnd(options.store.db, key);
-  const chain = new Chain(options, key, start.end, start.head);
+  const left = await start.open.all(options.store.db);
+  const chain = new Chain(options, key, start);
   for (const problem of start.problems) {
     options.log.error(
       { problem: problem.problem, seq: problem.seq },
@@ -60,8 +63,23 @@ export async function openAudit(options: AuditOptions): Promise<Audit> {
       .append(damaged)
       .catch((error: unknown) => options.log.error({ error }, 'the damage could not be recorded'));
   }
+  if (left.length > 0) await endLeft(left, chain, options.log);
   return new StoredAudit(options.store, key, chain);
 }
+
+/** Sessions of a gate that was killed get the end that it could not write. */
+async function endLeft(left: readonly OpenRow[], chain: Chain, log: Log): Promise<void> {
+  try {
+    for (let at = 0; at < left.length; at += slice) {
+      await Promise.all(left.slice(at, at + slice).map(open => chain.append(goneEvent(open))));
+    }
+    log.warn({ sessions: left.length }, 'the gate had been killed; the audit has an end for each session of then');
+  } catch (error) {
+    log.error({ error }, 'the ends of sessions of a killed gate could not be recorded; the next start tries again');
+  }
+}
+
+const slice = 1000;
 
 /** Events that nobody asked for. */
 const ourselves = { who: { kind: 'node', id: 'gate', credential: '' }, resource: 'audit' } as const;
@@ -144,6 +162,8 @@ class StoredAudit implements Audit {
 
   async prune(before: Date): Promise<Checkpoint & { readonly removed: number }> {
     const { db } = this.#store;
+    // Which sessions are open must be in the books before their openings may go.
+    await this.#chain.sign();
     const result = await this.#inTurn(() =>
       prune({ db, key: this.#key, end: this.#chain.end, before, now: this.#chain.now() }),
     );
