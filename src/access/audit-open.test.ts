@@ -139,8 +139,10 @@ test('whatever opens, ends, fails to be written or is killed: every opening has 
     { weight: 1, arbitrary: fc.constant('refused' as const) },
   );
   const runs = Number(process.env['FUZZ_RUNS'] ?? 60);
+  let runsSoFar = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 60 }), fc.integer({ min: 1, max: 6 }), async (steps, headRows) => {
+      const run = ++runsSoFar;
       await using fresh = await openStore({ url: 'sqlite::memory:', log: quiet });
       let trouble: 'none' | 'lost' | 'refused' | 'dead' = 'none';
       const open = (): Promise<Audit> => {
@@ -154,7 +156,7 @@ test('whatever opens, ends, fails to be written or is killed: every opening has 
             if (trouble === 'lost') throw new Fault('unreachable', 'lost');
           },
         };
-        return openAudit({ store: { ...fresh, writer }, keyFile: `${dir}/audit.key`, clock, log: quiet, headRows });
+        return openAudit({ store: { ...fresh, writer }, keyFile: `${dir}/${run}.key`, clock, log: quiet, headRows });
       };
       let current: object = {};
       let audit = await open();
