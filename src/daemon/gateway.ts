@@ -24,7 +24,7 @@ import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEven
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
-import { logPlace, namesOf, originOf, storeUrl, version } from './places.ts';
+import { logPlace, namesOf, originOf, storeName, storeUrl, version } from './places.ts';
 import { servePlainHttp } from './plain-http.ts';
 import { type Plan, planConfig } from './plan.ts';
 import { openProxyPlane, type ProxyPlane } from './proxy-plane.ts';
@@ -93,12 +93,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const metrics = createMetrics({ process: true });
 
   // What is kept, and who counts.
-  const store = stack.use(
-    await openStore({ url: await storeUrl(file, data), log: room('store'), clock, backups: data }),
-  );
+  const url = await storeUrl(file, data);
+  const store = stack.use(await openStore({ url, log: room('store'), clock, backups: data }));
   const audit = stack.use(
     await openAudit({
-      ...{ store, clock, metrics, log: room('audit'), keyFile: join(data, 'audit.key') },
+      ...{ store, clock, metrics, log: room('audit'), keyFile: join(data, 'audit.key'), storeName: storeName(url) },
       headEvery: config.audit.checkpoint,
     }),
   );
@@ -211,6 +210,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   }
 
   const warnings = (): string[] => [
+    ...audit.warnings,
     ...current.plan.routes.flatMap(route => route.warnings),
     ...(current.plan.gate?.warnings ?? []),
     ...(current.plan.web.forward?.warnings ?? []),
