@@ -2,6 +2,7 @@
 import type { Approvals, Audit, Sessions } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Authenticator, Gate, Log, Metrics, Policy, Principal } from '../core/parts.ts';
+import type { EndpointService } from '../features/endpoint/index.ts';
 import type { RouteState } from '../features/proxy/index.ts';
 import type { WebService } from '../features/web/index.ts';
 import type { Authority, Directory } from '../trust/index.ts';
@@ -41,6 +42,8 @@ export interface House {
   routes(): readonly RouteState[] | Promise<readonly RouteState[]>;
   /** The web gate, where there is one. */
   web?(): WebService | undefined;
+  /** Timed endpoints, and where people find them. */
+  endpoints?(): EndpointHouse | undefined;
   /** What is weak or unwell, in sentences. */
   warnings(): readonly string[];
   check(): Promise<AnswerOf<'gate.check'>>;
@@ -48,4 +51,17 @@ export interface House {
   reload(): Promise<AnswerOf<'gate.reload'>>;
   /** The backup's bytes, sealed with the passphrase. */
   backup(passphrase: string): Promise<AsyncIterable<Uint8Array>>;
+}
+
+export interface EndpointHouse {
+  readonly service: EndpointService;
+  /** The gate's own name, as people type it, and the port of host names. */
+  host(): string;
+  namePort(): number;
+  /** Where one signs in. */
+  page(id: string): string;
+  /** A one-time link of this user's for this endpoint. */
+  link(id: string, user: string): Promise<{ readonly link: string; readonly until: Date }>;
+  /** One signed JSON document. */
+  evidence(id: string): Promise<string>;
 }

@@ -1,6 +1,7 @@
 // The whole configuration file: each room's slice under its word, and the gate's own keys. This file only joins them.
 import { z } from 'zod';
 import { accessConfig } from '../access/config.ts';
+import { endpointConfig } from '../features/endpoint/config.ts';
 import { certificate, proxyConfig } from '../features/proxy/config.ts';
 import { webConfig } from '../features/web/config.ts';
 import { trustConfig } from '../trust/config.ts';
@@ -9,7 +10,6 @@ import { cidr, duration, listen, oneOrMany, reference } from '../wire/config-val
 /** Words that PRODUCT names and whose rooms are not part of this version. */
 export const later: Readonly<Record<string, string>> = {
   tunnel: 'tunnels',
-  endpoint: 'timed endpoints',
   vpn: 'the VPN hub',
   device: 'devices',
 };
@@ -93,6 +93,7 @@ export const config = z.strictObject({
   access: accessConfig,
   proxy: proxyConfig.default({}),
   web: webConfig.optional(),
+  endpoint: endpointConfig.prefault({}),
   log: logConfig.prefault({}),
   audit: auditConfig.prefault({}),
 });

@@ -18,6 +18,7 @@ import { checkConfig } from './check-config.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
 import { openDataDir } from './data-dir.ts';
+import { type EndpointPlane, openEndpointPlane } from './endpoint-plane.ts';
 import { openGateDoor } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
 import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, reallyAt } from './gateway-parts.ts';
@@ -195,6 +196,14 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     }),
   );
   const proxies = plane;
+  const endpoints: EndpointPlane = stack.use(
+    await openEndpointPlane({
+      ...{ current: () => current, store, gate, audit, approvals, authority, directory, clock, metrics, port: door },
+      addresses: door ? ports.map(({ address }) => address) : [],
+      opened: () => ports.map(({ address }) => address),
+      log: room('endpoint'),
+    }),
+  );
   if (config.gate?.http) {
     const { http } = config.gate;
     const answer = gateHttp({
@@ -223,7 +232,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
   const check = (): Promise<CheckReport> => checkConfig(file.path);
   const reloader = createReloader({
-    ...{ file, plan, door, web: () => web, live, sessions, gate, clock, log, warnings },
+    ...{ file, plan, door, web: () => web, endpoints, live, sessions, gate, clock, log, warnings },
     root: () => authority.root().cert,
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,
@@ -260,6 +269,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         health: () => (gate.isOpen ? (gate.unwritten > 0 ? 'degraded' : proxies.health()) : 'down'),
         routes: () => proxies.states(),
         web: () => web,
+        endpoints: () => endpoints.house,
         backup: passphrase => backupOf(store, data, passphrase),
       },
     }),
@@ -305,6 +315,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         proxies.drain(after(deadline, farewell, clock)),
         served.drain(deadline),
         web?.drain(after(deadline, farewell, clock)),
+        endpoints.drain(after(deadline, farewell, clock)),
       ]);
       await Promise.race([carried, aborted(deadline)]);
       await Promise.all([carried, gate.drain(deadline)]);
