@@ -270,7 +270,10 @@ export class LiveEndpoint {
 
   /** A device that could not be reached takes nobody's only connection away. */
   #spend(reached: boolean): void {
-    if (reached) return this.#deps.spent(this);
+    if (reached) {
+      this.#deps.spent(this);
+      return;
+    }
     this.guard.unuse();
     this.#deps.claimed(this).catch((error: unknown) => this.#deps.log.error({ error }, 'a state could not be kept'));
   }

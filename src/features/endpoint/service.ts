@@ -320,7 +320,10 @@ class Endpoints implements EndpointService {
   /** Only who may open it learns whether it is there. @throws Fault `missing`, `denied` */
   #checkThere({ target: url }: Endpoint): void {
     const target = parseEndpointTarget(url);
-    if (target.kind !== 'device') return checkLiteral(target, { ...this.#deps.reach, connect: 0 });
+    if (target.kind !== 'device') {
+      checkLiteral(target, { ...this.#deps.reach, connect: 0 });
+      return;
+    }
     const device = this.#deps.findDevice(target.device);
     if (!device) throw new Fault('missing', `there is no device ${target.device}; sekisho device list shows them`);
     if (device.service(target.service) === undefined) {

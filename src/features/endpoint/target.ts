@@ -12,6 +12,11 @@ export interface DeviceFacts {
   readonly name: string;
   /** The service of this name, or the one whose local port this is; undefined when the device's list lacks it. */
   service(wanted: string): string | undefined;
+  /** Where a service listens on the device, as the device said: `127.0.0.1:22`. */
+  addressOf(service: string): string | undefined;
+  /** Its IMSI and SIM ID, where it has such aliases. */
+  readonly imsi?: string | undefined;
+  readonly simId?: string | undefined;
 }
 
 export interface ReachDeps {
