@@ -6,6 +6,7 @@ import { formatUrl, type ListenAddress } from '../core/address.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Listener, Log } from '../core/parts.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
+import { openDeviceRegistry } from '../features/device/index.ts';
 import { formatWebLine, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
 import { openStore } from '../store/index.ts';
@@ -18,6 +19,7 @@ import { checkConfig } from './check-config.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
 import { openDataDir } from './data-dir.ts';
+import { type DevicePlane, openDevicePlane } from './device-plane.ts';
 import { openGateDoor } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
 import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, reallyAt } from './gateway-parts.ts';
@@ -110,7 +112,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       ...(crlUrl === undefined ? {} : { crlUrl }),
     }),
   );
-  const directory = await createDirectory({ store, dir: data, authority, clock, log: room('trust') });
+  const registry = stack.use(await openDeviceRegistry({ store, clock, log: room('device') }));
+  const directory = await createDirectory({
+    ...{ store, dir: data, authority, clock, log: room('trust') },
+    device: name => registry.standing(name),
+  });
 
   // What is decided.
   const live = createLiveCertificates();
@@ -161,6 +167,22 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
   let api: Awaited<ReturnType<typeof createApi>> | undefined;
   let web: WebService | undefined;
+  const gatePort = (): number => ports.flatMap(({ address }) => ('port' in address ? [address.port] : []))[0] ?? 443;
+  const devices: DevicePlane | undefined = config.gate
+    ? stack.use(
+        await openDevicePlane({
+          ...{ registry, gate, authority, directory, clock, metrics, log: room('device') },
+          config: () => current.file.config.device,
+          identities: () =>
+            certificates.source(namesOf(current.file.config), createRead({ folder: current.file.folder })).auto([]),
+          onIdentities: certificates.onChange,
+          shown: () => current.plan.gate?.identities ?? [],
+          name: () => namesOf(current.file.config)[0] ?? 'localhost',
+          origin: () => originOf(current.file.config, gatePort()),
+          api: async conn => api?.handle(conn),
+        }),
+      )
+    : undefined;
   const door = config.gate
     ? stack.use(
         openGateDoor({
@@ -169,6 +191,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           tls: gateTls(current.plan, authority.root().cert),
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
+          tenants: [...(devices?.tenants ?? [])],
         }),
       )
     : undefined;
@@ -230,6 +253,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     current: () => current,
     adopt: next => {
       current = next;
+      devices?.refresh();
     },
   });
   const { reload } = reloader;
@@ -254,12 +278,14 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       authority: knowingUsers(authority, directory),
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
+      doors: () => (devices ? [devices.door] : []),
       house: {
         ...{ version, since, warnings, check, reload, listeners },
         names: () => namesOf(current.file.config),
         health: () => (gate.isOpen ? (gate.unwritten > 0 ? 'degraded' : proxies.health()) : 'down'),
         routes: () => proxies.states(),
         web: () => web,
+        ...(devices ? { devices: () => ({ ...devices, registry }) } : {}),
         backup: passphrase => backupOf(store, data, passphrase),
       },
     }),
@@ -305,6 +331,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         proxies.drain(after(deadline, farewell, clock)),
         served.drain(deadline),
         web?.drain(after(deadline, farewell, clock)),
+        devices?.service.drain(after(deadline, farewell, clock)),
       ]);
       await Promise.race([carried, aborted(deadline)]);
       await Promise.all([carried, gate.drain(deadline)]);

@@ -3,6 +3,7 @@ import { approvalVerbs } from './approval.ts';
 import { auditVerbs } from './audit.ts';
 import { authVerbs } from './auth.ts';
 import { certVerbs } from './cert.ts';
+import { deviceVerbs } from './device.ts';
 import { gateVerbs } from './gate.ts';
 import { groupVerbs } from './group.ts';
 import { proxyVerbs } from './proxy.ts';
@@ -18,6 +19,7 @@ export const verbs = {
   ...sessionVerbs,
   ...proxyVerbs,
   ...webVerbs,
+  ...deviceVerbs,
   ...certVerbs,
   ...userVerbs,
   ...groupVerbs,

@@ -126,9 +126,11 @@ export class DeviceLink {
       const late = (): void => fail(new Fault('timeout', `the device did not open the stream within ${times.open} ms`));
       const answered = (headers: Record<string, unknown>): void => {
         const status = Number(headers[':status']);
-        if (status !== 200) return fail(refusal(status, service));
-        settle();
-        resolve(this.#streams.conn(stream, { path: `device:${service}` }));
+        if (status !== 200) fail(refusal(status, service));
+        else {
+          settle();
+          resolve(this.#streams.conn(stream, { path: `device:${service}` }));
+        }
       };
       const timer = setTimeout(late, times.open);
       if (signal.aborted) return abort();

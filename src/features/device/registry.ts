@@ -38,6 +38,8 @@ export interface DeviceRegistry extends AsyncDisposable {
   byId(id: string): Device | undefined;
   /** @throws Fault `missing` */
   get(nameOrAlias: string): Device;
+  /** Not by alias: what a rule allows on `device/pump-*` it allows by that name. @throws Fault `missing` */
+  named(name: string): Device;
   /** What a certificate's name is called today; undefined when it is nobody's or revoked. */
   standing(name: string): string | undefined;
   /** Makes it, or prepares one that exists for a new code: a revoked one may come back with a new certificate. */
@@ -134,14 +136,22 @@ export async function openDeviceRegistry(options: {
     find,
     get,
     byId: id => devices.get(id),
+    named(name) {
+      const device = get(name);
+      if (device.name === name.normalize('NFC')) return device;
+      throw new Fault('missing', `"${name}" is an alias of the device ${device.name}; call it by its name here`);
+    },
     standing(name) {
       const device = find(name);
-      return device && !device.revoked ? device.name : undefined;
+      // Other aliases are no names that a certificate was ever issued in.
+      const is = device?.name === name || device?.aliases.some(one => one.name === name && one.kind === 'former');
+      return device && is && !device.revoked ? device.name : undefined;
     },
     invite: (name, wanted) =>
       inTurn(async () => {
         const known = find(name);
         const change = checked(wanted, known);
+        if (known && known.name !== name.normalize('NFC')) free(name, undefined); // somebody's alias: no name for another
         if (known) {
           const { revoked: _, ...device } = known;
           return save({ ...device, ...change });

@@ -267,8 +267,8 @@ class Devices implements DeviceService {
   #adopt(linked: Linked): void {
     const before = this.#links.get(linked.device);
     this.#links.set(linked.device, linked);
-    if (!before) return this.#tell(linked.device, 'online');
-    void before.link.retire('replaced');
+    if (!before) this.#tell(linked.device, 'online');
+    else void before.link.retire('replaced');
     const retired = [...this.#all].filter(one => one.device === linked.device && one !== linked);
     for (const one of retired.slice(0, -mostRetired)) one.link.end('closed');
   }
