@@ -7,6 +7,7 @@ import type { RouteState } from '../features/proxy/index.ts';
 import type { WebService } from '../features/web/index.ts';
 import type { Authority, Directory } from '../trust/index.ts';
 import type { AnswerOf } from './contract/routes.ts';
+import type { DeviceHouse } from './device.ts';
 import type { HttpDoor, HttpLimits } from './http-server.ts';
 
 export interface ApiDeps {
@@ -42,6 +43,8 @@ export interface House {
   routes(): readonly RouteState[] | Promise<readonly RouteState[]>;
   /** The web gate, where there is one. */
   web?(): WebService | undefined;
+  /** Devices, where there is a port that they can reach. */
+  devices?(): DeviceHouse | undefined;
   /** Timed endpoints, and where people find them. */
   endpoints?(): EndpointHouse | undefined;
   /** What is weak or unwell, in sentences. */

@@ -1,6 +1,7 @@
 // The whole configuration file: each room's slice under its word, and the gate's own keys. This file only joins them.
 import { z } from 'zod';
 import { accessConfig } from '../access/config.ts';
+import { deviceConfig } from '../features/device/config.ts';
 import { endpointConfig } from '../features/endpoint/config.ts';
 import { certificate, proxyConfig } from '../features/proxy/config.ts';
 import { webConfig } from '../features/web/config.ts';
@@ -11,7 +12,6 @@ import { cidr, duration, listen, oneOrMany, reference } from '../wire/config-val
 export const later: Readonly<Record<string, string>> = {
   tunnel: 'tunnels',
   vpn: 'the VPN hub',
-  device: 'devices',
 };
 
 const tcpListen = listen.refine(
@@ -93,6 +93,7 @@ export const config = z.strictObject({
   access: accessConfig,
   proxy: proxyConfig.default({}),
   web: webConfig.optional(),
+  device: deviceConfig.prefault({}),
   endpoint: endpointConfig.prefault({}),
   log: logConfig.prefault({}),
   audit: auditConfig.prefault({}),

@@ -3,19 +3,23 @@ import { isIP } from 'node:net';
 import type { Approvals, Audit, LiveGate } from '../access/index.ts';
 import type { EndpointHouse } from '../api/index.ts';
 import type { Clock } from '../core/clock.ts';
-import type { Address, Dialer, Identify, Log, Metrics, Principal } from '../core/parts.ts';
+import type { Address, Authenticator, Dialer, Identify, Log, Metrics, Principal } from '../core/parts.ts';
 import { Secret } from '../core/secret.ts';
+import type { DeviceService } from '../features/device/index.ts';
 import {
   createWebhook,
   type DeviceFacts,
+  type Door,
   type Endpoint,
   type EndpointService,
   type EvidenceRow,
   endpointStore,
   evidenceDocument,
   type Notice,
+  napterDoor,
   type Owner,
   openEndpoints,
+  signInDoor,
   type Webhook,
 } from '../features/endpoint/index.ts';
 import { addressFault, isOwnListener } from '../features/web/index.ts';
@@ -38,6 +42,7 @@ export interface EndpointPlaneOptions {
   readonly approvals: Approvals;
   readonly authority: Authority;
   readonly directory: Directory;
+  readonly authenticator: Authenticator;
   /** The gate's own port, where there is one, and where it listens. */
   readonly port: Pick<GatePort, 'branch'> | undefined;
   readonly addresses: readonly Address[];
@@ -55,14 +60,46 @@ export interface Devices {
   readonly find: (nameOrAlias: string) => DeviceFacts | undefined;
 }
 
+/** The device room as endpoints see it: names, aliases, and services by name or by their local port. */
+export function endpointDevices(service: DeviceService): Devices {
+  const portOf = (address: string): string | undefined => /:(\d+)$/.exec(address)?.[1];
+  return {
+    dialer: service.dialer,
+    find(nameOrAlias) {
+      const device = service.find(nameOrAlias);
+      if (!device || device.revoked) return undefined;
+      const { name, services, aliases } = device;
+      const alias = (kind: 'imsi' | 'simId'): string | undefined => aliases.find(one => one.kind === kind)?.name;
+      return {
+        name,
+        imsi: alias('imsi'),
+        simId: alias('simId'),
+        addressOf: wanted => (Object.hasOwn(services, wanted) ? services[wanted] : undefined),
+        service: wanted =>
+          Object.hasOwn(services, wanted)
+            ? wanted
+            : Object.entries(services).find(([, address]) => portOf(address) === wanted)?.[0],
+      };
+    },
+  };
+}
+
 export interface EndpointPlane extends AsyncDisposable {
   readonly service: EndpointService;
   readonly house: EndpointHouse;
+  /** The Napter-shaped API, and the page where one signs in. */
+  readonly doors: readonly Door[];
+  /** What is open, for `status`. */
+  listeners(): { readonly name: string; readonly listen: string; readonly note: string }[];
   /** After a reload. */
   replace(config: Config): Promise<void>;
   drain(deadline: AbortSignal): Promise<void>;
 }
 
+/** What a Napter-shaped sign-in is good for. */
+const napterScope = ['endpoint.*', 'audit.read'];
+/** Endpoints that `status` shows. */
+const mostListed = 100;
 /** Rows of the audit that one document of evidence holds, at most. */
 const mostRows = 10_000;
 
@@ -131,6 +168,37 @@ export async function openEndpointPlane(options: EndpointPlaneOptions): Promise<
       evidence: async id =>
         evidenceDocument(await evidenceOf(await endpoints.get(id), options, name()), audit.seal.bind(audit)),
     },
+    doors: [
+      napterDoor({
+        ...{
+          service: endpoints,
+          authenticator: options.authenticator,
+          log,
+          findDevice: name => options.devices?.find(name),
+        },
+        standing: who => directory.standing(who),
+        makeToken: async (user, life) =>
+          (await directory.addToken({ user, kind: 'login', note: 'Napter', scope: [...napterScope], for: life })).token,
+        place: () => ({ address: publicAddress(config()), host: name(), operatorId: operatorOf(options.authority) }),
+        maySee: ({ who, from }, action) =>
+          current().plan.policy.decide({ who, action, resource: 'endpoint/*', from }, clock.now()).allow === true,
+        close: async ({ who, from }, { id, owner, target }) => {
+          const resource = `endpoint/${id}`;
+          const opened = who.id === owner.id ? { opened: resource } : {};
+          await using session = await gate.admit({ who, action: 'endpoint.close', resource, from, ...opened });
+          session.note('target', target);
+          await endpoints.close(id);
+        },
+        rows: filter => audit.search({ ...filter, event: 'endpoint.*' }),
+        now: () => clock.now().getTime(),
+      }),
+      signInDoor({ service: endpoints, gate, authenticator: options.authenticator, log }),
+    ],
+    listeners: () =>
+      endpoints
+        .now()
+        .slice(0, mostListed)
+        .map(each => listed(each, name())),
     async replace(next) {
       endpoints.config = next.endpoint;
       await endpoints.recheck();
@@ -138,6 +206,16 @@ export async function openEndpointPlane(options: EndpointPlaneOptions): Promise<
     drain: deadline => endpoints.drain(deadline),
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** `OP` and ten digits, always the same for one gate. */
+const operatorOf = (authority: Authority): string =>
+  `OP${String(BigInt(`0x${authority.root().fingerprint.slice(0, 16)}`) % 10_000_000_000n).padStart(10, '0')}`;
+
+function listed({ id, target, port, name, tls, until, limits }: Endpoint, host: string) {
+  const at = typeof port === 'number' ? `${tls === 'end' ? 'tls' : 'tcp'}://${host}:${port}` : `tls://${name}`;
+  const note = `→ ${target}, from ${limits.sources.join(', ')}, until ${new Date(until).toISOString()}`;
+  return { name: `endpoint/${id}`, listen: at, note };
 }
 
 /** Ports stand where the gate stands. */

@@ -26,8 +26,8 @@ export async function storeUrl({ config, folder }: ConfigFile, data: string): Pr
 }
 
 /** `https://gate.example.com`, with its port where that is not 443. */
-export function originOf({ gate }: Config): string {
-  const port = gate?.listen.flatMap(address => ('port' in address ? [address.port] : []))[0] ?? 443;
+export function originOf({ gate }: Config, really?: number): string {
+  const port = really ?? gate?.listen.flatMap(address => ('port' in address ? [address.port] : []))[0] ?? 443;
   return `https://${gate?.name ?? 'localhost'}${port === 443 ? '' : `:${port}`}`;
 }
 

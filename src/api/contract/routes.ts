@@ -3,6 +3,7 @@ import { approvalVerbs } from './approval.ts';
 import { auditVerbs } from './audit.ts';
 import { authVerbs } from './auth.ts';
 import { certVerbs } from './cert.ts';
+import { deviceVerbs } from './device.ts';
 import { endpointVerbs } from './endpoint.ts';
 import { gateVerbs } from './gate.ts';
 import { groupVerbs } from './group.ts';
@@ -19,6 +20,7 @@ export const verbs = {
   ...sessionVerbs,
   ...proxyVerbs,
   ...webVerbs,
+  ...deviceVerbs,
   ...endpointVerbs,
   ...certVerbs,
   ...userVerbs,

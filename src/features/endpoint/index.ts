@@ -2,6 +2,7 @@
 export { type EndpointConfig, endpointConfig, type PortRange } from './config.ts';
 export type { Endpoint, EndpointLimits, EndpointTls, NapterFacts, Owner } from './endpoint.ts';
 export { type EvidenceRow, evidenceDocument } from './evidence.ts';
+export { type Door, napterDoor } from './napter-door.ts';
 export type { Notice } from './notice.ts';
 export {
   type ApprovalFacts,
@@ -11,6 +12,7 @@ export {
   openEndpoints,
   type RecordedEvent,
 } from './service.ts';
+export { signInDoor } from './sign-in-door.ts';
 export { type EndpointStore, endpointStore } from './store.ts';
 export type { DeviceFacts } from './target.ts';
 export type { Identity } from './tls.ts';

@@ -118,6 +118,8 @@ export interface EndpointService extends Service {
   get(id: string): Promise<Endpoint>;
   /** Those that wait or are open, oldest first; and with `ended` also newest of the rest. */
   list(filter?: { readonly owner?: string; readonly ended?: number }): Promise<Endpoint[]>;
+  /** Those that are open, oldest first. */
+  now(): Endpoint[];
   /** Live conns of one. */
   connections(id: string): number;
   /** Addresses that have been unlocked. */
@@ -248,7 +250,7 @@ class Endpoints implements EndpointService {
     const canEndTls = this.#deps.tls.own().length > 0;
     checkTogether({ tls, wantsName, wantsPort, domain, canEndTls, limits });
     const id = newId();
-    const now = this.#now();
+    const now = this.#time();
     const resources = resourcesOf(named);
     const base = {
       id,
@@ -346,7 +348,7 @@ class Endpoints implements EndpointService {
   async #start(draft: Endpoint, access: AccessRequest, session: Session): Promise<Endpoint> {
     const decision = this.#deps.decide(access);
     if (decision.allow === false) throw new Fault('denied', 'this is not allowed any more');
-    const now = this.#now();
+    const now = this.#time();
     let live = this.#make({
       ...draft,
       state: 'open',
@@ -454,7 +456,7 @@ class Endpoints implements EndpointService {
 
   #arm(live: LiveEndpoint): void {
     live.disarm();
-    live.disarm = this.#deps.clock.after(live.endpoint.until - this.#now(), () => {
+    live.disarm = this.#deps.clock.after(live.endpoint.until - this.#time(), () => {
       this.#end(live, 'expired').catch(error => this.#cry(error));
     });
   }
@@ -487,7 +489,7 @@ class Endpoints implements EndpointService {
         error => this.#cry(error),
       );
     };
-    const disarm = this.#deps.clock.after(endpoint.until - this.#now(), lapse);
+    const disarm = this.#deps.clock.after(endpoint.until - this.#time(), lapse);
     this.#waiting.set(endpoint.id, { endpoint, disarm });
   }
 
@@ -537,7 +539,7 @@ class Endpoints implements EndpointService {
   }
 
   async #finish(endpoint: Endpoint, cause: EndpointCause, text?: string): Promise<Endpoint> {
-    const over: Endpoint = { ...endpoint, state: 'closed', ended: this.#now(), cause };
+    const over: Endpoint = { ...endpoint, state: 'closed', ended: this.#time(), cause };
     await this.#deps.store.change(over);
     if (cause === 'failed') {
       const facts = { cause, ...(text === undefined ? {} : { text }) };
@@ -552,7 +554,7 @@ class Endpoints implements EndpointService {
     const live = this.#liveOf(given);
     const { endpoint } = live;
     const { opened = endpoint.created, until, resource } = endpoint;
-    const now = this.#now();
+    const now = this.#time();
     const who = this.#deps.owner(endpoint.owner);
     if (!who) throw new Fault('denied', 'who opened this endpoint is not there any more');
     const from = addressOf(endpoint.owner.from);
@@ -628,7 +630,7 @@ class Endpoints implements EndpointService {
       throw new Fault('limit', `${mostUnlocked} addresses are let in already, which is the most`);
     }
     const address = addressKey(from.host);
-    await this.#deps.store.unlock({ endpoint: endpoint.id, address, who, at: this.#now() });
+    await this.#deps.store.unlock({ endpoint: endpoint.id, address, who, at: this.#time() });
     guard.unlock(address);
     return endpoint;
   }
@@ -643,13 +645,16 @@ class Endpoints implements EndpointService {
   }
 
   async list({ owner, ended = 0 }: { readonly owner?: string; readonly ended?: number } = {}): Promise<Endpoint[]> {
-    const now = [...this.#waiting.values(), ...this.#live.values()].map(({ endpoint }) => endpoint);
-    const mine = owner === undefined ? now : now.filter(each => each.owner.id === owner);
+    const all = [...this.#waiting.values(), ...this.#live.values()].map(({ endpoint }) => endpoint);
+    const mine = owner === undefined ? all : all.filter(each => each.owner.id === owner);
     mine.sort((a, b) => a.created - b.created || (a.id < b.id ? -1 : 1));
     if (ended === 0) return mine;
     return [...mine, ...(await this.#deps.store.ended({ limit: ended, ...(owner === undefined ? {} : { owner }) }))];
   }
 
+  now(): Endpoint[] {
+    return [...this.#live.values()].map(({ endpoint }) => endpoint);
+  }
   connections(id: string): number {
     return this.#live.get(id)?.live ?? 0;
   }
@@ -680,7 +685,7 @@ class Endpoints implements EndpointService {
 
   async restore(): Promise<void> {
     const { store, clock } = this.#deps;
-    const now = this.#now();
+    const now = this.#time();
     for (const { port, owner, ended } of await store.portsSince(now - this.config.cooling)) {
       this.#pool.give(port, owner, ended);
     }
@@ -694,7 +699,7 @@ class Endpoints implements EndpointService {
         );
     }
     const prune = (): void => {
-      store.prune(this.#now() - this.config.keep).catch(error => this.#cry(error));
+      store.prune(this.#time() - this.config.keep).catch(error => this.#cry(error));
       this.#stopPruning = clock.after(pruneEvery, prune);
     };
     prune();
@@ -713,7 +718,7 @@ class Endpoints implements EndpointService {
     const live = this.#make(endpoint, unlocked);
     if (typeof endpoint.port === 'number') this.#pool.claim(endpoint.port);
     this.#add(live);
-    if (endpoint.until <= this.#now()) return void (await this.#end(live, 'expired'));
+    if (endpoint.until <= this.#time()) return void (await this.#end(live, 'expired'));
     // Its only connection ended with the process that carried it.
     if (endpoint.used) return void (await this.#end(live, 'used'));
     this.#arm(live);
@@ -798,7 +803,7 @@ class Endpoints implements EndpointService {
   #checkOpen(): void {
     if (this.#state !== 'open') throw new Fault('unreachable', 'the gate is shutting down; try again in a moment');
   }
-  #now(): number {
+  #time(): number {
     return this.#deps.clock.now().getTime();
   }
   #cry(error: unknown): void {
