@@ -59,7 +59,7 @@ export async function planConfig(file: ConfigFile, sources: PlanSources): Promis
   const web = await attempt(['web'], () => planWeb(config.web));
   const webIdentities = await attempt(['web', 'forward', 'certificate'], () => planProxyName(file, sources));
   const routes = await attempt(['proxy'], () =>
-    planRoutes(config.proxy, { ...sources, trust: trustSource, at: ['proxy'] }),
+    planRoutes(config.proxy, { ...sources, trust: trustSource, devices: config.gate !== undefined, at: ['proxy'] }),
   );
   if (mistakes.length > 0 || !routes || !policy || !trust || !web) throw mistakesFault(mistakes);
   return { routes, policy, trust, gate, web, webIdentities: webIdentities ?? [] };
