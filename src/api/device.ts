@@ -64,7 +64,8 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
     'device.enroll': async ({ body, note }) => {
       const { service, registry, codeOf, line, origin } = house();
       const { name, csr, pem, days, services } = body;
-      if (csr !== undefined && pem) throw new Fault('invalid', 'csr and pem are two ways to a certificate; give one of them');
+      if (csr !== undefined && pem)
+        throw new Fault('invalid', 'csr and pem are two ways to a certificate; give one of them');
       if ((csr !== undefined || pem) && services)
         throw new Fault('invalid', 'services are what our agent offers; a device without it has none');
       const device = await registry.invite(name, { ...factsOf(body), ...(services ? { services } : {}) });
@@ -82,7 +83,8 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
           issued: { ...common, ...key, notAfter: notAfter.toISOString() },
         };
       }
-      if (days !== undefined) throw new Fault('invalid', 'days are for a certificate by csr or pem; an agent renews its own');
+      if (days !== undefined)
+        throw new Fault('invalid', 'days are for a certificate by csr or pem; an agent renews its own');
       const made = await directory.addCode({ purpose: enrolPurpose, kind: 'device', name: device.name });
       note({ code: made.id, expires: made.expires.toISOString() });
       const code = codeOf(made.code);
@@ -96,11 +98,13 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       const { registry } = house();
       // What follows the dot is the CA's fingerprint, which is the device's to check.
       const code = body.code.split('.', 1)[0] ?? '';
-      const who = await authenticator.prove({ kind: 'code', purpose: enrolPurpose, code, from }, signal).catch(error => {
-        if (error instanceof Fault)
-          gate.refuse({ who: anonymous, action: 'device.enroll', resource: 'device/*', from }, error.code);
-        throw error;
-      });
+      const who = await authenticator
+        .prove({ kind: 'code', purpose: enrolPurpose, code, from }, signal)
+        .catch(error => {
+          if (error instanceof Fault)
+            gate.refuse({ who: anonymous, action: 'device.enroll', resource: 'device/*', from }, error.code);
+          throw error;
+        });
       const asked = { who, action: 'device.enroll', resource: `device/${who.id}`, from, opened: 'code' } as const;
       return act(gate, asked, async note => {
         const made = await authority.signCsr({ device: who.id, csr: body.csr });

@@ -18,7 +18,11 @@ const several = (value: string, before: string[] = []): string[] => [...before, 
 export function define(command: Command, context: Context): void {
   command
     .option('--enroll <code>', 'the one-time code that "sekisho device enroll" printed; needs --gate')
-    .option('--service <name=host:port>', 'with --enroll: what may be reached (default: what the gate proposes)', several)
+    .option(
+      '--service <name=host:port>',
+      'with --enroll: what may be reached (default: what the gate proposes)',
+      several,
+    )
     .option('--dir <dir>', 'key, certificate, list of services (default: SEKISHO_AGENT_DIR, else ~/.sekisho-agent)')
     .option('--name <host>', "what the gate's certificate says, where it is reached by another name")
     .option('--proxy <url>', 'http(s)://host:port (default: HTTPS_PROXY and NO_PROXY); "off" = straight')

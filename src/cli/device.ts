@@ -154,10 +154,20 @@ function showDevice({ screen }: Context, device: DeviceAnswer): void {
     ['state', stateCell(device)],
     ['last seen', device.lastSeen ? minute(device.lastSeen) : undefined],
     ['address', device.address],
-    ['services', Object.entries(services).map(([name, address]) => `${name} (${address})`).join(', ') || undefined],
+    [
+      'services',
+      Object.entries(services)
+        .map(([name, address]) => `${name} (${address})`)
+        .join(', ') || undefined,
+    ],
     ['streams', device.streams],
     ['aliases', aliases.map(({ name, kind }) => `${name} (${kind})`).join(', ') || undefined],
-    ['tags', Object.entries(tags).map(pair => pair.join('=')).join(' ') || undefined],
+    [
+      'tags',
+      Object.entries(tags)
+        .map(pair => pair.join('='))
+        .join(' ') || undefined,
+    ],
     ['agent', agent ? `${agent.version} on Node ${agent.node}, ${agent.platform}` : undefined],
     ['enrolled', device.enrolled ? minute(device.enrolled) : undefined],
     ['revoked', device.revoked ? minute(device.revoked) : undefined],
@@ -183,7 +193,9 @@ function defineEnroll(command: Command, context: Context): void {
     const answer = await enroll(name, options, context);
     if (context.json) return context.screen.json(answer);
     context.screen.line(answer.command ?? '');
-    context.screen.note(`Run this line on ${answer.device.name} before ${minute(answer.expires ?? '')}; it works once.`);
+    context.screen.note(
+      `Run this line on ${answer.device.name} before ${minute(answer.expires ?? '')}; it works once.`,
+    );
     context.screen.note('It needs Node 18 or newer, curl and sha256sum; with all of Sekisho there, instead:');
     context.screen.note(`  sekisho agent --gate ${answer.gate} --enroll '${answer.code}'`);
   });
@@ -193,8 +205,10 @@ type Enrolled = AnswerOf<'device.enroll'>;
 
 async function enroll(name: string, options: EnrollOptions, context: Context, extra: object = {}): Promise<Enrolled> {
   const days = options.days === undefined ? undefined : Number(options.days);
-  if (days !== undefined && !Number.isInteger(days)) throw new Fault('invalid', `--days ${options.days} is no number of days`);
-  const services = options.service === undefined ? {} : { services: pairs(options.service, '--service', 'name=host:port') };
+  if (days !== undefined && !Number.isInteger(days))
+    throw new Fault('invalid', `--days ${options.days} is no number of days`);
+  const services =
+    options.service === undefined ? {} : { services: pairs(options.service, '--service', 'name=host:port') };
   const body = { name, ...services, ...factsOf(options), ...(days === undefined ? {} : { days }), ...extra };
   return (await context.client()).call('device.enroll', { body });
 }

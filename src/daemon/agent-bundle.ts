@@ -51,7 +51,8 @@ export async function buildAgent(): Promise<string> {
       format: 'cjs',
       minify: true,
       codeSplitting: false,
-      banner: '#!/usr/bin/env node\n// Sekisho agent; https://github.com/sekisho. Apache-2.0. Bundled, with the licences of its parts in NOTICE.\n',
+      banner:
+        '#!/usr/bin/env node\n// Sekisho agent; https://github.com/sekisho. Apache-2.0. Bundled, with the licences of its parts in NOTICE.\n',
     });
     return output[0].code;
   } finally {

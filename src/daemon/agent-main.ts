@@ -72,7 +72,9 @@ main().then(
   },
   (error: unknown) => {
     const usage = (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS');
-    const fault = usage ? new Fault('invalid', `${(error as Error).message.split('\n')[0]}; see --help`) : toFault(error);
+    const fault = usage
+      ? new Fault('invalid', `${(error as Error).message.split('\n')[0]}; see --help`)
+      : toFault(error);
     const text = fault.code === 'bug' ? `internal error: ${(error as Error).stack}` : fault.message;
     process.stderr.write(`sekisho-agent: ${text}\n`);
     process.exitCode = faults[fault.code].exit;

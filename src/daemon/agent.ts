@@ -5,7 +5,14 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { Fault } from '../core/fault.ts';
 import type { Log } from '../core/parts.ts';
-import { enrol, openAgentFolder, parseGate, parseServiceOption, runLinks, type Way } from '../features/device/agent/index.ts';
+import {
+  enrol,
+  openAgentFolder,
+  parseGate,
+  parseServiceOption,
+  runLinks,
+  type Way,
+} from '../features/device/agent/index.ts';
 import { parseProxy, proxyOf } from '../net/http-proxy.ts';
 
 export interface AgentOptions {
@@ -41,7 +48,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const services = Object.fromEntries((options.service ?? []).map(parseServiceOption));
   if (code !== undefined) {
     const url = options.gate;
-    if (url === undefined) throw new Fault('invalid', '--enroll needs the gate’s address: --gate https://gate.example.com');
+    if (url === undefined)
+      throw new Fault('invalid', '--enroll needs the gate’s address: --gate https://gate.example.com');
     const name = options.name === undefined ? {} : { name: options.name };
     await enrol({ ...{ way: wayTo(url, options), url, code, folder, services, trustGateTime, log, signal }, ...name });
   } else if (Object.keys(services).length > 0) {
@@ -62,11 +70,15 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   });
 }
 
-function wayTo(url: string, { name, proxy, proxyCredentials, env }: Pick<AgentOptions, 'name' | 'proxy' | 'proxyCredentials' | 'env'>): Way {
+function wayTo(
+  url: string,
+  { name, proxy, proxyCredentials, env }: Pick<AgentOptions, 'name' | 'proxy' | 'proxyCredentials' | 'env'>,
+): Way {
   const gate = parseGate(url, name);
   const through = proxy === undefined ? proxyOf(env, gate) : proxy === 'off' ? undefined : parseProxy(proxy);
   if (!through) return { gate, proxy: undefined };
-  const credentials = proxyCredentials === undefined ? env['SEKISHO_PROXY_CREDENTIALS'] : readCredentials(proxyCredentials);
+  const credentials =
+    proxyCredentials === undefined ? env['SEKISHO_PROXY_CREDENTIALS'] : readCredentials(proxyCredentials);
   return { gate, proxy: { url: through, ...(credentials ? { credentials } : {}) } };
 }
 

@@ -38,9 +38,15 @@ export async function dialProxy(options: ProxyOptions, signal: AbortSignal): Pro
   }
 }
 
-function ask({ stream }: Conn, { proxy, credentials, host, port, timeout }: ProxyOptions, signal: AbortSignal): Promise<void> {
+function ask(
+  { stream }: Conn,
+  { proxy, credentials, host, port, timeout }: ProxyOptions,
+  signal: AbortSignal,
+): Promise<void> {
   const authority = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-  const own = proxy.username ? `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}` : undefined;
+  const own = proxy.username
+    ? `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`
+    : undefined;
   const secret = credentials ?? own;
   const lines = [
     `CONNECT ${authority} HTTP/1.1`,
@@ -61,7 +67,11 @@ function ask({ stream }: Conn, { proxy, credentials, host, port, timeout }: Prox
     };
     const abort = (): void => fail(signal.reason);
     const closed = (): void =>
-      fail(new Fault('unreachable', `the proxy ${proxy.host} closed the connection instead of answering`, { cause: new Reset() }));
+      fail(
+        new Fault('unreachable', `the proxy ${proxy.host} closed the connection instead of answering`, {
+          cause: new Reset(),
+        }),
+      );
     const timer = setTimeout(() => fail(new Fault('timeout', `the proxy ${proxy.host} did not answer`)), timeout);
     const look = (): void => {
       for (let chunk = stream.read() as Buffer | null; chunk; chunk = stream.read() as Buffer | null)
@@ -87,7 +97,10 @@ function ask({ stream }: Conn, { proxy, credentials, host, port, timeout }: Prox
 
 function refusal(status: number, { host }: URL, authority: string): Fault {
   if (status === 407) {
-    return new Fault('unknown-caller', `the proxy ${host} wants a user and password; give them in HTTPS_PROXY or a file`);
+    return new Fault(
+      'unknown-caller',
+      `the proxy ${host} wants a user and password; give them in HTTPS_PROXY or a file`,
+    );
   }
   if (status === 0) return new Fault('protocol', `${host} does not answer as an HTTP proxy`);
   const code = status >= 500 ? 'unreachable' : 'denied';

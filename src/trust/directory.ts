@@ -9,8 +9,8 @@ import { newId } from './credentials.ts';
 import { type AccessKey, isAlive, type Keyring, openKeyring, type Token } from './keyring.ts';
 import { createNotices } from './notices.ts';
 import { createPasswords } from './passwords.ts';
-import { openSealer } from './sealing.ts';
 import type { Reason } from './pki-crl.ts';
+import { openSealer } from './sealing.ts';
 import { type NewUser, openUsers, type Role, type User, type Users } from './users.ts';
 
 export interface DirectoryOptions {
@@ -252,7 +252,8 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
     async endDevice(names, reason = 'cessationOfOperation') {
       for (const name of names) {
         await codes.forget('device', name);
-        for (const record of authority.list({ device: name, revoked: false })) await authority.revoke(record.serial, reason);
+        for (const record of authority.list({ device: name, revoked: false }))
+          await authority.revoke(record.serial, reason);
       }
     },
 

@@ -65,7 +65,12 @@ export const deviceVerbs = {
     params: named,
     answer: device.extend({
       certs: z.array(
-        z.object({ serial: z.string(), fingerprint: z.string(), notAfter: time, state: z.enum(['valid', 'expired', 'revoked']) }),
+        z.object({
+          serial: z.string(),
+          fingerprint: z.string(),
+          notAfter: time,
+          state: z.enum(['valid', 'expired', 'revoked']),
+        }),
       ),
     }),
     cli: 'device show',

@@ -106,14 +106,17 @@ function checkChain(tls: TLSSocket, roots: readonly string[], gate: GateAddress,
   const where = `${gate.host}:${gate.port}`;
   const leaf = tls.getPeerX509Certificate();
   const chain = leaf && chainOf(leaf, parseCertificates(roots, 'the gate’s roots'));
-  const refuse = (text: string): never => {
+  const refuse = (text: string): void => {
     throw new Fault('unreachable', `the certificate of ${where} ${text}`);
   };
-  if (!leaf || !chain || chain.some(one => !one.ca)) return refuse('does not come from the CA that this device trusts');
+  if (!leaf || !chain || chain.some(one => !one.ca)) {
+    throw new Fault('unreachable', `the certificate of ${where} does not come from the CA that this device trusts`);
+  }
   // serverAuth (RFC 5280 §4.2.1.12): a device's own certificate must not pass for the gate's.
   if (!leaf.keyUsage?.includes('1.3.6.1.5.5.7.3.1')) refuse('is not meant for a server');
   const { name } = gate;
-  if ((isIP(name) === 0 ? leaf.checkHost(name) : leaf.checkIP(name)) === undefined) refuse(`is not for ${name}; --name says what it is for`);
+  if ((isIP(name) === 0 ? leaf.checkHost(name) : leaf.checkIP(name)) === undefined)
+    refuse(`is not for ${name}; --name says what it is for`);
   if (!at) return;
   for (const one of [leaf, ...chain]) {
     if (at < new Date(one.validFrom) || at > new Date(one.validTo)) refuse(`was not valid at ${at.toISOString()}`);
@@ -135,7 +138,11 @@ export async function fetchRoot(way: Way, fingerprint: string, signal: AbortSign
   const conn = await speak(way, plain, false, signal);
   try {
     const seen = new Set<string>();
-    for (let at = (conn.stream as TLSSocket).getPeerX509Certificate(); at && seen.size < 10; at = at.issuerCertificate) {
+    for (
+      let at = (conn.stream as TLSSocket).getPeerX509Certificate();
+      at && seen.size < 10;
+      at = at.issuerCertificate
+    ) {
       const print = createHash('sha256').update(at.raw).digest('hex');
       if (print === fingerprint) return at.toString();
       if (seen.has(print)) break;
@@ -194,7 +201,9 @@ function exchange(
   return new Promise((resolve, reject) => {
     const fail = (cause: unknown): void => {
       stream.destroy();
-      reject(cause instanceof Fault ? cause : new Fault('unreachable', 'the gate broke off while it answered', { cause }));
+      reject(
+        cause instanceof Fault ? cause : new Fault('unreachable', 'the gate broke off while it answered', { cause }),
+      );
     };
     const sending = request({
       createConnection: () => stream as TLSSocket,
@@ -205,7 +214,9 @@ function exchange(
       headers: {
         host,
         connection: 'close',
-        ...(text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
+        ...(text === undefined
+          ? {}
+          : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
       },
     });
     sending.on('timeout', () => fail(new Fault('timeout', 'the gate did not answer in time')));

@@ -50,7 +50,10 @@ export async function enrol(options: EnrolOptions): Promise<void> {
 export function parseCode(text: string): { readonly code: string; readonly fingerprint: string } {
   const [, code, print] = /^(skc_[A-Za-z0-9_-]{27})\.([A-Za-z0-9_-]{43})$/.exec(text.trim()) ?? [];
   if (!code || !print) {
-    throw new Fault('invalid', 'the code is not complete: paste all of what device enroll printed, the part after the dot too');
+    throw new Fault(
+      'invalid',
+      'the code is not complete: paste all of what device enroll printed, the part after the dot too',
+    );
   }
   return { code, fingerprint: Buffer.from(print, 'base64url').toString('hex') };
 }

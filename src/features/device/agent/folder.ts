@@ -47,7 +47,11 @@ export function openAgentFolder(path: string): AgentFolder {
       }
       renameSync(at(`${name}.new`), at(name));
     } catch (cause) {
-      throw new Fault('invalid', `${at(name)} cannot be written (${(cause as NodeJS.ErrnoException).code}); --dir chooses another folder`, { cause });
+      throw new Fault(
+        'invalid',
+        `${at(name)} cannot be written (${(cause as NodeJS.ErrnoException).code}); --dir chooses another folder`,
+        { cause },
+      );
     }
   };
   const load = (name: string): string | undefined => {
@@ -78,7 +82,8 @@ export function openAgentFolder(path: string): AgentFolder {
       const key = /-----BEGIN PRIVATE KEY-----[\s\S]+?-----END PRIVATE KEY-----\n?/.exec(text ?? '')?.[0];
       const cert = (text ?? '').match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----\n?/g)?.join('');
       try {
-        if (!key || !cert || !new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) throw damaged('identity.pem');
+        if (!key || !cert || !new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
+          throw damaged('identity.pem');
       } catch (cause) {
         throw cause instanceof Fault ? cause : damaged('identity.pem', cause);
       }

@@ -1,6 +1,12 @@
 // The device's end of the link: HTTP/2 server on a connection that it dialled itself. Every CONNECT is looked up in the
 // device's own list; what is not on it does not exist.
-import { constants, createServer, type Http2Session, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import {
+  constants,
+  createServer,
+  type Http2Session,
+  type IncomingHttpHeaders,
+  type ServerHttp2Stream,
+} from 'node:http2';
 import { Fault, isWeather, toFault } from '../../../core/fault.ts';
 import type { Conn, Log } from '../../../core/parts.ts';
 import { splice } from '../../../net/splice.ts';
@@ -166,7 +172,12 @@ function refuse(stream: ServerHttp2Stream, status: number): void {
   else stream.respond({ ':status': status }, { endStream: true });
 }
 
-async function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, requests: Requests, log: Log): Promise<void> {
+async function answer(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  requests: Requests,
+  log: Log,
+): Promise<void> {
   try {
     const body = await readJson(stream);
     switch (`${headers[':method']} ${headers[':path']}`) {
@@ -204,7 +215,11 @@ async function readJson(stream: ServerHttp2Stream): Promise<unknown> {
 }
 
 function watchFloods(session: Http2Session, tooMuch: (kind: string) => void): void {
-  for (const [event, most] of [['remoteSettings', flood.settings], ['ping', flood.pings], ['frameError', flood.informational]] as const) {
+  for (const [event, most] of [
+    ['remoteSettings', flood.settings],
+    ['ping', flood.pings],
+    ['frameError', flood.informational],
+  ] as const) {
     const counter = new Flood(most);
     session.on(event as 'ping', () => {
       if (counter.isFlooded(Date.now())) tooMuch(event);

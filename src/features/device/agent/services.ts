@@ -76,7 +76,8 @@ export function parseServices(text: string, file: string): Map<string, string> {
     if (line === '') continue;
     const [, name = '', address = ''] = /^["']?([^"':\s]+)["']?\s*:\s+["']?([^"']+?)["']?$/.exec(line) ?? [];
     const at = `${file}:${index + 1}`;
-    if (!servicePattern.test(name) || !address) throw new Fault('invalid', `${at}: write a line like "ssh: 127.0.0.1:22"`);
+    if (!servicePattern.test(name) || !address)
+      throw new Fault('invalid', `${at}: write a line like "ssh: 127.0.0.1:22"`);
     if (list.has(name)) throw new Fault('invalid', `${at}: "${name}" stands here twice`);
     try {
       parseAddress(address);
@@ -99,10 +100,14 @@ export const formatServices = (services: Readonly<Record<string, string>>): stri
 /** `127.0.0.1:22`, `[::1]:22`, `localhost:22`, `unix:/path`; tcp:// may stand before it. @throws Fault `invalid` */
 export function parseAddress(text: string): ServiceAddress {
   if (text.startsWith('unix:/')) return { path: text.slice(5) };
-  const [, bracketed, plain, digits] = /^(?:tcp:\/\/)?(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text) ?? [];
+  const [, bracketed, plain, digits] =
+    /^(?:tcp:\/\/)?(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(text) ?? [];
   const [host, port] = [bracketed ?? plain, Number(digits)];
   if (host === undefined || port === 0 || port > 65535) {
-    throw new Fault('invalid', `"${text.slice(0, 100)}" is no address; write host:port, like 127.0.0.1:22, or unix:/path`);
+    throw new Fault(
+      'invalid',
+      `"${text.slice(0, 100)}" is no address; write host:port, like 127.0.0.1:22, or unix:/path`,
+    );
   }
   return { host, port };
 }
@@ -110,7 +115,8 @@ export function parseAddress(text: string): ServiceAddress {
 /** `ssh=127.0.0.1:22` of the command line. @throws Fault `invalid` */
 export function parseServiceOption(text: string): [name: string, address: string] {
   const [, name = '', address = ''] = /^([^=]+)=(.+)$/.exec(text) ?? [];
-  if (!servicePattern.test(name)) throw new Fault('invalid', `--service ${text}: write name=address, like ssh=127.0.0.1:22`);
+  if (!servicePattern.test(name))
+    throw new Fault('invalid', `--service ${text}: write name=address, like ssh=127.0.0.1:22`);
   parseAddress(address);
   return [name, address];
 }
