@@ -214,6 +214,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       identify: trust => live.identify(trust),
       inherited: socketFor,
       ...(door ? { gateListener: branch => door.branch(branch) } : {}),
+      ...(devices ? { dialers: { device: devices.service.dialer } } : {}),
       ...(accessFile ? { accessFile } : {}),
       ...(access ? { accessLog: line => access.line(formatAccessLine(line)) } : {}),
     }),

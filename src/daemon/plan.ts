@@ -62,7 +62,7 @@ export async function planConfig(file: ConfigFile, sources: PlanSources): Promis
   const webIdentities = await attempt(['web', 'forward', 'certificate'], () => planProxyName(file, sources));
   const endpointIdentities = await attempt(['endpoint', 'certificate'], () => planEndpoints(file, sources));
   const routes = await attempt(['proxy'], () =>
-    planRoutes(config.proxy, { ...sources, trust: trustSource, at: ['proxy'] }),
+    planRoutes(config.proxy, { ...sources, trust: trustSource, devices: config.gate !== undefined, at: ['proxy'] }),
   );
   if (mistakes.length > 0 || !routes || !policy || !trust || !web) throw mistakesFault(mistakes);
   return {

@@ -229,6 +229,7 @@ class Devices implements DeviceService {
     const { registry, clock, metrics } = this.#deps;
     const device = registry.get(who.id);
     const log = this.#deps.log.child({ device: device.name });
+    if (session.signal.aborted) throw new Fault('unreachable', 'the link was cut before it stood');
     const link = new DeviceLink({ conn, log, now: () => clock.now().getTime() });
     const linked: Linked = { device: device.id, link, who };
     const end = (): void => {
@@ -236,7 +237,6 @@ class Devices implements DeviceService {
       else link.end(session.signal.reason as EndReason);
     };
     session.signal.addEventListener('abort', end);
-    if (session.signal.aborted) end();
     this.#all.add(linked);
     metrics.gauge('device_links', {}, 1);
     try {
@@ -396,6 +396,8 @@ function offline(device: Device, now: Date): Fault {
 async function sendAway(conn: Conn, why: Farewell): Promise<void> {
   if (conn.stream.destroyed) return;
   const session = speakLink(conn);
+  // Trap: node:http2 takes what the socket had read already on the next tick, and a session ended before that is a crash.
+  await new Promise(setImmediate);
   const gone = new Promise<void>(resolve => session.once('close', resolve));
   session.goaway(0, 0, Buffer.from(why));
   session.close();

@@ -106,10 +106,12 @@ function checkChain(tls: TLSSocket, roots: readonly string[], gate: GateAddress,
   const where = `${gate.host}:${gate.port}`;
   const leaf = tls.getPeerX509Certificate();
   const chain = leaf && chainOf(leaf, parseCertificates(roots, 'the gate’s roots'));
-  const refuse = (text: string): never => {
+  const refuse = (text: string): void => {
     throw new Fault('unreachable', `the certificate of ${where} ${text}`);
   };
-  if (!leaf || !chain || chain.some(one => !one.ca)) return refuse('does not come from the CA that this device trusts');
+  if (!leaf || !chain || chain.some(one => !one.ca)) {
+    throw new Fault('unreachable', `the certificate of ${where} does not come from the CA that this device trusts`);
+  }
   // serverAuth (RFC 5280 §4.2.1.12): a device's own certificate must not pass for the gate's.
   if (!leaf.keyUsage?.includes('1.3.6.1.5.5.7.3.1')) refuse('is not meant for a server');
   const { name } = gate;

@@ -38,41 +38,38 @@ export async function runLinks(options: AgentRun): Promise<void> {
   const device = folder.home()?.device ?? '';
   let failures = 0;
   let before: ServedLink | undefined;
-  let complained = '';
+  const complain = onceEach(log);
   const ended = aborted(signal);
   while (!signal.aborted) {
-    let wait = 0;
+    let why: keyof typeof farewells | 'renewed' | 'aborted' = 'lost';
     try {
       const { link, renewed } = await open(options, services);
       const began = Date.now();
       log.info({ device, services: services.all() }, 'linked');
       options.linked?.(device);
-      complained = '';
+      complain(undefined);
       before = link;
-      const why = await Promise.race([link.ended, renewed, ended]);
-      if (why === 'aborted') break;
+      why = await Promise.race([link.ended, renewed, ended]);
       if (Date.now() - began > 60_000) failures = 0;
-      wait = why === 'renewed' ? 0 : pause(why, failures);
-      if (why !== 'renewed') {
-        log.info({ why, again: `in ${Math.round(wait / 1000)} s` }, farewells[why]);
-        failures += 1;
-      }
+      if (why !== 'renewed' && why !== 'aborted') log.info({ why }, farewells[why]);
     } catch (error) {
-      if (signal.aborted) break;
-      failures += 1;
-      wait = pause('lost', failures);
-      const fault = toFault(error);
-      const text = isWeather(error) ? 'the connection to the gate broke off' : fault.message;
-      // The same complaint once, not once a minute for a week.
-      log[text === complained ? 'debug' : 'warn'](
-        { ...(fault.code === 'bug' ? { error } : {}), again: `in ${Math.round(wait / 1000)} s` },
-        text,
-      );
-      complained = text;
+      if (!signal.aborted) complain(error);
     }
-    if (wait > 0) await rest(wait, signal);
+    if (why === 'renewed' || why === 'aborted' || signal.aborted) continue;
+    await rest(pause(why, failures++), signal);
   }
   if (before) await before.leave(AbortSignal.timeout(farewell));
+}
+
+/** The same complaint once, not once a minute for a week. */
+function onceEach(log: Log): (error: unknown) => void {
+  let before = '';
+  return error => {
+    const fault = error === undefined ? undefined : toFault(error);
+    const text = fault === undefined ? '' : isWeather(error) ? 'the connection to the gate broke off' : fault.message;
+    if (fault) log[text === before ? 'debug' : 'warn'](fault.code === 'bug' ? { error } : {}, `${text}; trying again`);
+    before = text;
+  };
 }
 
 const farewells = {
