@@ -12,6 +12,8 @@ import { auditHandlers } from './audit.ts';
 import { authHandlers } from './auth.ts';
 import { certHandlers } from './cert.ts';
 import type { ApiDeps } from './deps.ts';
+import { deviceHandlers } from './device.ts';
+import { endpointHandlers } from './endpoint.ts';
 import { faultHandler, pathOf, sendFault } from './faults.ts';
 import { gateHandlers } from './gate.ts';
 import { groupHandlers } from './group.ts';
@@ -103,6 +105,8 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   const handlers = {
     ...statusHandlers(deps),
     ...webHandlers(deps),
+    ...deviceHandlers(deps),
+    ...endpointHandlers(deps),
     ...sessionHandlers(deps),
     ...certHandlers(deps),
     ...userHandlers(deps),

@@ -5,6 +5,7 @@ import { createApi, type House } from '../api/index.ts';
 import { formatUrl, type ListenAddress } from '../core/address.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Listener, Log } from '../core/parts.ts';
+import { openDeviceRegistry } from '../features/device/index.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
 import { formatWebLine, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
@@ -18,6 +19,8 @@ import { checkConfig } from './check-config.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
 import { openDataDir } from './data-dir.ts';
+import { type DevicePlane, openDevicePlane } from './device-plane.ts';
+import { type EndpointPlane, endpointDevices, openEndpointPlane } from './endpoint-plane.ts';
 import { openGateDoor } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
 import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, reallyAt } from './gateway-parts.ts';
@@ -109,7 +112,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       ...(crlUrl === undefined ? {} : { crlUrl }),
     }),
   );
-  const directory = await createDirectory({ store, dir: data, authority, clock, log: room('trust') });
+  const registry = stack.use(await openDeviceRegistry({ store, clock, log: room('device') }));
+  const directory = await createDirectory({
+    ...{ store, dir: data, authority, clock, log: room('trust') },
+    device: name => registry.standing(name),
+  });
 
   // What is decided.
   const live = createLiveCertificates();
@@ -160,6 +167,22 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
   let api: Awaited<ReturnType<typeof createApi>> | undefined;
   let web: WebService | undefined;
+  const gatePort = (): number => ports.flatMap(({ address }) => ('port' in address ? [address.port] : []))[0] ?? 443;
+  const devices: DevicePlane | undefined = config.gate
+    ? stack.use(
+        await openDevicePlane({
+          ...{ registry, gate, authority, directory, clock, metrics, log: room('device') },
+          config: () => current.file.config.device,
+          identities: () =>
+            certificates.source(namesOf(current.file.config), createRead({ folder: current.file.folder })).auto([]),
+          onIdentities: certificates.onChange,
+          shown: () => current.plan.gate?.identities ?? [],
+          name: () => namesOf(current.file.config)[0] ?? 'localhost',
+          origin: () => originOf(current.file.config, gatePort()),
+          api: async conn => api?.handle(conn),
+        }),
+      )
+    : undefined;
   const door = config.gate
     ? stack.use(
         openGateDoor({
@@ -168,6 +191,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           tls: gateTls(current.plan, authority.root().cert),
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
+          tenants: [...(devices?.tenants ?? [])],
         }),
       )
     : undefined;
@@ -189,11 +213,22 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       identify: trust => live.identify(trust),
       inherited: socketFor,
       ...(door ? { gateListener: branch => door.branch(branch) } : {}),
+      ...(devices ? { dialers: { device: devices.service.dialer } } : {}),
       ...(accessFile ? { accessFile } : {}),
       ...(access ? { accessLog: line => access.line(formatAccessLine(line)) } : {}),
     }),
   );
   const proxies = plane;
+  const endpoints: EndpointPlane = stack.use(
+    await openEndpointPlane({
+      ...{ current: () => current, store, gate, audit, approvals, authority, directory, authenticator, clock, metrics },
+      port: door,
+      ...(devices ? { devices: endpointDevices(devices.service) } : {}),
+      addresses: door ? ports.map(({ address }) => address) : [],
+      opened: () => ports.map(({ address }) => address),
+      log: room('endpoint'),
+    }),
+  );
   if (config.gate?.http) {
     const { http } = config.gate;
     const answer = gateHttp({
@@ -223,13 +258,14 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
   const check = (): Promise<CheckReport> => checkConfig(file.path);
   const reloader = createReloader({
-    ...{ file, plan, door, web: () => web, live, sessions, gate, clock, log, warnings },
+    ...{ file, plan, door, web: () => web, endpoints, live, sessions, gate, clock, log, warnings },
     root: () => authority.root().cert,
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,
     current: () => current,
     adopt: next => {
       current = next;
+      devices?.refresh();
     },
   });
   const { reload } = reloader;
@@ -246,6 +282,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const socket = join(data, 'sekisho.sock');
   const listeners = (): ReturnType<House['listeners']> => [
     ...opened,
+    ...endpoints.listeners(),
     { name: 'api', listen: `unix:${socket}`, note: 'whoever owns the data folder' },
   ];
   api = stack.use(
@@ -254,12 +291,15 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       authority: knowingUsers(authority, directory),
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
+      doors: () => [...(devices ? [devices.door] : []), ...endpoints.doors],
       house: {
         ...{ version, since, warnings, check, reload, listeners },
         names: () => namesOf(current.file.config),
         health: () => (gate.isOpen ? (gate.unwritten > 0 ? 'degraded' : proxies.health()) : 'down'),
         routes: () => proxies.states(),
         web: () => web,
+        ...(devices ? { devices: () => ({ ...devices, registry }) } : {}),
+        endpoints: () => endpoints.house,
         backup: passphrase => backupOf(store, data, passphrase),
       },
     }),
@@ -305,6 +345,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         proxies.drain(after(deadline, farewell, clock)),
         served.drain(deadline),
         web?.drain(after(deadline, farewell, clock)),
+        devices?.service.drain(after(deadline, farewell, clock)),
+        endpoints.drain(after(deadline, farewell, clock)),
       ]);
       await Promise.race([carried, aborted(deadline)]);
       await Promise.all([carried, gate.drain(deadline)]);

@@ -14,6 +14,8 @@ export type { Kysely } from 'kysely';
 export { restoreStore } from './restore.ts';
 export type * from './schema.ts';
 export type * from './schema-access.ts';
+export type * from './schema-device.ts';
+export type * from './schema-endpoint.ts';
 export type * from './schema-trust.ts';
 export type { Append, Change, Removal, Value, Writer } from './writer.ts';
 

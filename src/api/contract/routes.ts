@@ -3,6 +3,8 @@ import { approvalVerbs } from './approval.ts';
 import { auditVerbs } from './audit.ts';
 import { authVerbs } from './auth.ts';
 import { certVerbs } from './cert.ts';
+import { deviceVerbs } from './device.ts';
+import { endpointVerbs } from './endpoint.ts';
 import { gateVerbs } from './gate.ts';
 import { groupVerbs } from './group.ts';
 import { proxyVerbs } from './proxy.ts';
@@ -18,6 +20,8 @@ export const verbs = {
   ...sessionVerbs,
   ...proxyVerbs,
   ...webVerbs,
+  ...deviceVerbs,
+  ...endpointVerbs,
   ...certVerbs,
   ...userVerbs,
   ...groupVerbs,
