@@ -56,6 +56,12 @@ export const seats: readonly Seat[] = [
     summary: 'internal web services: list, pac, check',
     load: () => import('./web.ts'),
   },
+  {
+    group: now,
+    name: 'tunnel',
+    summary: 'tunnels to devices: open, list, show, rotate, close, notify, connect',
+    load: () => import('./tunnel.ts'),
+  },
   { group: now, name: 'audit', summary: 'the record: tail, search, verify, export', load: () => import('./audit.ts') },
   {
     group: people,

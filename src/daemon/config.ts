@@ -2,13 +2,13 @@
 import { z } from 'zod';
 import { accessConfig } from '../access/config.ts';
 import { certificate, proxyConfig } from '../features/proxy/config.ts';
+import { tunnelConfig } from '../features/tunnel/config.ts';
 import { webConfig } from '../features/web/config.ts';
 import { trustConfig } from '../trust/config.ts';
 import { cidr, duration, listen, oneOrMany, reference } from '../wire/config-value.ts';
 
 /** Words that PRODUCT names and whose rooms are not part of this version. */
 export const later: Readonly<Record<string, string>> = {
-  tunnel: 'tunnels',
   endpoint: 'timed endpoints',
   vpn: 'the VPN hub',
   device: 'devices',
@@ -93,6 +93,7 @@ export const config = z.strictObject({
   access: accessConfig,
   proxy: proxyConfig.default({}),
   web: webConfig.optional(),
+  tunnel: tunnelConfig.prefault({}),
   log: logConfig.prefault({}),
   audit: auditConfig.prefault({}),
 });

@@ -63,9 +63,7 @@ export function acceptWebSocket(
       handleProtocols: protocol,
     });
     server.on('headers', lines => void lines.push(...headers));
-    server.on('wsClientError', error =>
-      reject(new Fault('protocol', 'not a WebSocket handshake', { cause: error })),
-    );
+    server.on('wsClientError', error => reject(new Fault('protocol', 'not a WebSocket handshake', { cause: error })));
     stream.once('close', () => reject(Object.assign(new Error('gone'), { code: 'ECONNRESET' })));
     server.handleUpgrade(request, stream, head, socket => resolve(pipeOf(socket)));
   });

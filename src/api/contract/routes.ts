@@ -9,6 +9,7 @@ import { proxyVerbs } from './proxy.ts';
 import { sessionVerbs } from './session.ts';
 import { statusVerbs } from './status.ts';
 import { tokenVerbs } from './token.ts';
+import { tunnelVerbs } from './tunnel.ts';
 import { userVerbs } from './user.ts';
 import type { Answer, Input, Parsed } from './verb.ts';
 import { webVerbs } from './web.ts';
@@ -18,6 +19,7 @@ export const verbs = {
   ...sessionVerbs,
   ...proxyVerbs,
   ...webVerbs,
+  ...tunnelVerbs,
   ...certVerbs,
   ...userVerbs,
   ...groupVerbs,

@@ -242,7 +242,8 @@ class Joining {
       if (local.destroyed || !this.#mux) return void local.destroy();
       try {
         const done = joinStreams(local, this.#mux.open(service), { signal: this.#life.signal });
-        if (this.#isOnly(service)) void done.then(() => this.#end({ cause: 'closed', text: 'the connection has ended' }));
+        if (this.#isOnly(service))
+          void done.then(() => this.#end({ cause: 'closed', text: 'the connection has ended' }));
       } catch (error) {
         this.#options.log.warn({ service, cause: toFault(error).message }, 'a connection was refused');
         local.destroy();

@@ -88,7 +88,9 @@ function judge(error: unknown, where: string): Dialled {
   if (error instanceof UpgradeRefused) {
     const said = error.text === '' ? `HTTP ${error.status}` : error.text;
     if (error.status >= 500 || error.status === 429 || error.status === 408) return { passing: `${where}: ${said}` };
-    return { fatal: new Fault('denied', `${where} does not let this side in: ${said}`, { facts: { status: error.status } }) };
+    return {
+      fatal: new Fault('denied', `${where} does not let this side in: ${said}`, { facts: { status: error.status } }),
+    };
   }
   const code = (error as NodeJS.ErrnoException).code ?? '';
   const trouble = certificateTrouble[code];
@@ -100,10 +102,14 @@ function judge(error: unknown, where: string): Dialled {
 
 /** Localproxy tries these for ever; nobody is helped by that. */
 const certificateTrouble: Readonly<Record<string, string>> = {
-  SELF_SIGNED_CERT_IN_CHAIN: 'comes from a CA that this machine does not trust; name its CA with --ca (on the gate: sekisho cert ca)',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'comes from a CA that this machine does not trust; name its CA with --ca (on the gate: sekisho cert ca)',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'comes from a CA that this machine does not trust; name its CA with --ca (on the gate: sekisho cert ca)',
-  UNABLE_TO_GET_ISSUER_CERT: 'comes from a CA that this machine does not trust; name its CA with --ca (on the gate: sekisho cert ca)',
+  SELF_SIGNED_CERT_IN_CHAIN:
+    'comes from a CA that this machine does not trust; name its CA with --ca (on the gate: sekisho cert ca)',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    'comes from a CA that this machine does not trust; name its CA with --ca (on the gate: sekisho cert ca)',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    'comes from a CA that this machine does not trust; name its CA with --ca (on the gate: sekisho cert ca)',
+  UNABLE_TO_GET_ISSUER_CERT:
+    'comes from a CA that this machine does not trust; name its CA with --ca (on the gate: sekisho cert ca)',
   DEPTH_ZERO_SELF_SIGNED_CERT: 'is signed by nobody but itself; name it with --ca if it is the right one',
   CERT_HAS_EXPIRED: 'has expired; is the clock of this machine right?',
   CERT_NOT_YET_VALID: 'is not valid yet; is the clock of this machine right?',
@@ -154,7 +160,10 @@ async function dialThrough(proxy: string, host: string, port: number, signal: Ab
   const plain = await dialPlain(name, at, signal);
   const socket: Duplex =
     url.protocol === 'https:'
-      ? await secured({ socket: plain, host: name, ...(isIP(name) === 0 ? { servername: name } : {}), ...trusting(undefined) }, signal)
+      ? await secured(
+          { socket: plain, host: name, ...(isIP(name) === 0 ? { servername: name } : {}), ...trusting(undefined) },
+          signal,
+        )
       : plain;
   const credentials = Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`);
   const authority = `${host.includes(':') ? `[${host}]` : host}:${port}`;
@@ -180,7 +189,8 @@ async function dialThrough(proxy: string, host: string, port: number, signal: Ab
   });
   if (status >= 200 && status < 300) return socket;
   socket.destroy();
-  if (status === 407) throw new Fault('denied', `the proxy ${name}:${at} wants a user and a password, or others than these`);
+  if (status === 407)
+    throw new Fault('denied', `the proxy ${name}:${at} wants a user and a password, or others than these`);
   throw new Fault('unreachable', `the proxy ${name}:${at} does not lead to ${authority} (HTTP ${status || 'nothing'})`);
 }
 
@@ -204,7 +214,10 @@ function settled<T>(
       reject(error);
     };
     const abort = (): void => fail(signal.reason);
-    const timer = setTimeout(() => fail(new Fault('timeout', `${what} took longer than ${patience / 1000} s`)), patience);
+    const timer = setTimeout(
+      () => fail(new Fault('timeout', `${what} took longer than ${patience / 1000} s`)),
+      patience,
+    );
     signal.addEventListener('abort', abort);
     socket = step(value => {
       settle();

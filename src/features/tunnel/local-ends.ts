@@ -2,8 +2,8 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { Fault } from '../../core/fault.ts';
 import type { Address, Log } from '../../core/parts.ts';
-import type { LocalService } from './join-tunnel.ts';
 import { joinStreams } from './join-streams.ts';
+import type { LocalService } from './join-tunnel.ts';
 import type { TunnelStream } from './stream.ts';
 
 /**
@@ -15,7 +15,8 @@ export function mapServices(
   wanted: Readonly<Record<string, LocalService>> | undefined,
   mode: 'source' | 'destination',
 ): Map<string, LocalService> {
-  const has = services.length === 0 ? 'this tunnel was opened without services' : `this tunnel has: ${services.join(', ')}`;
+  const has =
+    services.length === 0 ? 'this tunnel was opened without services' : `this tunnel has: ${services.join(', ')}`;
   if (!wanted) {
     if (mode === 'destination') throw new Fault('invalid', `say where each service is on this machine; ${has}`);
     const names = services.length === 0 ? [''] : services;
@@ -56,7 +57,9 @@ export function listenLocal(
     server.listen({ ...place, backlog: 511 }, () => {
       const bound = server.address();
       const address: Address =
-        bound !== null && typeof bound === 'object' ? { host: bound.address, port: bound.port } : { path: String(bound) };
+        bound !== null && typeof bound === 'object'
+          ? { host: bound.address, port: bound.port }
+          : { path: String(bound) };
       server.on('error', () => {}); // an accept that failed; the next may not
       resolve({ address, close: () => void server.close() });
     });

@@ -69,7 +69,11 @@ export class TunnelMux {
   /** Services whose stream was started at some time on this socket. */
   readonly #started = new Set<string>();
   /** Openers that wait until a V1 or V2 destination has ended the one before. */
-  readonly #pending: { readonly stream: TunnelStream; writes: { chunk: Buffer; done: () => void }[]; ended: boolean }[] = [];
+  readonly #pending: {
+    readonly stream: TunnelStream;
+    writes: { chunk: Buffer; done: () => void }[];
+    ended: boolean;
+  }[] = [];
   readonly #blocked = new Set<TunnelStream>();
   readonly #limits: NonNullable<MuxOptions['limits']>;
   #services: readonly string[] | undefined;
@@ -336,7 +340,8 @@ export class TunnelMux {
     const { type, streamId, serviceId, connectionId } = message;
     if (this.#options.role === 'opener') throw wrong('only a source starts streams');
     if (streamId === 0) throw wrong('a stream is started without an id');
-    if (type === messageTypes.connectionStart && connectionId === 0) throw wrong('a connection is started without an id');
+    if (type === messageTypes.connectionStart && connectionId === 0)
+      throw wrong('a connection is started without an id');
     const service = this.#serviceOf(serviceId);
     const before = this.#lanes.get(service);
     let lane = before;
@@ -369,7 +374,9 @@ export class TunnelMux {
     }
     if (services.length <= 1) return services[0] ?? '';
     if (this.#options.place === 'end') return services[0] ?? '';
-    throw wrong('this tunnel has several services, and the message names none (a V1 client reaches tunnels of one service)');
+    throw wrong(
+      'this tunnel has several services, and the message names none (a V1 client reaches tunnels of one service)',
+    );
   }
 
   #hearData(message: TunnelMessage): void {
@@ -430,7 +437,8 @@ export class TunnelMux {
       // A V1 peer: an acceptor knows its lane by having been started so, an opener by the id, which is unique.
       const lanes = [...this.#lanes.values()];
       const lane = role === 'opener' ? lanes.find(one => one.streamId === streamId) : lanes.find(one => !one.named);
-      if (!lane && place === 'service' && this.#started.size === 0) throw wrong('data for a stream that was never started');
+      if (!lane && place === 'service' && this.#started.size === 0)
+        throw wrong('data for a stream that was never started');
       return lane;
     }
     if (place === 'service' && !(this.#services ?? []).includes(serviceId)) {

@@ -25,7 +25,10 @@ export class TunnelStream extends Duplex {
   most = Number.POSITIVE_INFINITY;
   #begun = false;
 
-  constructor(mux: TunnelMux, facts: { readonly service: string; readonly connectionId: number; readonly credit: number }) {
+  constructor(
+    mux: TunnelMux,
+    facts: { readonly service: string; readonly connectionId: number; readonly credit: number },
+  ) {
     super({ allowHalfOpen: true, readableHighWaterMark: 64 * 1024, writableHighWaterMark: 64 * 1024 });
     this.#mux = mux;
     this.service = facts.service;
