@@ -18,10 +18,11 @@ const may: Record<string, readonly string[]> = {
   cli: ['core', 'api/contract', 'daemon'],
   'main.ts': ['cli', 'core'],
 };
-/** Rooms whose only public file is index.ts. */
+/** Rooms that are entered through index.ts, config.ts (schemas alone), or worker.ts (what a worker process needs). */
+const closed = ['store', 'trust', 'access', 'features', 'api', 'daemon', 'cli'];
+
 /** Further front doors: what runs elsewhere, with a small import closure of its own. */
 const fronts = ['features/tunnel/local.ts', 'daemon/tunnel-join.ts'];
-const closed = ['store', 'trust', 'access', 'features', 'api', 'daemon', 'cli'];
 
 const root = join(import.meta.dirname, '..', 'src');
 const room = (path: string): string => {
@@ -61,8 +62,9 @@ for (const file of globSync('**/*.ts', { cwd: root })) {
         floor(file) !== 'features' || floor(target) !== 'features',
         `${file} imports ${target}: features never import each other`,
       );
-      if (closed.includes(floor(target)) && there !== 'api/contract' && !fronts.includes(target)) {
-        assert.match(target, /(^|\/)(index|config)\.ts$/, `${file} imports ${target}: go through the room's index.ts`);
+      if (closed.includes(floor(target)) && there !== 'api/contract') {
+        const isFront = /(^|\/)(index|config|worker)\.ts$/.test(target) || fronts.includes(target);
+        assert.ok(isFront, `${file} imports ${target}: go through the room's index.ts`);
       }
     }
   });
@@ -72,3 +74,19 @@ for (const file of globSync('**/*.ts', { cwd: root })) {
     if (file !== 'main.ts') assert.doesNotMatch(text, /process\.exit\(/, `${file}: only main.ts may end the process`);
   });
 }
+
+test('a worker process loads no schemas, no database and no HTTP framework', () => {
+  const seen = new Set<string>();
+  const packages = new Set<string>();
+  const follow = (file: string): void => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    const text = readFileSync(join(root, file), 'utf8');
+    for (const [, from = ''] of text.matchAll(/^(?:import|export)\b(?! type)[^;'"]*?\bfrom ['"]([^'"]+)['"]/gm)) {
+      if (from.startsWith('.')) follow(normalize(join(dirname(file), from)));
+      else if (!from.startsWith('node:')) packages.add(from);
+    }
+  };
+  follow('daemon/worker-main.ts');
+  assert.deepEqual([...packages].sort(), ['pino', 'prom-client'], 'each megabyte of heap costs a worker throughput');
+});

@@ -62,7 +62,7 @@ const inside =
     shape(value, `${field}.${name}`);
 
 export const tunnelId = text(/^[a-zA-Z0-9_\-+=:]{1,128}$/, 128);
-export const resourceArn = text(/^[^]*$/, 1011);
+export const resourceArn = text(/^[\s\S]*$/, 1011);
 export const description = text(/^[^\p{C}]{1,2048}$/u, 2048);
 export const thing = text(/^[a-zA-Z0-9:_-]+$/, 128);
 export const service = text(/^[a-zA-Z0-9:_-]+$/, 128);

@@ -47,7 +47,13 @@ export function endpointOf(options: { readonly endpoint?: string; readonly regio
   const text = endpoint ?? '';
   const full = /^(https|wss):\/\//.test(text) ? text : `https://${text}`;
   const url = URL.canParse(full) ? new URL(full) : undefined;
-  if (!url || url.username !== '' || url.hash !== '' || url.search !== '' || !/^\/(tunnel)?$/.test(url.pathname)) {
+  if (
+    url === undefined ||
+    url.username !== '' ||
+    url.hash !== '' ||
+    url.search !== '' ||
+    !/^\/(tunnel)?$/.test(url.pathname)
+  ) {
     throw new Fault('invalid', `"${text}" is not an endpoint; write https://gate.example.com or gate.example.com:8443`);
   }
   const host = url.hostname.replace(/^\[|\]$/g, '');

@@ -221,7 +221,10 @@ export class TunnelMux {
 
   #writePiece(stream: TunnelStream, chunk: Buffer, at: number, done: () => void): void {
     const lane = this.#laneOf.get(stream);
-    if (!lane || this.#state === 'over') return done();
+    if (!lane || this.#state === 'over') {
+      done();
+      return;
+    }
     if (this.#options.extended && stream.credit <= 0) {
       this.#starved.set(stream, () => this.#writePiece(stream, chunk, at, done));
       return;
