@@ -5,7 +5,7 @@ export type SideName = 'source' | 'destination';
 export const sideNames: readonly SideName[] = ['source', 'destination'];
 
 /** 384 random bits; the prefix lets secret scanners find a leaked one, and tells people which side it is for. */
-export const newToken = (side: SideName): string => `sk${side[0]}_${randomBytes(48).toString('base64url')}`;
+export const newToken = (side: SideName): string => `skt${side[0]}_${randomBytes(48).toString('base64url')}`;
 
 /** Enough for what has more than 160 random bits of its own. */
 export const hashOf = (secret: string): string => createHash('sha256').update(secret).digest('hex');
