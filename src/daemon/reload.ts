@@ -39,6 +39,7 @@ const fixed: readonly (readonly [key: string, of: (config: Config) => unknown])[
   ['web.forward', ({ web }) => web?.forward === undefined],
   ['web.forward.name', ({ web }) => web?.forward?.name],
   ['store', ({ store }) => store],
+  ['tunnel', ({ tunnel }) => tunnel],
   ['trust.rate-limit', ({ trust }) => trust['rate-limit']],
   ['trust.certificates', ({ trust }) => trust.certificates],
   ['trust.crl-url', ({ trust }) => trust['crl-url']],
