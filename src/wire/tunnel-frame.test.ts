@@ -30,9 +30,20 @@ test('writes the bytes of the guide', () => {
 test('reads fields in any order, the last of a kind, and what is absent as nothing', () => {
   // As aws-c-iot writes: 7 before 4.
   const message = decodeMessage(hex('0801 1007 3802 2a03535348 2202 6869 1009'));
-  assert.deepEqual({ ...message, payload: Buffer.from(message.payload).toString() }, {
-    ...{ type: 1, streamId: 9, ignorable: false, payload: 'hi', serviceId: 'SSH', availableServiceIds: [], connectionId: 2 },
-  });
+  assert.deepEqual(
+    { ...message, payload: Buffer.from(message.payload).toString() },
+    {
+      ...{
+        type: 1,
+        streamId: 9,
+        ignorable: false,
+        payload: 'hi',
+        serviceId: 'SSH',
+        availableServiceIds: [],
+        connectionId: 2,
+      },
+    },
+  );
   assert.equal(decodeMessage(hex('')).type, 0);
   assert.equal(decodeMessage(hex('1801')).ignorable, true);
 });
@@ -61,7 +72,8 @@ for (const [what, bytes] of [
 }
 
 test('refuses a payload of more than 64,512 bytes, and takes one of as many', () => {
-  const body = (length: number): Buffer => Buffer.concat([hex('0801 1001 22'), hex(varint(length)), Buffer.alloc(length)]);
+  const body = (length: number): Buffer =>
+    Buffer.concat([hex('0801 1001 22'), hex(varint(length)), Buffer.alloc(length)]);
   assert.equal(decodeMessage(body(longestPayload)).payload.length, longestPayload);
   assert.throws(() => decodeMessage(body(longestPayload + 1)), isProtocol);
   assert.throws(() => encodeFrame({ type: 1, payload: new Uint8Array(longestPayload + 1) }), { code: 'bug' });
@@ -81,21 +93,25 @@ const anyMessage: fc.Arbitrary<TunnelMessage> = fc.record({
 
 test('what is written is read again, however it is cut', () => {
   fc.assert(
-    fc.property(fc.array(anyMessage, { maxLength: 8 }), fc.infiniteStream(fc.integer({ min: 1, max: 200 })), (messages, cuts) => {
-      const bytes = Buffer.concat(messages.map(message => encodeFrame(message)));
-      const reader = new FrameReader();
-      const read: TunnelMessage[] = [];
-      for (let at = 0; at < bytes.length; ) {
-        const length = cuts.next().value as number;
-        reader.read(bytes.subarray(at, at + length), message => read.push(message));
-        at += length;
-      }
-      assert.equal(reader.waiting, 0);
-      assert.deepEqual(
-        read.map(one => ({ ...one, payload: [...one.payload] })),
-        messages.map(one => ({ ...one, payload: [...one.payload] })),
-      );
-    }),
+    fc.property(
+      fc.array(anyMessage, { maxLength: 8 }),
+      fc.infiniteStream(fc.integer({ min: 1, max: 200 })),
+      (messages, cuts) => {
+        const bytes = Buffer.concat(messages.map(message => encodeFrame(message)));
+        const reader = new FrameReader();
+        const read: TunnelMessage[] = [];
+        for (let at = 0; at < bytes.length; ) {
+          const length = cuts.next().value as number;
+          reader.read(bytes.subarray(at, at + length), message => read.push(message));
+          at += length;
+        }
+        assert.equal(reader.waiting, 0);
+        assert.deepEqual(
+          read.map(one => ({ ...one, payload: [...one.payload] })),
+          messages.map(one => ({ ...one, payload: [...one.payload] })),
+        );
+      },
+    ),
   );
 });
 
@@ -103,6 +119,9 @@ test('skips a message of no bytes, and keeps no more than one frame that is not 
   const reader = new FrameReader();
   const read: TunnelMessage[] = [];
   reader.read(hex('0000 0002 0805 00ff 08'), message => read.push(message));
-  assert.deepEqual(read.map(({ type }) => type), [5]);
+  assert.deepEqual(
+    read.map(({ type }) => type),
+    [5],
+  );
   assert.equal(reader.waiting, 3);
 });

@@ -61,7 +61,10 @@ for (const role of ['acceptor', 'opener'] as const) {
         });
         if (role === 'opener') for (const service of ['SSH', 'WEB', 'SSH']) mux.open(service).resume();
         for (const part of parts) pipe.hear(Buffer.from(part));
-        assert.deepEqual(log.lines.filter(({ level }) => level === 'error'), []);
+        assert.deepEqual(
+          log.lines.filter(({ level }) => level === 'error'),
+          [],
+        );
         assert.ok(pipe.end === undefined || pipe.end.code === 1008, String(pipe.end?.code));
         mux.destroy();
         assert.equal(mux.streams, 0);
