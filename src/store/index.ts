@@ -17,6 +17,7 @@ export type * from './schema-access.ts';
 export type * from './schema-device.ts';
 export type * from './schema-endpoint.ts';
 export type * from './schema-trust.ts';
+export type * from './schema-tunnel.ts';
 export type { Append, Change, Removal, Value, Writer } from './writer.ts';
 
 export interface StoreOptions {
