@@ -76,7 +76,8 @@ export function openAdministration(
       const row = store.admin();
       const isNear = 'path' in peer || networks.some(network => matchCidr(network, peer.host));
       // The same answer whether it is off, or not for this address.
-      if (!row || !isNear) throw new Refusal('denied', row ? 'administration from this address' : 'administration is off');
+      if (!row || !isNear)
+        throw new Refusal('denied', row ? 'administration from this address' : 'administration is off');
       if (packText(pack, 'hubname') !== '')
         throw new Refusal('denied', 'hubs have no administrators of their own; use /ADMINHUB');
       const guess = { from: peer, subject: 'vpn-admin' };

@@ -119,7 +119,10 @@ export async function openHubs(
     await open({ name: checkedHubName(name), origin: 'file', settings, created: since, hub: undefined });
   for (const { name, settings, created } of store.hubs()) {
     if (find(name)) {
-      log.warn({ hub: name }, 'this hub was made at run time, but one of the same name stands in the file: that one counts');
+      log.warn(
+        { hub: name },
+        'this hub was made at run time, but one of the same name stands in the file: that one counts',
+      );
       continue;
     }
     const kept = { ...defaultSettings, ...(JSON.parse(settings) as Partial<HubSettings>) };
@@ -166,7 +169,10 @@ export async function openHubs(
     adopt: next =>
       inTurn(async () => {
         for (const entry of [...live.values()]) {
-          if (entry.origin !== 'file' || Object.keys(next).some(name => name.toLowerCase() === entry.name.toLowerCase()))
+          if (
+            entry.origin !== 'file' ||
+            Object.keys(next).some(name => name.toLowerCase() === entry.name.toLowerCase())
+          )
             continue;
           live.delete(entry.name.toLowerCase());
           await turnOff(entry);

@@ -115,8 +115,7 @@ export function openMembers(
   people.vouch(vpnCredential, {
     counts: (id, who) =>
       [...store.allMembers()].some(row => row.id === id && (row.user === who.id || who.kind === 'anonymous')),
-    of: user =>
-      [...store.allMembers()].filter(row => row.user === user).map(({ id }) => `${vpnCredential}:${id}`),
+    of: user => [...store.allMembers()].filter(row => row.user === user).map(({ id }) => `${vpnCredential}:${id}`),
     forget(user) {
       const hubs = [...store.allMembers()].filter(row => row.user === user).map(({ hub }) => hub);
       store.forgetUser(user);
@@ -150,7 +149,14 @@ export function openMembers(
       case 'certificate': {
         const { der, commonName = '', serial = '' } = proof;
         const certificate = der ? pinned(der) : null;
-        return { ...none, id, proof: 'certificate', certificate, common_name: commonName, serial: serial.toLowerCase() };
+        return {
+          ...none,
+          id,
+          proof: 'certificate',
+          certificate,
+          common_name: commonName,
+          serial: serial.toLowerCase(),
+        };
       }
     }
   }

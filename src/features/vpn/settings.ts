@@ -68,8 +68,14 @@ export const natOptions = z.strictObject({
       gateway: ipv4.optional(),
       dns: z.array(ipv4).max(2).optional(),
       domain: z.string().max(253).optional(),
-      routes: z.array(z.strictObject({ network: z.cidrv4(), gateway: ipv4.optional() })).max(64).optional(),
-      reservations: z.array(z.strictObject({ mac, address: ipv4 })).max(4096).optional(),
+      routes: z
+        .array(z.strictObject({ network: z.cidrv4(), gateway: ipv4.optional() }))
+        .max(64)
+        .optional(),
+      reservations: z
+        .array(z.strictObject({ mac, address: ipv4 }))
+        .max(4096)
+        .optional(),
     })
     .optional(),
 });
@@ -100,17 +106,19 @@ export const forwardRule = z.strictObject({
 });
 
 /** A policy's items; what is not said is as the hub or SoftEther has it. */
-export const securityPolicy = z.strictObject({
-  ...{ access: flag, dhcpFilter: flag, dhcpNoServer: flag, dhcpForce: flag, noBridge: flag, noRouting: flag },
-  ...{ checkMac: flag, checkIp: flag, arpDhcpOnly: flag, privacyFilter: flag, noServer: flag },
-  ...{ noBroadcastLimiter: flag, monitorPort: flag, maxConnection: z.int().min(1).max(32) },
-  ...{ timeOut: z.int().min(5).max(60), maxMac: count, maxIp: count, maxUpload: count, maxDownload: count },
-  ...{ fixPassword: flag, multiLogins: count, noQos: flag, rsAndRaFilter: flag, raFilter: flag },
-  ...{ dhcpv6Filter: flag, dhcpv6NoServer: flag, noRoutingV6: flag, checkIpv6: flag, noServerV6: flag },
-  ...{ maxIpv6: count, noSavePassword: flag, autoDisconnect: count, filterIpv4: flag, filterIpv6: flag },
-  ...{ filterNonIp: flag, noIpv6DefaultRouterInRa: flag, noIpv6DefaultRouterInRaWhenIpv6: flag },
-  vlanId: z.int().min(0).max(4095),
-}).partial();
+export const securityPolicy = z
+  .strictObject({
+    ...{ access: flag, dhcpFilter: flag, dhcpNoServer: flag, dhcpForce: flag, noBridge: flag, noRouting: flag },
+    ...{ checkMac: flag, checkIp: flag, arpDhcpOnly: flag, privacyFilter: flag, noServer: flag },
+    ...{ noBroadcastLimiter: flag, monitorPort: flag, maxConnection: z.int().min(1).max(32) },
+    ...{ timeOut: z.int().min(5).max(60), maxMac: count, maxIp: count, maxUpload: count, maxDownload: count },
+    ...{ fixPassword: flag, multiLogins: count, noQos: flag, rsAndRaFilter: flag, raFilter: flag },
+    ...{ dhcpv6Filter: flag, dhcpv6NoServer: flag, noRoutingV6: flag, checkIpv6: flag, noServerV6: flag },
+    ...{ maxIpv6: count, noSavePassword: flag, autoDisconnect: count, filterIpv4: flag, filterIpv6: flag },
+    ...{ filterNonIp: flag, noIpv6DefaultRouterInRa: flag, noIpv6DefaultRouterInRaWhenIpv6: flag },
+    vlanId: z.int().min(0).max(4095),
+  })
+  .partial();
 
 export const bridgeDevice = z
   .string()

@@ -3,13 +3,13 @@ import { formatIp, ipBytes, parseIp } from '../../../wire/ip.ts';
 import {
   ipFields,
   type Pack,
+  type PackFields,
+  type PackScalar,
   packBool,
   packData,
-  type PackFields,
   packInt,
   packIp,
   packLength,
-  type PackScalar,
   packText,
   unistr,
 } from '../../../wire/softether-pack.ts';

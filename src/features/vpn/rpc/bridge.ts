@@ -2,14 +2,21 @@
 import { packBool, packText } from '../../../wire/softether-pack.ts';
 import { bridgeDevice } from '../settings.ts';
 import { Refusal } from '../softether/errors.ts';
-import { aboutHub, type Ask, hubOf, type RpcTable } from './table.ts';
+import { type Ask, aboutHub, hubOf, type RpcTable } from './table.ts';
 
 /** SoftEther writes `00` and makes `tap_00`. */
 const tapName = (device: string): string => (device.startsWith('tap_') ? device : `tap_${device}`);
 const shortName = (device: string): string => device.replace(/^tap_/, '');
 
 /** Undefined for a hub without one. */
-function bridges({ service }: Ask): readonly { readonly hub: string; readonly device: string; readonly active: boolean; readonly online: boolean }[] {
+function bridges({
+  service,
+}: Ask): readonly {
+  readonly hub: string;
+  readonly device: string;
+  readonly active: boolean;
+  readonly online: boolean;
+}[] {
   return service.hubs.list().flatMap(({ name, settings, hub }) => {
     if (settings.bridge === undefined) return [];
     const port = hub?.ownPorts().find(({ kind }) => kind === 'bridge');

@@ -1,5 +1,5 @@
 // Groups of a hub as vpncmd administers them: a name and a policy that members share.
-import { packBool, type PackFields, packText, unistr } from '../../../wire/softether-pack.ts';
+import { type PackFields, packBool, packText, unistr } from '../../../wire/softether-pack.ts';
 import type { Group } from '../members.ts';
 import { Refusal } from '../softether/errors.ts';
 import { completeSecurity, packPolicy, unpackPolicy } from '../softether/policy.ts';

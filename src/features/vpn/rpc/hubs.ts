@@ -1,5 +1,13 @@
 // Hubs as vpncmd administers them: HubCreate, HubList, HubDelete, StatusGet, Online, Offline, options and message.
-import { type Pack, packBool, packData, type PackFields, packInt, packText, timeOrNever } from '../../../wire/softether-pack.ts';
+import {
+  type Pack,
+  type PackFields,
+  packBool,
+  packData,
+  packInt,
+  packText,
+  timeOrNever,
+} from '../../../wire/softether-pack.ts';
 import type { HubEntry } from '../hubs.ts';
 import type { VpnService } from '../service.ts';
 import { Refusal } from '../softether/errors.ts';
@@ -140,7 +148,8 @@ export const hubFunctions: RpcTable = {
     run: async ask => {
       const { name } = hubOf(ask);
       const message = packData(ask.pack, 'Msg')?.toString('utf8') ?? '';
-      if (message.length > 20_000) throw new Refusal('invalid-parameter', 'the message is longer than 20,000 characters');
+      if (message.length > 20_000)
+        throw new Refusal('invalid-parameter', 'the message is longer than 20,000 characters');
       await ask.service.hubs.change(name, { message });
       return { HubName: name, Msg: Buffer.from(message, 'utf8') };
     },

@@ -2,9 +2,9 @@
 import {
   ipFields,
   type Pack,
+  type PackFields,
   packBool,
   packData,
-  type PackFields,
   packInt,
   packIp,
   packText,
@@ -50,7 +50,10 @@ function parseRoutes(text: string, router: string): NonNullable<DhcpOptions['rou
     });
 }
 
-function natFields(hub: string, { address, mac, nat = true, mtu, tcpTimeout, udpTimeout, dhcp }: NatOptions): PackFields {
+function natFields(
+  hub: string,
+  { address, mac, nat = true, mtu, tcpTimeout, udpTimeout, dhcp }: NatOptions,
+): PackFields {
   const [router = '', bits = '24'] = address.split('/');
   const [start, end] = dhcp?.range ?? defaultNat.dhcp?.range ?? ['', ''];
   return {

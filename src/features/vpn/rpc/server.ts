@@ -4,7 +4,7 @@ import os from 'node:os';
 import { ipFields, type PackFields, packData, packText, timeOrNever, unistr } from '../../../wire/softether-pack.ts';
 import { spoken } from '../softether/door.ts';
 import { Refusal } from '../softether/errors.ts';
-import { type Ask, type RpcTable, noCounts, trafficFields } from './table.ts';
+import { type Ask, noCounts, type RpcTable, trafficFields } from './table.ts';
 
 /** Capabilities that decide what vpncmd and the Server Manager offer; 0 is told as well, so that nobody guesses. */
 const capabilities: Readonly<Record<string, number>> = {
@@ -209,4 +209,3 @@ const listeners = (ports: readonly number[]): PackFields => ({
   Enables: ports.map(() => 1),
   Errors: ports.map(() => 0),
 });
-

@@ -15,8 +15,8 @@ import { hubFunctions } from './hubs.ts';
 import { natFunctions } from './nat.ts';
 import { serverFunctions } from './server.ts';
 import { sessionFunctions } from './sessions.ts';
-import { tableFunctions } from './tables.ts';
 import type { Ask, RpcFunction, RpcTable } from './table.ts';
+import { tableFunctions } from './tables.ts';
 import { userFunctions } from './users.ts';
 
 const functions: RpcTable = {

@@ -2,8 +2,8 @@
 import type { Action, Address, Principal } from '../../../core/parts.ts';
 import { type Pack, type PackFields, packText } from '../../../wire/softether-pack.ts';
 import type { VpnDeps } from '../deps.ts';
-import type { HubEntry } from '../hubs.ts';
 import type { PortCounts, Traffic } from '../hub.ts';
+import type { HubEntry } from '../hubs.ts';
 import type { VpnService } from '../service.ts';
 import { Refusal } from '../softether/errors.ts';
 

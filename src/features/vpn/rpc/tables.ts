@@ -1,9 +1,9 @@
 // The tables of a hub as vpncmd shows them: MAC and IP addresses, DHCP leases, NAT flows.
 import { Fault } from '../../../core/fault.ts';
-import { ipFields, packInt, type PackFields } from '../../../wire/softether-pack.ts';
+import { ipFields, type PackFields, packInt } from '../../../wire/softether-pack.ts';
 import type { Hub, NatEntry } from '../hub.ts';
 import { Refusal } from '../softether/errors.ts';
-import { aboutHub, type Ask, hubOf, type RpcTable } from './table.ts';
+import { type Ask, aboutHub, hubOf, type RpcTable } from './table.ts';
 
 const macBytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex');
 const protocols: Readonly<Record<NatEntry['protocol'], number>> = { tcp: 0, udp: 1, dns: 2, icmp: 3 };

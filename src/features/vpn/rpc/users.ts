@@ -1,10 +1,20 @@
 // Members as vpncmd administers them: UserCreate, UserPasswordSet, UserList and their relatives.
 import { Fault } from '../../../core/fault.ts';
-import { type Pack, packBool, packData, type PackFields, packInt, packText, packTime, timeOrNever, unistr } from '../../../wire/softether-pack.ts';
+import {
+  type Pack,
+  type PackFields,
+  packBool,
+  packData,
+  packInt,
+  packText,
+  packTime,
+  timeOrNever,
+  unistr,
+} from '../../../wire/softether-pack.ts';
 import type { Member, MemberChange, NewProof, Proof } from '../members.ts';
-import { defaultSecurity, completeSecurity, packPolicy, unpackPolicy } from '../softether/policy.ts';
 import { Refusal } from '../softether/errors.ts';
-import { aboutMember, type Ask, hubOf, noCounts, type RpcTable, trafficFields } from './table.ts';
+import { completeSecurity, defaultSecurity, packPolicy, unpackPolicy } from '../softether/policy.ts';
+import { type Ask, aboutMember, hubOf, noCounts, type RpcTable, trafficFields } from './table.ts';
 
 /** SoftEther's numbers: 0 anonymous, 1 password, 2 one certificate, 3 a signed one, 4 RADIUS, 5 NT domain. */
 const authTypes = { anonymous: 0, password: 1, certificate: 2, signed: 3, radius: 4, nt: 5 } as const;

@@ -3,7 +3,15 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { Fault } from '../../../core/fault.ts';
 import type { Address, Conn, Log, Metrics, Principal } from '../../../core/parts.ts';
-import { decodePack, encodePack, type Pack, packBool, packData, type PackFields, packText } from '../../../wire/softether-pack.ts';
+import {
+  decodePack,
+  encodePack,
+  type Pack,
+  type PackFields,
+  packBool,
+  packData,
+  packText,
+} from '../../../wire/softether-pack.ts';
 import type { VpnDeps } from '../deps.ts';
 import { errorCodeOf, errorCodes, Refusal } from './errors.ts';
 import { answer, readRequest } from './http.ts';
@@ -150,7 +158,10 @@ const methods: Readonly<Record<string, Method>> = {
 function refuse({ code, message }: Refusal, from: Address, pack: Pack, { gate, metrics, log }: DoorDeps): void {
   metrics.count('vpn_refused_total', { code });
   if (message === '') return; // a session that is over, or has connections enough: nobody was refused anything
-  const hub = packText(pack, 'hubname').slice(0, 63).replace(/[^\w.-]/g, '?') || '*';
+  const hub =
+    packText(pack, 'hubname')
+      .slice(0, 63)
+      .replace(/[^\w.-]/g, '?') || '*';
   log.info({ from, hub, code, number: errorCodes[code] }, `a SoftEther client was refused: ${message}`);
   gate.refuse({ who: nobody, action: 'vpn.join', resource: `hub/${hub}`, from }, message);
 }
@@ -183,10 +194,6 @@ const forbidden = answer('403 Forbidden', 'text/plain', Buffer.from('this is not
 
 /** With random padding, so that lengths tell little. */
 const packAnswer = (fields: PackFields): Buffer =>
-  answer(
-    '200 OK',
-    'application/octet-stream',
-    encodePack({ ...fields, pencore: randomBytes(randomInt(1000)) }),
-  );
+  answer('200 OK', 'application/octet-stream', encodePack({ ...fields, pencore: randomBytes(randomInt(1000)) }));
 
 const say = ({ stream }: Conn, bytes: Buffer): void => void stream.write(bytes);

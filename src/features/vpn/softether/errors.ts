@@ -1,5 +1,5 @@
 // The numbers that SoftEther's programs show sentences for; one table for members and administrators.
-import { type Fault, toFault, type FaultCode } from '../../../core/fault.ts';
+import { type Fault, type FaultCode, toFault } from '../../../core/fault.ts';
 
 export const errorCodes = {
   ok: 0,

@@ -59,7 +59,8 @@ export async function proveLogin(
   if (!member || !proven) throw new Refusal('auth-failed', `the proof for "${name}" is wrong`);
   await attempts.succeeded(guess);
   if (people.find(member.name)?.state !== 'active') throw new Refusal('denied', `the user ${member.name} is disabled`);
-  if (member.expires && member.expires <= clock.now()) throw new Refusal('denied', `the membership of ${name} has ended`);
+  if (member.expires && member.expires <= clock.now())
+    throw new Refusal('denied', `the membership of ${name} has ended`);
   return { entry, member, who: proven };
 }
 
@@ -105,7 +106,9 @@ const proofs: Readonly<Record<Exclude<(typeof authTypes)[number], 'anonymous'>, 
     const kept = member && members.softEtherHash(member);
     const form = hashPassword(member?.name ?? name, password);
     const same = timingSafeEqual(form, kept ?? noForm);
-    return member && password !== '' && (hashed || (kept !== undefined && same)) ? members.principal(member) : undefined;
+    return member && password !== '' && (hashed || (kept !== undefined && same))
+      ? members.principal(member)
+      : undefined;
   },
 
   async certificate({ pack, random, from, member, signal }, { members, authenticator, clock }) {
@@ -119,7 +122,9 @@ const proofs: Readonly<Record<Exclude<(typeof authTypes)[number], 'anonymous'>, 
       if (certificate.raw.equals(member.certificate)) return inTime ? members.principal(member) : undefined;
     }
     // Issued by this gate, to this user, not revoked: the authenticator looks at the signature of our own CA.
-    const who = await authenticator.prove({ kind: 'certificate', leaf: certificate.raw, from }, signal).catch(notProven);
+    const who = await authenticator
+      .prove({ kind: 'certificate', leaf: certificate.raw, from }, signal)
+      .catch(notProven);
     if (who?.kind !== 'user' || who.id !== member.name) return undefined;
     if (member.commonName && !who.attributes.get('cn')?.includes(member.commonName)) return undefined;
     if (member.serial && BigInt(`0x${certificate.serialNumber}`) !== BigInt(`0x${member.serial}`)) return undefined;

@@ -1,5 +1,5 @@
 // A security policy in SoftEther's names: in the Welcome, in users and groups as administrators see them, and back.
-import { type Pack, packInt, type PackFields } from '../../../wire/softether-pack.ts';
+import { type Pack, type PackFields, packInt } from '../../../wire/softether-pack.ts';
 import type { SecurityPolicy } from '../hub.ts';
 
 /** Key, name on the wire, and the least and most that a number may be (0 = no limit where the least is not above it). */

@@ -41,6 +41,7 @@ interface Link {
   heardAt: number;
   keepAliveAt: number;
   wrote: boolean;
+  /** No more frames; its conn is then ended properly. */
   readonly finish: () => void;
 }
 
@@ -65,6 +66,8 @@ const mostQueued = 1024 * 1024;
 /** Up to here a connection is used again, so that frames of one flow keep their order. */
 const fewQueued = 64 * 1024;
 const tick = 1000;
+/** Milliseconds that a client has for its own end of a connection. */
+const farewell = 3000;
 
 export class MemberSession implements HubPort {
   readonly name: string;
@@ -78,6 +81,7 @@ export class MemberSession implements HubPort {
   readonly #clock: Clock;
   readonly #ended = Promise.withResolvers<MemberEnd>();
   #links: Link[] = [];
+  readonly #closing = new Set<Promise<void>>();
   #state: 'open' | 'closed' = 'open';
   #attached: Attached | undefined;
   #policy: PortPolicy;
@@ -151,7 +155,7 @@ export class MemberSession implements HubPort {
     return up <= down ? 'up' : 'down';
   }
 
-  /** Carries frames over this conn until one side ends it. The caller then closes the conn, with close_notify. */
+  /** Carries frames over this conn until one side ends it; resolves when the conn is closed, with close_notify. */
   serve(conn: Conn, direction: Direction): Promise<void> {
     if (this.#state !== 'open') return Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -164,7 +168,10 @@ export class MemberSession implements HubPort {
       this.#links = this.#links.filter(other => other !== link);
       if (this.#current === link) this.#current = undefined;
       if (had > 0 && this.#links.length === 0) this.#alone = this.#clock.now().getTime();
-      resolve();
+      // With close_notify: SoftEther's client never comes back after a bare FIN (OpenSSL keeps the error).
+      const closing = conn.close(AbortSignal.timeout(farewell)).finally(() => this.#closing.delete(closing));
+      this.#closing.add(closing);
+      void closing.then(resolve);
     };
     const data = (chunk: Buffer): void => {
       link.heardAt = this.#clock.now().getTime();
@@ -190,21 +197,21 @@ export class MemberSession implements HubPort {
   // --- The port ---
 
   send(frame: Uint8Array): boolean {
-    if (this.#state !== 'open' || this.#pending.length + this.#urgent.length >= mostPending) {
-      this.#bytes.dropped++;
-      return false;
-    }
-    if (this.options.terms.qos && isUrgent(frame)) this.#urgent.push(frame);
-    else this.#pending.push(frame);
+    if (!this.#keep(frame)) return false;
     if (!this.#scheduled) {
       this.#scheduled = true;
-      setImmediate(() => this.#flush());
+      setImmediate(() => {
+        this.#scheduled = false;
+        this.#flush();
+      });
     }
     return true;
   }
   sendBatch(frames: readonly Uint8Array[]): number {
+    // The hub has gathered a turn's frames already: no need to wait for its end once more.
     let taken = 0;
-    for (const frame of frames) if (this.send(frame)) taken++;
+    for (const frame of frames) if (this.#keep(frame)) taken++;
+    this.#flush();
     return taken;
   }
   receive(deliver: (frame: Uint8Array) => void): void {
@@ -216,6 +223,16 @@ export class MemberSession implements HubPort {
     this.#deliver = deliver;
   }
 
+  #keep(frame: Uint8Array): boolean {
+    if (this.#state !== 'open' || this.#pending.length + this.#urgent.length >= mostPending) {
+      this.#bytes.dropped++;
+      return false;
+    }
+    if (this.options.terms.qos && isUrgent(frame)) this.#urgent.push(frame);
+    else this.#pending.push(frame);
+    return true;
+  }
+
   #take(frames: readonly Buffer[]): void {
     if (frames.length === 0 || this.#state !== 'open') return;
     for (const frame of frames) this.#bytes.up += frame.length;
@@ -224,7 +241,6 @@ export class MemberSession implements HubPort {
   }
 
   #flush(): void {
-    this.#scheduled = false;
     const down = this.#links.filter(({ direction }) => direction !== 'up');
     const reserved = this.#urgent.length > 0 && down.length > 1 ? down.at(-1) : undefined;
     if (reserved) this.#write(reserved, this.#urgent.splice(0));
@@ -242,8 +258,7 @@ export class MemberSession implements HubPort {
     if (this.#current && stream && links.includes(this.#current) && stream.writableLength < fewQueued)
       return this.#current;
     let best: Link | undefined;
-    for (const link of links)
-      if (!best || link.stream.writableLength < best.stream.writableLength) best = link;
+    for (const link of links) if (!best || link.stream.writableLength < best.stream.writableLength) best = link;
     this.#current = best;
     return best && best.stream.writableLength < mostQueued ? best : undefined;
   }
@@ -310,6 +325,11 @@ export class MemberSession implements HubPort {
     for (const link of [...this.#links]) link.finish();
     await attached?.[Symbol.asyncDispose]();
     this.#ended.resolve(why);
+  }
+
+  /** Resolves when every connection has said goodbye; to be asked once it has ended. */
+  async closed(): Promise<void> {
+    await Promise.all(this.#closing);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,9 +1,9 @@
 // Who is on which hub: makes sessions out of proven logins, finds them by key for further connections, ends them.
 import { createHash } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
+import type { Clock } from '../../../core/clock.ts';
 import { type Fault, toFault } from '../../../core/fault.ts';
 import type { Address, Conn, Gate, Log, Metrics, Session } from '../../../core/parts.ts';
-import type { Clock } from '../../../core/clock.ts';
 import { type Pack, packBool, packData, packInt, packText } from '../../../wire/softether-pack.ts';
 import type { PortPolicy, SecurityPolicy } from '../hub.ts';
 import type { HubEntry, Hubs } from '../hubs.ts';
@@ -155,6 +155,7 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
           metrics.gauge('vpn_members', { hub: entry.name }, -1);
           session.note('cause', why);
           session.note('dropped', live.bytes.dropped);
+          await live.closed();
           await session[Symbol.asyncDispose]();
         });
         if (member) void members.loggedIn(member).catch(error => log.warn({ error }, 'a login could not be counted'));
@@ -168,7 +169,9 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
 
     async [Symbol.asyncDispose]() {
       for (const stop of stops) stop();
-      await Promise.all(all().map(session => session.end('drain')));
+      const left = all();
+      await Promise.all(left.map(session => session.end('drain')));
+      await Promise.all(left.map(session => session.closed()));
     },
   };
 }
