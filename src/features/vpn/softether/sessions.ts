@@ -89,26 +89,28 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
     }
   };
 
-  /** Logins that are on their way in. */
-  const enter = (place: string): (() => void) => {
+  const liveOf = (hub: string, user: string): MemberSession[] =>
+    list(hub).filter(session => session.isOpen && session.options.policy.user === user);
+  const isFull = (hub: string, user: string, most: number): boolean =>
+    most > 0 && liveOf(hub, user).length + (entering.get(`${hub}/${user}`) ?? 0) >= most;
+  /** One whose connections are all gone is most likely the same person, who comes back: it makes room. */
+  const replaceIdle = async (hub: string, user: string, most: number): Promise<void> => {
+    if (!isFull(hub, user, most)) return;
+    await liveOf(hub, user)
+      .find(({ connections }) => connections.all === 0)
+      ?.end('replaced');
+  };
+  /** Checked and taken in one step. @throws Refusal when as many of this member are live as the policy allows */
+  const takePlace = (hub: string, user: string, most: number): (() => void) => {
+    if (isFull(hub, user, most))
+      throw new Refusal('too-many-sessions', 'as many sessions as the policy allows are live');
+    const place = `${hub}/${user}`;
     entering.set(place, (entering.get(place) ?? 0) + 1);
     return () => {
       const left = (entering.get(place) ?? 1) - 1;
       if (left > 0) entering.set(place, left);
       else entering.delete(place);
     };
-  };
-
-  /** @throws Refusal when as many sessions of this member are live as the policy allows (0 = any number) */
-  const makeRoom = async (hub: string, user: string, most: number): Promise<void> => {
-    const own = (): MemberSession[] => list(hub).filter(session => session.options.policy.user === user);
-    const isFull = (): boolean => most > 0 && own().length + (entering.get(`${hub}/${user}`) ?? 0) >= most;
-    if (!isFull()) return;
-    // One whose connections are all gone is most likely the same person, who comes back.
-    await own()
-      .find(({ connections: { all } }) => all === 0)
-      ?.end('replaced');
-    if (isFull()) throw new Refusal('too-many-sessions', 'as many sessions as the policy allows are live');
   };
 
   /** In the register until it ends; then its closing record is written, once all its connections have said goodbye. */
@@ -149,8 +151,9 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
       const security = securityOf(entry, member);
       judge(security, client);
       const user = member?.name ?? '';
-      if (member) await makeRoom(entry.name, user, security.multiLogins);
-      const leave = enter(`${entry.name}/${user}`);
+      const most = member ? security.multiLogins : 0;
+      await replaceIdle(entry.name, user, most);
+      const leave = takePlace(entry.name, user, most);
       try {
         const session = await admit(login, conn.peer);
         const { hub } = entry;
