@@ -23,7 +23,11 @@ export function decodeUdp(bytes: Uint8Array, source: number, target: number): Ud
   return { sourcePort: u16(bytes, 0), targetPort: u16(bytes, 2), payload: bytes.subarray(8, length) };
 }
 
-export function encodeUdp({ sourcePort, targetPort, payload }: UdpDatagram, source: number, target: number): Uint8Array {
+export function encodeUdp(
+  { sourcePort, targetPort, payload }: UdpDatagram,
+  source: number,
+  target: number,
+): Uint8Array {
   const bytes = new Uint8Array(8 + payload.length);
   bytes.set(payload, 8);
   writeUdp(bytes, 0, sourcePort, targetPort, bytes.length, source, target);

@@ -87,8 +87,14 @@ class LocalHub implements Hub {
     if (this.#state === 'closed') throw new Fault('gone', `the hub ${this.name} is closed`);
     const plug = this.#switch.plug(port, policy);
     return {
-      macs: () => this.macTable().filter(({ session }) => session === plug.policy.session).map(({ mac }) => mac),
-      ips: () => this.ipTable().filter(({ session }) => session === plug.policy.session).map(({ address }) => address),
+      macs: () =>
+        this.macTable()
+          .filter(({ session }) => session === plug.policy.session)
+          .map(({ mac }) => mac),
+      ips: () =>
+        this.ipTable()
+          .filter(({ session }) => session === plug.policy.session)
+          .map(({ address }) => address),
       counts: () => plug.counts(),
       setPolicy: next => this.#switch.setPolicy(plug, next),
       [Symbol.asyncDispose]: async () => this.#detach(plug),

@@ -7,7 +7,11 @@ import type { ForwardRule } from './hub.ts';
 export interface Forwards {
   /** Every address that they listen on. */
   readonly addresses: ReadonlySet<number>;
-  find(protocol: 'tcp' | 'udp', address: number, port: number): { readonly host: string; readonly port: number } | undefined;
+  find(
+    protocol: 'tcp' | 'udp',
+    address: number,
+    port: number,
+  ): { readonly host: string; readonly port: number } | undefined;
 }
 
 /**
@@ -28,7 +32,10 @@ export function parseForwards(rules: readonly ForwardRule[], network: Ipv4Networ
     }
     const address = parseIpv4(host);
     if (network && !isInside(network, address)) {
-      throw new Fault('invalid', `${host} does not lie within the hub's network ${formatIpv4(network.address)}/${network.bits}`);
+      throw new Fault(
+        'invalid',
+        `${host} does not lie within the hub's network ${formatIpv4(network.address)}/${network.bits}`,
+      );
     }
     const key = `${target.kind} ${address} ${Number(port)}`;
     if (table.has(key)) throw new Fault('invalid', `${listen} is forwarded twice`);

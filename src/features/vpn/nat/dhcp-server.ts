@@ -3,12 +3,12 @@ import type { Clock } from '../../../core/clock.ts';
 import { Fault } from '../../../core/fault.ts';
 import { u32 } from '../../../wire/bytes.ts';
 import {
+  dhcpOptions as codes,
   type DhcpMessage,
   type DhcpRoute,
-  dhcpOptions as codes,
-  dhcpTypes as types,
   encodeRoutes,
   octets,
+  dhcpTypes as types,
 } from '../../../wire/dhcp.ts';
 import { formatMac, parseMac } from '../../../wire/ethernet.ts';
 import { bitsOf, formatIpv4, type Ipv4Network, isInside, parseIpv4, parseIpv4Network } from '../../../wire/ipv4.ts';
@@ -190,7 +190,9 @@ export class DhcpServer {
     const { router } = this.#options;
     const host = (ip & ~router.mask) >>> 0;
     const isEdge = router.bits < 31 && (host === 0 || host === ~router.mask >>> 0);
-    return ip >= this.#first && ip <= this.#last && !isEdge && ip !== router.address && !this.#reservedAddresses.has(ip);
+    return (
+      ip >= this.#first && ip <= this.#last && !isEdge && ip !== router.address && !this.#reservedAddresses.has(ip)
+    );
   }
   #isFree(ip: number, mac: string, owner: unknown): boolean {
     const binding = this.#byAddress.get(ip);

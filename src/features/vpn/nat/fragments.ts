@@ -36,7 +36,9 @@ export class Fragments {
       gathering.parts.length >= most.parts ||
       (part.moreFragments && part.payload.length % 8 !== 0) ||
       part.payload.length === 0 ||
-      gathering.parts.some(one => part.fragmentOffset < one.fragmentOffset + one.payload.length && one.fragmentOffset < end);
+      gathering.parts.some(
+        one => part.fragmentOffset < one.fragmentOffset + one.payload.length && one.fragmentOffset < end,
+      );
     if (isWrong) {
       this.#gatherings.delete(key);
       return undefined;

@@ -166,7 +166,11 @@ export class Router implements AsyncDisposable {
       const message = decodeIcmp(packet.payload);
       const copy = { ...packet, payload: packet.payload.slice() };
       const kept = { ...message, data: message.data.slice() };
-      const ends = { protocol: 'icmp', from: { host: formatIpv4(packet.source), port: message.id }, to: { host: to, port: 0 } } as const;
+      const ends = {
+        protocol: 'icmp',
+        from: { host: formatIpv4(packet.source), port: message.id },
+        to: { host: to, port: 0 },
+      } as const;
       if (await this.#echo.ask(ends.to.host, kept.data.length, owner)) this.host.echo(copy, mac, kept);
     } catch {
       // a broken one is not carried

@@ -25,7 +25,12 @@ const patience = { dial: 15_000, farewell: 5000 } as const;
  * Reaches `to` for somebody on the hub: the SYN is answered only when the far side has answered, a refusal becomes a
  * reset. Never throws.
  */
-export async function relayTcp(request: TcpRequest, owner: Plug, to: Destination, options: TcpNatOptions): Promise<void> {
+export async function relayTcp(
+  request: TcpRequest,
+  owner: Plug,
+  to: Destination,
+  options: TcpNatOptions,
+): Promise<void> {
   const { flows, idle } = options;
   const { path } = request;
   const from = { host: formatIpv4(path.remoteIp), port: path.remotePort };
@@ -36,10 +41,7 @@ export async function relayTcp(request: TcpRequest, owner: Plug, to: Destination
   }
   try {
     await using session = await flows.admit(flow);
-    const far = await dialTcp(
-      { ...to, timeout: patience.dial },
-      AbortSignal.any([session.signal, request.signal]),
-    );
+    const far = await dialTcp({ ...to, timeout: patience.dial }, AbortSignal.any([session.signal, request.signal]));
     let near: Conn;
     try {
       near = request.accept();

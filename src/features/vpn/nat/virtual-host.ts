@@ -3,15 +3,15 @@
 import type { Clock } from '../../../core/clock.ts';
 import { arpFrame } from '../../../wire/arp.ts';
 import { u16, u32 } from '../../../wire/bytes.ts';
-import { decodeDhcp, dhcpOptions, dhcpTypes, encodeDhcp, type DhcpMessage } from '../../../wire/dhcp.ts';
+import { type DhcpMessage, decodeDhcp, dhcpOptions, dhcpTypes, encodeDhcp } from '../../../wire/dhcp.ts';
 import { broadcastMac, etherTypes, formatMac, writeEthernet } from '../../../wire/ethernet.ts';
 import type { FrameView } from '../../../wire/frame-view.ts';
-import { encodeIcmp, decodeIcmp, encodeUnreachable, icmpTypes, unreachable } from '../../../wire/icmp.ts';
+import { decodeIcmp, encodeIcmp, encodeUnreachable, icmpTypes, unreachable } from '../../../wire/icmp.ts';
 import { decodeIpv4, formatIpv4, type Ipv4Packet, protocols, writeIpv4 } from '../../../wire/ipv4.ts';
 import { decodeUdp, udpFrames } from '../../../wire/udp.ts';
 import { Bucket } from '../switch/limits.ts';
 import type { Plug, ServicePort } from '../switch/plug.ts';
-import { TcpStack, type TcpRequest } from '../tcp/stack.ts';
+import { type TcpRequest, TcpStack } from '../tcp/stack.ts';
 import type { DhcpServer } from './dhcp-server.ts';
 import type { DnsProxy } from './dns-proxy.ts';
 import { Fragments } from './fragments.ts';
@@ -101,7 +101,10 @@ export class VirtualHost implements ServicePort {
     for (const ip of new Set([address, ...addresses])) {
       if (ip === 0) continue;
       this.emit([
-        arpFrame({ operation: 'reply', senderMac: mac, senderIp: ip, targetMac: broadcastMac, targetIp: ip }, broadcastMac),
+        arpFrame(
+          { operation: 'reply', senderMac: mac, senderIp: ip, targetMac: broadcastMac, targetIp: ip },
+          broadcastMac,
+        ),
       ]);
     }
   }

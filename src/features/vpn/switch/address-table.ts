@@ -151,9 +151,9 @@ export class AddressTable {
   #hash(a: number, b: number, c: number, d: number): number {
     let hash = this.#seed;
     hash = Math.imul(hash ^ a, 0x85ebca6b);
-    hash = Math.imul((hash ^ (hash >>> 15)) ^ b, 0xc2b2ae35);
-    hash = Math.imul((hash ^ (hash >>> 13)) ^ c, 0x27d4eb2f);
-    hash = Math.imul((hash ^ (hash >>> 15)) ^ d, 0x165667b1);
+    hash = Math.imul(hash ^ (hash >>> 15) ^ b, 0xc2b2ae35);
+    hash = Math.imul(hash ^ (hash >>> 13) ^ c, 0x27d4eb2f);
+    hash = Math.imul(hash ^ (hash >>> 15) ^ d, 0x165667b1);
     return hash ^ (hash >>> 16);
   }
   #place(a: number, b: number, c: number, d: number): number {

@@ -1,9 +1,9 @@
 // The hub's access list: lines in order of priority, the first match decides, none = pass. Compiled once, and once more
 // per port for what its user decides beforehand.
 import { parseCidr } from '../../../wire/cidr.ts';
-import { ipBytes } from '../../../wire/ip.ts';
 import { parseMac } from '../../../wire/ethernet.ts';
 import type { FrameView } from '../../../wire/frame-view.ts';
+import { ipBytes } from '../../../wire/ip.ts';
 import { maskOf, protocols } from '../../../wire/ipv4.ts';
 import { tcpFlags } from '../../../wire/tcp.ts';
 import type { FilterRule, PortPolicy } from '../hub.ts';
@@ -103,7 +103,10 @@ function addressTest(text: string, side: 'source' | 'target'): Test {
     return view => (view.carried === 'ipv4' || view.carried === 'arp') && ((view[field] ^ network) & mask) === 0;
   }
   const bytes = ipBytes({ family: 6, value: cidr.network << BigInt(128 - cidr.bits) }, 16);
-  const mask = Uint8Array.from({ length: 16 }, (_, index) => (0xff00 >> Math.min(8, Math.max(0, cidr.bits - index * 8))) & 0xff);
+  const mask = Uint8Array.from(
+    { length: 16 },
+    (_, index) => (0xff00 >> Math.min(8, Math.max(0, cidr.bits - index * 8))) & 0xff,
+  );
   const offset = side === 'source' ? 8 : 24;
   return ({ carried, frame, network }) => carried === 'ipv6' && masked(frame, network + offset, bytes, mask);
 }

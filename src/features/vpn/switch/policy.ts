@@ -1,8 +1,8 @@
 // A security policy (hub.ts) compiled for one port: which frames it may send, which it is given, and how many addresses.
 import { putU16, u16 } from '../../../wire/bytes.ts';
 import { foldSum } from '../../../wire/checksum.ts';
-import { tcpFlags } from '../../../wire/tcp.ts';
 import type { FrameView } from '../../../wire/frame-view.ts';
+import { tcpFlags } from '../../../wire/tcp.ts';
 import type { PortPolicy } from '../hub.ts';
 
 /** ICMPv6 (RFC 4861 §4). */
@@ -74,13 +74,8 @@ export function compilePolicy(policy: PortPolicy): CompiledPolicy {
     ips,
     ips6,
     watchesIp:
-      security.checkIp ||
-      security.checkIpv6 ||
-      security.dhcpForce ||
-      Number.isFinite(ips) ||
-      Number.isFinite(ips6),
-    clearsRouterLifetime:
-      security.noIpv6DefaultRouterInRa || (security.noIpv6DefaultRouterInRaWhenIpv6 && overIpv6),
+      security.checkIp || security.checkIpv6 || security.dhcpForce || Number.isFinite(ips) || Number.isFinite(ips6),
+    clearsRouterLifetime: security.noIpv6DefaultRouterInRa || (security.noIpv6DefaultRouterInRaWhenIpv6 && overIpv6),
   };
 }
 

@@ -7,8 +7,8 @@ import { etherTypes } from '../../../wire/ethernet.ts';
 import { FrameView } from '../../../wire/frame-view.ts';
 import { tcpFlags } from '../../../wire/tcp.ts';
 import type { FilterRule, HubPort, PortCounts, PortPolicy } from '../hub.ts';
-import { bindFilter, compileFilter, type FilterLine, firstMatch } from './filter.ts';
 import { BadLine } from './bad-line.ts';
+import { bindFilter, compileFilter, type FilterLine, firstMatch } from './filter.ts';
 import { Counter, Plug } from './plug.ts';
 import { withoutDefaultRouter } from './policy.ts';
 import { Tables } from './tables.ts';
@@ -261,7 +261,9 @@ const isExempt = (view: FrameView): boolean =>
   view.type === etherTypes.arp ||
   view.protocol === 1 ||
   view.protocol === 58 ||
-  (view.protocol === 6 && (view.tcpFlags & (tcpFlags.syn | tcpFlags.fin | tcpFlags.rst)) !== 0 && view.frame.length < 128) ||
+  (view.protocol === 6 &&
+    (view.tcpFlags & (tcpFlags.syn | tcpFlags.fin | tcpFlags.rst)) !== 0 &&
+    view.frame.length < 128) ||
   (view.protocol === 17 && (view.targetPort === 67 || view.targetPort === 68) && view.frame.length < 1024);
 
 const hidesUpper = (view: FrameView): boolean =>

@@ -1,7 +1,7 @@
 // What a switch has learned: which MAC and which IP is at which plug, with limits, with loops and impostors held off, and
 // with DHCP listened to.
 import { u16, u32 } from '../../../wire/bytes.ts';
-import { dhcpOptions, dhcpTypes, decodeDhcp } from '../../../wire/dhcp.ts';
+import { decodeDhcp, dhcpOptions, dhcpTypes } from '../../../wire/dhcp.ts';
 import type { FrameView } from '../../../wire/frame-view.ts';
 import { type AddressEntry, AddressTable, flags } from './address-table.ts';
 import type { Plug } from './plug.ts';
@@ -67,7 +67,8 @@ export class Tables {
     }
     let slot = macs.find(high, low, vlan, 0);
     if (slot < 0) {
-      if (plug.macs >= Math.min(plug.rules.macs, plug.policy.kind === 'bridge' ? most.macs : most.macsOfPort)) return false;
+      if (plug.macs >= Math.min(plug.rules.macs, plug.policy.kind === 'bridge' ? most.macs : most.macsOfPort))
+        return false;
       slot = macs.add(high, low, vlan, 0, plug.id, now);
       if (slot < 0) return true; // the table is full: it is flooded, as with every switch
       plug.macs++;
@@ -245,8 +246,4 @@ export class Tables {
 export const isIpv4 = ([a, b, c]: AddressEntry['words']): boolean => a === 0 && b === 0 && c === 0xffff;
 /** What a hub's own network is made of: RFC 1918, RFC 6598, RFC 3927. */
 const isPrivate = (ip: number): boolean =>
-  ip >>> 24 === 10 ||
-  ip >>> 20 === 0xac1 ||
-  ip >>> 16 === 0xc0a8 ||
-  ip >>> 22 === 0x191 ||
-  ip >>> 16 === 0xa9fe;
+  ip >>> 24 === 10 || ip >>> 20 === 0xac1 || ip >>> 16 === 0xc0a8 || ip >>> 22 === 0x191 || ip >>> 16 === 0xa9fe;

@@ -661,10 +661,4 @@ export interface Syn {
   readonly options: TcpOptions;
 }
 
-const canSend: ReadonlySet<TcpState> = new Set([
-  'established',
-  'close-wait',
-  'fin-wait-1',
-  'closing',
-  'last-ack',
-]);
+const canSend: ReadonlySet<TcpState> = new Set(['established', 'close-wait', 'fin-wait-1', 'closing', 'last-ack']);

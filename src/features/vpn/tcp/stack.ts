@@ -313,7 +313,8 @@ export class TcpStack {
   #beat(): void {
     this.#stopBeat = undefined;
     this.#refresh();
-    for (const connection of [...this.#timed]) if (connection.due !== 0 && connection.due <= this.#now) connection.tick();
+    for (const connection of [...this.#timed])
+      if (connection.due !== 0 && connection.due <= this.#now) connection.tick();
     this.#options.askTurn();
     if (this.#timed.size > 0) this.#stopBeat ??= this.#options.clock.after(beat, () => this.#beat());
   }
