@@ -21,6 +21,7 @@ import { statusHandlers } from './status.ts';
 import { tokenHandlers } from './token.ts';
 import { userHandlers } from './user.ts';
 import { registerVerbs } from './verbs.ts';
+import { vpnHandlers } from './vpn.ts';
 import { webHandlers } from './web.ts';
 
 export interface Api extends AsyncDisposable {
@@ -103,6 +104,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   const handlers = {
     ...statusHandlers(deps),
     ...webHandlers(deps),
+    ...vpnHandlers(deps),
     ...sessionHandlers(deps),
     ...certHandlers(deps),
     ...userHandlers(deps),

@@ -56,6 +56,12 @@ export const seats: readonly Seat[] = [
     summary: 'internal web services: list, pac, check',
     load: () => import('./web.ts'),
   },
+  {
+    group: now,
+    name: 'vpn',
+    summary: 'private networks: hub, user, session, table, admin',
+    load: () => import('./vpn.ts'),
+  },
   { group: now, name: 'audit', summary: 'the record: tail, search, verify, export', load: () => import('./audit.ts') },
   {
     group: people,

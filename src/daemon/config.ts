@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { accessConfig } from '../access/config.ts';
 import { certificate, proxyConfig } from '../features/proxy/config.ts';
+import { vpnConfig } from '../features/vpn/config.ts';
 import { webConfig } from '../features/web/config.ts';
 import { trustConfig } from '../trust/config.ts';
 import { cidr, duration, listen, oneOrMany, reference } from '../wire/config-value.ts';
@@ -10,7 +11,6 @@ import { cidr, duration, listen, oneOrMany, reference } from '../wire/config-val
 export const later: Readonly<Record<string, string>> = {
   tunnel: 'tunnels',
   endpoint: 'timed endpoints',
-  vpn: 'the VPN hub',
   device: 'devices',
 };
 
@@ -93,6 +93,7 @@ export const config = z.strictObject({
   access: accessConfig,
   proxy: proxyConfig.default({}),
   web: webConfig.optional(),
+  vpn: vpnConfig.optional(),
   log: logConfig.prefault({}),
   audit: auditConfig.prefault({}),
 });

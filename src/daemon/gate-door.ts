@@ -1,7 +1,8 @@
 // The gate's own TLS: its certificate, the client certificates it asks for, ACME's probes; then HTTP is spoken.
+import { createHash, X509Certificate } from 'node:crypto';
 import type { Api } from '../api/index.ts';
 import { isWeather, toFault } from '../core/fault.ts';
-import type { Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
+import type { Address, Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
 import type { Identity } from '../features/proxy/index.ts';
 import { isProxyRequest, type WebService } from '../features/web/index.ts';
 import { peek } from '../net/peek.ts';
@@ -47,11 +48,18 @@ export interface Tenant {
   };
   /** Told by the first decrypted bytes, of at most 8 kB. */
   readonly claims?: (bytes: Uint8Array) => boolean | 'more';
+  /**
+   * The certificate, as the SHA-256 of its DER, that this client must be shown again though it was renewed meanwhile:
+   * some protocols compare the certificates of one session's connections. Asked of clients without ALPN only.
+   */
+  readonly keeps?: (peer: Address) => string | undefined;
   /** Never throws weather; a Fault is logged and counted at the door. */
   handle(conn: Conn): Promise<void>;
 }
 
 export interface GateDoor extends GatePort {
+  /** TLS for clients without ALPN, as they get it on the gate's own port. */
+  plainTls(peer: Address): Upgrade;
   /** What later handshakes see. @throws Fault `invalid`, and then nothing has changed */
   replace(tls: GateTls): void;
 }
@@ -64,6 +72,14 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
   const upgrade = upgradeTls(gateTlsOptions(options.tls, patience));
   const proxyUpgrade = upgradeTls(proxyTlsOptions(options.tls, patience));
   const upgradeFor = tenantTls(patience);
+  const plain = plainTls(gateTlsOptions(options.tls, patience));
+  const kept = (peer: Address): string | undefined => {
+    for (const { keeps } of tenants) {
+      const fingerprint = keeps?.(peer);
+      if (fingerprint !== undefined) return fingerprint;
+    }
+    return undefined;
+  };
   const proxyName = options.tls.proxy?.name;
   let tls = options.tls;
   const from = config['proxy-protocol']?.from.map(parseCidr);
@@ -85,7 +101,8 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
         return await tenant.handle(conn);
       }
       const byName = proxyName !== undefined && hello.sni === proxyName;
-      conn = await (byName ? proxyUpgrade : upgrade)(raw, signal);
+      const ways = byName ? proxyUpgrade : hello.alpn.length === 0 ? plain.upgrade(kept(raw.peer)) : upgrade;
+      conn = await ways(raw, signal);
       const claimed = byName || tenants.length === 0 ? undefined : await claim(tenants, conn, signal);
       if (claimed) return await claimed.handle(conn);
       const web = byName || proxyName === undefined ? options.web() : undefined;
@@ -109,6 +126,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
   });
   return {
     branch: branch => port.branch(branch),
+    plainTls: peer => plain.upgrade(kept(peer)),
     get live() {
       return port.live;
     },
@@ -116,6 +134,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
       // Both are tried before either is changed.
       upgradeTls(proxyTlsOptions(next, patience))[Symbol.dispose]();
       upgrade.replace(gateTlsOptions(next, patience));
+      plain.replace(gateTlsOptions(next, patience));
       proxyUpgrade.replace(proxyTlsOptions(next, patience));
       tls = next;
     },
@@ -143,6 +162,41 @@ async function claim(tenants: readonly Tenant[], conn: Conn, signal: AbortSignal
 /** HTTP/2 is the proxy's; HTTP/1.1 is told apart by its first line. */
 const asksProxy = async (conn: Conn, signal: AbortSignal): Promise<boolean> =>
   conn.tls?.alpn === 'h2' || (await peek(conn.stream, isProxyRequest, { limit: 8192, signal }));
+
+/** Former certificates that are remembered for sessions that began with them. */
+const remembered = 4;
+
+/**
+ * TLS for clients without ALPN, which are the oldest ones: RSA where there is such a certificate (SoftEther's Windows
+ * clients), and the certificate of before for who must see it again.
+ */
+function plainTls(first: ServerTlsOptions): {
+  upgrade(fingerprint: string | undefined): Upgrade;
+  replace(next: ServerTlsOptions): void;
+} {
+  const make = (options: ServerTlsOptions) => {
+    const rsa = options.identities.filter(
+      ({ cert }) => new X509Certificate(cert).publicKey.asymmetricKeyType === 'rsa',
+    );
+    const identities = rsa.length > 0 ? rsa : options.identities;
+    return {
+      prints: identities.map(({ cert }) => createHash('sha256').update(new X509Certificate(cert).raw).digest('hex')),
+      upgrade: upgradeTls({ ...options, identities }),
+    };
+  };
+  let ways = [make(first)];
+  return {
+    upgrade: fingerprint =>
+      (ways.find(({ prints }) => fingerprint !== undefined && prints.includes(fingerprint)) ?? ways[0])
+        ?.upgrade as Upgrade,
+    replace(next) {
+      const newest = make(next);
+      // Those of the same certificate see the trust of now.
+      const others = ways.filter(({ prints }) => !prints.some(print => newest.prints.includes(print)));
+      ways = [newest, ...others].slice(0, remembered);
+    },
+  };
+}
 
 /** Where the proxy has a name of its own, the gate's name asks for nothing. */
 function gateTlsOptions({ identities, trust, proxy }: GateTls, handshake: number): ServerTlsOptions {

@@ -6,6 +6,7 @@ import { formatUrl, type ListenAddress } from '../core/address.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Listener, Log } from '../core/parts.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
+import type { VpnService } from '../features/vpn/index.ts';
 import { formatWebLine, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
 import { openStore } from '../store/index.ts';
@@ -34,6 +35,7 @@ import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
+import { openVpnPlane, serveVpnPort, vpnTenant } from './vpn-plane.ts';
 import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
 
@@ -142,9 +144,10 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
   current = { file, plan: await plan(file) };
   live.learn(current.plan.routes);
+  const limiter = createLimiter(config.trust['rate-limit']);
   const authenticator = createAuthenticator({
     directory,
-    limiter: createLimiter(config.trust['rate-limit']),
+    limiter,
     certificates: latestChecker(() => current.plan.trust),
     log: room('trust'),
   });
@@ -161,6 +164,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
   let api: Awaited<ReturnType<typeof createApi>> | undefined;
   let web: WebService | undefined;
+  let vpn: VpnService | undefined;
   const door = config.gate
     ? stack.use(
         openGateDoor({
@@ -169,9 +173,25 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           tls: gateTls(current.plan, authority.root().cert),
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
+          tenants: [vpnTenant(() => vpn)],
         }),
       )
     : undefined;
+  const vpnPorts = await inOrder(config.vpn?.listen ?? [], address => open('vpn.listen', address, 'vpn'));
+  vpn = stack.use(
+    await openVpnPlane({
+      ...{ plan: () => current.plan, data, store, gate, authenticator, limiter, directory, clock, metrics },
+      log: room('vpn'),
+      ended: credential => void sessions.cutBy(({ who }) => who.credential === credential),
+      name: () => namesOf(current.file.config)[0] ?? 'localhost',
+      opened: () => ports.map(({ address }) => address),
+      ports: [...ports],
+    }),
+  );
+  const hubs = vpn;
+  const patience = config.gate?.limits.handshake ?? 10_000;
+  if (door)
+    for (const listener of vpnPorts) void serveVpnPort(listener, { door, vpn, patience, metrics, log: room('vpn') });
   const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
   web = openWebPlane({
@@ -214,6 +234,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...current.plan.routes.flatMap(route => route.warnings),
     ...(current.plan.gate?.warnings ?? []),
     ...(current.plan.web.forward?.warnings ?? []),
+    ...hubs.warnings(),
     ...certificates
       .acmeState()
       .filter(({ standIn }) => standIn)
@@ -223,7 +244,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
   const check = (): Promise<CheckReport> => checkConfig(file.path);
   const reloader = createReloader({
-    ...{ file, plan, door, web: () => web, live, sessions, gate, clock, log, warnings },
+    ...{ file, plan, door, web: () => web, vpn: hubs, live, sessions, gate, clock, log, warnings },
     root: () => authority.root().cert,
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,
@@ -260,6 +281,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         health: () => (gate.isOpen ? (gate.unwritten > 0 ? 'degraded' : proxies.health()) : 'down'),
         routes: () => proxies.states(),
         web: () => web,
+        vpn: () => hubs,
         backup: passphrase => backupOf(store, data, passphrase),
       },
     }),
@@ -299,6 +321,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       await reloader.settled();
       await local[Symbol.asyncDispose]();
       await door?.[Symbol.asyncDispose]();
+      for (const listener of vpnPorts) await listener[Symbol.asyncDispose]();
       // The gate last: who was accepted before the listeners closed is still let in. At the deadline it ends the
       // sessions, and the audit says why; what still hangs after the farewell is destroyed by the proxy.
       const carried = Promise.all([

@@ -10,6 +10,7 @@ import {
   type RouteConfig,
   type RoutePlan,
 } from '../features/proxy/index.ts';
+import { planVpn, type VpnPlan } from '../features/vpn/index.ts';
 import { planWeb, type WebPlan } from '../features/web/index.ts';
 import { type ClientTrust, clientTrustSource } from '../trust/index.ts';
 import type { Read } from '../wire/config-value.ts';
@@ -32,6 +33,7 @@ export interface Plan {
   /** Whose client certificates count on the gate's own port, and wherever one is shown inside a protocol. */
   readonly trust: ClientTrust;
   readonly web: WebPlan;
+  readonly vpn: VpnPlan;
   /** Of `web.forward.name`. */
   readonly webIdentities: readonly Identity[];
   readonly gate?: { readonly identities: readonly Identity[]; readonly warnings: readonly string[] } | undefined;
@@ -57,12 +59,16 @@ export async function planConfig(file: ConfigFile, sources: PlanSources): Promis
   const trust = await attempt(['trust'], () => trustSource.clients({ mode: 'optional', depth }, sources.read));
   const gate = await attempt(['gate', 'certificate'], () => planGate(file, sources));
   const web = await attempt(['web'], () => planWeb(config.web));
+  const vpn = await attempt(['vpn'], () => {
+    if (config.vpn && !config.gate) throw new Fault('invalid', 'hubs are joined on the gate’s port; write `gate:` too');
+    return planVpn(config.vpn);
+  });
   const webIdentities = await attempt(['web', 'forward', 'certificate'], () => planProxyName(file, sources));
   const routes = await attempt(['proxy'], () =>
     planRoutes(config.proxy, { ...sources, trust: trustSource, at: ['proxy'] }),
   );
-  if (mistakes.length > 0 || !routes || !policy || !trust || !web) throw mistakesFault(mistakes);
-  return { routes, policy, trust, gate, web, webIdentities: webIdentities ?? [] };
+  if (mistakes.length > 0 || !routes || !policy || !trust || !web || !vpn) throw mistakesFault(mistakes);
+  return { routes, policy, trust, gate, web, vpn, webIdentities: webIdentities ?? [] };
 }
 
 /** The gate's own certificate is loaded as a route's is, with the same checks, by a route that nobody opens. */

@@ -38,6 +38,7 @@ const fixed: readonly (readonly [key: string, of: (config: Config) => unknown])[
   ['gate.limits', ({ gate }) => gate?.limits],
   ['web.forward', ({ web }) => web?.forward === undefined],
   ['web.forward.name', ({ web }) => web?.forward?.name],
+  ['vpn.listen', ({ vpn }) => vpn?.listen],
   ['store', ({ store }) => store],
   ['trust.rate-limit', ({ trust }) => trust['rate-limit']],
   ['trust.certificates', ({ trust }) => trust.certificates],

@@ -15,6 +15,7 @@ export { restoreStore } from './restore.ts';
 export type * from './schema.ts';
 export type * from './schema-access.ts';
 export type * from './schema-trust.ts';
+export type * from './schema-vpn.ts';
 export type { Append, Value, Writer } from './writer.ts';
 
 export interface StoreOptions {

@@ -3,5 +3,6 @@
 // 0 and 1, ids are TEXT, bytes are Uint8Array.
 import type { AccessTables } from './schema-access.ts';
 import type { TrustTables } from './schema-trust.ts';
+import type { VpnTables } from './schema-vpn.ts';
 
-export type Schema = AccessTables & TrustTables;
+export type Schema = AccessTables & TrustTables & VpnTables;

@@ -11,6 +11,7 @@ import { statusVerbs } from './status.ts';
 import { tokenVerbs } from './token.ts';
 import { userVerbs } from './user.ts';
 import type { Answer, Input, Parsed } from './verb.ts';
+import { vpnVerbs } from './vpn.ts';
 import { webVerbs } from './web.ts';
 
 export const verbs = {
@@ -18,6 +19,7 @@ export const verbs = {
   ...sessionVerbs,
   ...proxyVerbs,
   ...webVerbs,
+  ...vpnVerbs,
   ...certVerbs,
   ...userVerbs,
   ...groupVerbs,

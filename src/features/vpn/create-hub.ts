@@ -23,7 +23,7 @@ import type {
 } from './hub.ts';
 import { Router } from './nat/router.ts';
 import { type AddressEntry, flags } from './switch/address-table.ts';
-import { openPolicy } from './switch/open-policy.ts';
+import { defaultSecurity } from './softether/policy.ts';
 import type { Plug } from './switch/plug.ts';
 import { Switch } from './switch/switch.ts';
 import { isIpv4 } from './switch/tables.ts';
@@ -268,7 +268,7 @@ class LocalHub implements Hub {
     });
   }
   #own(kind: 'nat' | 'bridge', word: string, user: string): PortPolicy {
-    return { kind, session: `SID-${word}-${++this.#sessions}`, user, groups: [], security: openPolicy };
+    return { kind, session: `SID-${word}-${++this.#sessions}`, user, groups: [], security: defaultSecurity };
   }
 
   #sweep(): void {
