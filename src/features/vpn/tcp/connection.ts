@@ -171,7 +171,10 @@ export class TcpConnection {
     const unread = this.#gathered > 0 || this.#early.length > 0 || this.stream.readableLength > 0;
     if (isAbort || this.#end === 'open' || unread || this.state === 'syn-received' || this.state === 'syn-sent') {
       this.#abort();
-    } else if (this.state === 'fin-wait-2') this.#arm('orphan', orphanTime);
+      return;
+    }
+    if (this.state === 'fin-wait-2') this.#arm('orphan', orphanTime);
+    this.#release();
   }
   /** TIME-WAIT is over, since the peer has begun anew. */
   expire(): void {
@@ -207,6 +210,7 @@ export class TcpConnection {
       return;
     }
     if (flags & rst) {
+      if (this.state === 'time-wait') return; // RFC 1337: a stray of the old connection must not end the wait
       // RFC 5961 §3.2: only the very next number ends it, others might be guessed.
       if (sequence === this.#expected) this.#broken('ECONNRESET');
       else this.#challenge();
@@ -496,7 +500,7 @@ export class TcpConnection {
   #sendData(size: number, isLast: boolean, hasFin: boolean): void {
     const frame = this.#writer.begin(none, size);
     if (size > 0) this.#queue.copy(distance(this.#una, this.#next), size, frame, headLength);
-    const flags = ack | (isLast ? psh : 0) | (hasFin ? fin : 0);
+    const flags = ack | (isLast && size > 0 ? psh : 0) | (hasFin ? fin : 0);
     this.#ackAsked = false;
     this.#host.emit(this.#writer.finish(frame, flags, this.#next, this.#expected, this.#offerWindow()));
     const isNew = !isBefore(this.#next, this.#highest);
@@ -519,7 +523,7 @@ export class TcpConnection {
     if (size === 0 && !hasFin) return;
     const frame = this.#writer.begin(none, size);
     if (size > 0) this.#queue.copy(0, size, frame, headLength);
-    const flags = ack | (size === this.#queue.length ? psh : 0) | (hasFin ? fin : 0);
+    const flags = ack | (size > 0 && size === this.#queue.length ? psh : 0) | (hasFin ? fin : 0);
     this.#host.emit(this.#writer.finish(frame, flags, this.#una, this.#expected, this.#offerWindow()));
     this.#arm('retransmit', this.#roundTrip.timeout);
   }
