@@ -17,6 +17,8 @@ import { openVpnStore } from './store.ts';
 export interface VpnPlan {
   readonly hubs: Readonly<Record<string, HubSettings>>;
   readonly adminFrom: readonly string[];
+  /** What works and is weak, with the key's path before it. */
+  readonly warnings: readonly string[];
 }
 
 export interface VpnService extends Service {
