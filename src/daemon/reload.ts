@@ -41,6 +41,7 @@ const fixed: readonly (readonly [key: string, of: (config: Config) => unknown])[
   ['endpoint.ports', ({ endpoint }) => endpoint.ports],
   ['endpoint.cooling', ({ endpoint }) => endpoint.cooling],
   ['endpoint.webhook', ({ endpoint }) => endpoint.webhook],
+  ['vpn.listen', ({ vpn }) => vpn?.listen],
   ['store', ({ store }) => store],
   ['tunnel', ({ tunnel }) => tunnel],
   ['trust.rate-limit', ({ trust }) => trust['rate-limit']],

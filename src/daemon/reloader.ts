@@ -1,6 +1,7 @@
 // A running gate takes up another plan: all of it or nothing, and live sessions are looked at once more.
 import type { LiveGate, Sessions } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
+import type { VpnService } from '../features/vpn/index.ts';
 import type { WebService } from '../features/web/index.ts';
 import type { ConfigFile } from './config-file.ts';
 import type { EndpointPlane } from './endpoint-plane.ts';
@@ -27,6 +28,7 @@ export interface ReloaderOptions {
   readonly door: GateDoor | undefined;
   readonly web: () => WebService | undefined;
   readonly endpoints: EndpointPlane;
+  readonly vpn: VpnService;
   /** PEM of the built-in CA's root. */
   readonly root: () => string;
   readonly live: LiveCertificates;
@@ -75,6 +77,7 @@ export function createReloader(options: ReloaderOptions): Reloader {
     options.adopt({ file, plan });
     if (plan.web.forward) options.web()?.replace(plan.web.forward);
     await options.endpoints.replace(file.config);
+    await options.vpn.replace(plan.vpn);
     log.setLevel(file.config.log.level);
     await proxies.workers()?.setLevel(file.config.log.level);
     await recheck();
