@@ -3,7 +3,7 @@ import type { Approvals, Audit, Sessions } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Authenticator, Gate, Log, Metrics, Policy, Principal } from '../core/parts.ts';
 import type { RouteState } from '../features/proxy/index.ts';
-import type { WebService } from '../features/web/index.ts';
+import type { SitesService, WebService } from '../features/web/index.ts';
 import type { Authority, Directory } from '../trust/index.ts';
 import type { AnswerOf } from './contract/routes.ts';
 import type { HttpDoor, HttpLimits } from './http-server.ts';
@@ -41,6 +41,8 @@ export interface House {
   routes(): readonly RouteState[] | Promise<readonly RouteState[]>;
   /** The web gate, where there is one. */
   web?(): WebService | undefined;
+  /** Renamed sites, where there are some. */
+  sites?(): SitesService | undefined;
   /** What is weak or unwell, in sentences. */
   warnings(): readonly string[];
   check(): Promise<AnswerOf<'gate.check'>>;

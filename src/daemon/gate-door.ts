@@ -3,7 +3,7 @@ import type { Api } from '../api/index.ts';
 import { isWeather, toFault } from '../core/fault.ts';
 import type { Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
 import type { Identity } from '../features/proxy/index.ts';
-import { isProxyRequest, type WebService } from '../features/web/index.ts';
+import { isProxyRequest, type SitesService, type WebService } from '../features/web/index.ts';
 import { peek } from '../net/peek.ts';
 import { expectProxyHeader } from '../net/proxy-header.ts';
 import { type ServerTlsOptions, upgradeTls } from '../net/tls.ts';
@@ -12,6 +12,7 @@ import { parseCidr } from '../wire/cidr.ts';
 import type { ClientHello } from '../wire/client-hello.ts';
 import type { GateConfig } from './config.ts';
 import { type GatePort, openGatePort } from './gate-port.ts';
+import { type SitesTls, siteUpgrades } from './sites-door.ts';
 
 export interface GateDoorOptions {
   readonly listeners: readonly Listener[];
@@ -21,6 +22,8 @@ export interface GateDoorOptions {
   readonly api: () => Pick<Api, 'handle'>;
   /** The forward proxy, where the configuration has one. */
   readonly web: () => WebService | undefined;
+  /** Renamed sites, where the configuration has some. */
+  readonly sites?: () => SitesService | undefined;
   /** Further protocols behind the same TLS. */
   readonly tenants?: readonly Tenant[];
   readonly log: Log;
@@ -31,6 +34,7 @@ export interface GateTls {
   readonly trust: ClientTrust;
   /** A name of the proxy's own: then only that one asks for client certificates and speaks HTTP/2. */
   readonly proxy?: { readonly name?: string | undefined; readonly identities: readonly Identity[] };
+  readonly sites?: SitesTls;
 }
 
 /**
@@ -64,6 +68,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
   const upgrade = upgradeTls(gateTlsOptions(options.tls, patience));
   const proxyUpgrade = upgradeTls(proxyTlsOptions(options.tls, patience));
   const upgradeFor = tenantTls(patience);
+  const siteUpgrade = siteUpgrades(patience);
   const proxyName = options.tls.proxy?.name;
   let tls = options.tls;
   const from = config['proxy-protocol']?.from.map(parseCidr);
@@ -79,6 +84,12 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     try {
       const signal = AbortSignal.timeout(patience);
       if (hello.alpn.includes(acmeAlpn)) return await answerProbe(raw, hello.sni ?? '', signal);
+      const site = siteUpgrade(tls.sites, hello.sni);
+      if (site) {
+        conn = await site(raw, signal);
+        await options.sites?.()?.handle(conn);
+        return;
+      }
       const tenant = tenants.find(({ alpn }) => alpn?.protocols.some(protocol => hello.alpn.includes(protocol)));
       if (tenant) {
         conn = await upgradeFor(tenant, tls)(raw, signal);

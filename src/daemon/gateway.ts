@@ -6,7 +6,7 @@ import { formatUrl, type ListenAddress } from '../core/address.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Listener, Log } from '../core/parts.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
-import { formatWebLine, type WebService } from '../features/web/index.ts';
+import { formatWebLine, type SitesService, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
 import { openStore } from '../store/index.ts';
 import { createAuthenticator, createDirectory, createLimiter, openAuthority } from '../trust/index.ts';
@@ -32,6 +32,7 @@ import { createRead } from './read.ts';
 import type { ReloadReport } from './reload.ts';
 import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
+import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
 import { openWebPlane } from './web-plane.ts';
@@ -161,6 +162,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
   let api: Awaited<ReturnType<typeof createApi>> | undefined;
   let web: WebService | undefined;
+  let sites: SitesService | undefined;
   const door = config.gate
     ? stack.use(
         openGateDoor({
@@ -169,6 +171,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           tls: gateTls(current.plan, authority.root().cert),
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
+          sites: () => sites,
         }),
       )
     : undefined;
@@ -182,6 +185,12 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
   });
   if (web) stack.use(web);
+  sites = openSitesPlane({
+    ...{ current: () => current, gate, directory, clock, metrics, log: room('web') },
+    opened: () => ports.map(({ address }) => address),
+    ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
+  });
+  if (sites) stack.use(sites);
   plane = stack.use(
     await openProxyPlane(current.plan.routes, {
       ...{ gate, clock, metrics, log },
@@ -200,6 +209,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     const answer = gateHttp({
       origin: originOf(config),
       challenge: path => certificates.board.http(path),
+      site: host => sites?.secureUrl(host),
       crl: () => authority.crl(),
       root: () => authority.root().cert,
     });
@@ -214,6 +224,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...current.plan.routes.flatMap(route => route.warnings),
     ...(current.plan.gate?.warnings ?? []),
     ...(current.plan.web.forward?.warnings ?? []),
+    ...(current.plan.sites?.warnings ?? []),
     ...certificates
       .acmeState()
       .filter(({ standIn }) => standIn)
@@ -223,7 +234,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
   const check = (): Promise<CheckReport> => checkConfig(file.path);
   const reloader = createReloader({
-    ...{ file, plan, door, web: () => web, live, sessions, gate, clock, log, warnings },
+    ...{ file, plan, door, web: () => web, sites: () => sites, live, sessions, gate, clock, log, warnings },
     root: () => authority.root().cert,
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,
@@ -260,6 +271,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         health: () => (gate.isOpen ? (gate.unwritten > 0 ? 'degraded' : proxies.health()) : 'down'),
         routes: () => proxies.states(),
         web: () => web,
+        sites: () => sites,
         backup: passphrase => backupOf(store, data, passphrase),
       },
     }),
@@ -305,6 +317,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         proxies.drain(after(deadline, farewell, clock)),
         served.drain(deadline),
         web?.drain(after(deadline, farewell, clock)),
+        sites?.drain(after(deadline, farewell, clock)),
       ]);
       await Promise.race([carried, aborted(deadline)]);
       await Promise.all([carried, gate.drain(deadline)]);

@@ -14,6 +14,7 @@ import { planWeb, type WebPlan } from '../features/web/index.ts';
 import { type ClientTrust, clientTrustSource } from '../trust/index.ts';
 import type { Read } from '../wire/config-value.ts';
 import { type ConfigFile, mistakesFault } from './config-file.ts';
+import { type PlannedSites, planSitesOf } from './sites-plan.ts';
 import { formatPath, type Mistake } from './yaml-source.ts';
 
 export interface PlanSources {
@@ -34,6 +35,7 @@ export interface Plan {
   readonly web: WebPlan;
   /** Of `web.forward.name`. */
   readonly webIdentities: readonly Identity[];
+  readonly sites?: PlannedSites | undefined;
   readonly gate?: { readonly identities: readonly Identity[]; readonly warnings: readonly string[] } | undefined;
 }
 
@@ -58,11 +60,14 @@ export async function planConfig(file: ConfigFile, sources: PlanSources): Promis
   const gate = await attempt(['gate', 'certificate'], () => planGate(file, sources));
   const web = await attempt(['web'], () => planWeb(config.web));
   const webIdentities = await attempt(['web', 'forward', 'certificate'], () => planProxyName(file, sources));
+  const sites = await attempt(['web', 'sites'], () =>
+    planSitesOf(file, sources.read, (certificate, names) => planOwn(certificate, names, sources)),
+  );
   const routes = await attempt(['proxy'], () =>
     planRoutes(config.proxy, { ...sources, trust: trustSource, at: ['proxy'] }),
   );
   if (mistakes.length > 0 || !routes || !policy || !trust || !web) throw mistakesFault(mistakes);
-  return { routes, policy, trust, gate, web, webIdentities: webIdentities ?? [] };
+  return { routes, policy, trust, gate, web, webIdentities: webIdentities ?? [], sites };
 }
 
 /** The gate's own certificate is loaded as a route's is, with the same checks, by a route that nobody opens. */

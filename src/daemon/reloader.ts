@@ -1,7 +1,7 @@
 // A running gate takes up another plan: all of it or nothing, and live sessions are looked at once more.
 import type { LiveGate, Sessions } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
-import type { WebService } from '../features/web/index.ts';
+import type { SitesService, WebService } from '../features/web/index.ts';
 import type { ConfigFile } from './config-file.ts';
 import type { GateDoor } from './gate-door.ts';
 import { gateTls } from './gateway-parts.ts';
@@ -25,6 +25,7 @@ export interface ReloaderOptions {
   readonly proxies: ProxyPlane;
   readonly door: GateDoor | undefined;
   readonly web: () => WebService | undefined;
+  readonly sites: () => SitesService | undefined;
   /** PEM of the built-in CA's root. */
   readonly root: () => string;
   readonly live: LiveCertificates;
@@ -72,6 +73,7 @@ export function createReloader(options: ReloaderOptions): Reloader {
     }
     options.adopt({ file, plan });
     if (plan.web.forward) options.web()?.replace(plan.web.forward);
+    if (plan.sites) options.sites()?.replace(plan.sites.plan);
     log.setLevel(file.config.log.level);
     await proxies.workers()?.setLevel(file.config.log.level);
     await recheck();
