@@ -73,8 +73,8 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
   let tls = options.tls;
   const from = config['proxy-protocol']?.from.map(parseCidr);
 
-  const answerProbe = async (conn: Conn, name: string, signal: AbortSignal): Promise<void> => {
-    const identity = board.alpn(name);
+  const answerProbe = async (conn: Conn, name: string | undefined, signal: AbortSignal): Promise<void> => {
+    const identity = board.alpn(name ?? '');
     if (!identity) return;
     const probed = upgradeTls({ ...serverTls({ identities: [identity] }, patience), alpn: [acmeAlpn] });
     await (await probed(conn, signal)).close(AbortSignal.timeout(farewell));
@@ -83,12 +83,11 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     let conn = raw;
     try {
       const signal = AbortSignal.timeout(patience);
-      if (hello.alpn.includes(acmeAlpn)) return await answerProbe(raw, hello.sni ?? '', signal);
+      if (hello.alpn.includes(acmeAlpn)) return await answerProbe(raw, hello.sni, signal);
       const site = siteUpgrade(tls.sites, hello.sni);
       if (site) {
         conn = await site(raw, signal);
-        await options.sites?.()?.handle(conn);
-        return;
+        return await options.sites?.()?.handle(conn);
       }
       const tenant = tenants.find(({ alpn }) => alpn?.protocols.some(protocol => hello.alpn.includes(protocol)));
       if (tenant) {

@@ -1,7 +1,8 @@
 // The `web:` slice of the configuration: internal web services under their own names (forward) and under new ones (sites).
 import { z } from 'zod';
+import { certificate } from '../../wire/config-certificate.ts';
 import { duration, size, target } from '../../wire/config-value.ts';
-import { sitesKeys, webCertificate } from './sites/config.ts';
+import { sitesKeys } from './sites/config.ts';
 
 const hostName = z
   .string()
@@ -22,7 +23,7 @@ export const webForward = z.strictObject({
   /** A name of the proxy's own on the gate's port; then gate.name asks for no client certificate. Default: gate.name. */
   name: hostName.optional(),
   /** For `name`. */
-  certificate: webCertificate.optional(),
+  certificate: certificate.optional(),
   /** The port that browsers are told, where something in front of the gate changes it. Default: the gate's own. */
   port: z.int().min(1).max(65535).optional(),
   pac: z

@@ -1,14 +1,7 @@
 // The keys of renamed sites in the `web:` slice: domain, certificate, and one entry a site.
 import { z } from 'zod';
+import { certificate, certificateFiles } from '../../../wire/config-certificate.ts';
 import { cidr, duration, oneOrMany, reference, size, target } from '../../../wire/config-value.ts';
-
-/** As a proxy route's certificate; the same loader reads it. */
-export const certificateFiles = z.strictObject({
-  cert: reference,
-  key: reference,
-  passphrase: reference.optional(),
-});
-export const webCertificate = z.union([z.enum(['auto', 'acme']), certificateFiles, z.array(certificateFiles).min(1)]);
 
 const label = '[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?';
 export const domainName = z.string().regex(new RegExp(`^${label}(\\.${label})*$`), 'write a domain, like example.com');
@@ -44,7 +37,7 @@ export const webSite = z.strictObject({
     .regex(/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_*.-]+)(:\d{1,5})?$/, 'write a Host, like server1 or server1:8081')
     .optional(),
   /** For a site whose key is a whole name outside `web.domain`. */
-  certificate: webCertificate.optional(),
+  certificate: certificate.optional(),
   /** `none`: anybody comes in, without a certificate; `access` is not asked. */
   clients: z.enum(['required', 'none']).default('required'),
   /** Addresses that may come, besides what `access` says. */
@@ -110,7 +103,7 @@ export const sitesKeys = {
   /** What stands behind each site's name: server1 becomes server1.example.com. */
   domain: domainName.optional(),
   /** For all names of the domain: a wildcard certificate, or `auto`. */
-  certificate: webCertificate.optional(),
+  certificate: certificate.optional(),
   /** name → service. A name with a dot in it is a whole one; one `*` stands for what a name begins with. */
   sites: z
     .record(

@@ -182,7 +182,10 @@ class Http2Relay {
   }
   #fail(fault: Fault): void {
     if (this.#state === 'done') return;
-    if (this.#state === 'answering') return this.#abort(fault.code);
+    if (this.#state === 'answering') {
+      this.#abort(fault.code);
+      return;
+    }
     this.#cause ??= fault.code;
     const stream = this.#stream;
     this.#stream = undefined;

@@ -1,5 +1,4 @@
 // Front door of renamed sites within the web gate.
-export { certificateFiles, sitesKeys, webCertificate } from './config.ts';
 export { compileSites } from './map.ts';
 export { planSites, type SitesPlan } from './plan.ts';
 export { openSites, type SitesService, type SitesState, type SitesWorld } from './service.ts';

@@ -76,7 +76,12 @@ class SiteRelay implements Asker {
     this.#tries++;
     const { pool } = this.#options.stay;
     const kept = this.#tries === 1 ? pool.takeIdle() : undefined;
-    if (kept) return this.#send(kept);
+    if (kept) this.#send(kept);
+    else this.#dial();
+  }
+
+  #dial(): void {
+    const { pool } = this.#options.stay;
     pool.take(this.#tries > 1).then(
       upstream => {
         if (this.#state !== 'done') this.#send(upstream);
@@ -185,7 +190,10 @@ class SiteRelay implements Asker {
   }
   onFail(error: Error): void {
     if (this.#state === 'done') return;
-    if (this.#state === 'answering') return this.#abort('far-reset');
+    if (this.#state === 'answering') {
+      this.#abort('far-reset');
+      return;
+    }
     const upstream = this.#upstream;
     const isStale = upstream !== undefined && upstream.used > 0 && upstream.read === this.#read;
     const isMine = error instanceof Fault && error.code === 'timeout';
@@ -203,7 +211,10 @@ class SiteRelay implements Asker {
   }
 
   #fail(fault: Fault): void {
-    if (this.#state === 'answering') return this.#abort(fault.code);
+    if (this.#state === 'answering') {
+      this.#abort(fault.code);
+      return;
+    }
     if (this.#state === 'done') return;
     this.#cause ??= fault.code;
     this.#moved ??= this.#count();

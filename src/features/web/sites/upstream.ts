@@ -161,7 +161,10 @@ export class Upstream {
     this.#asker?.onDrain();
   };
   readonly #onTimeout = (): void => {
-    if (!this.#asker) return this.destroy();
+    if (!this.#asker) {
+      this.destroy();
+      return;
+    }
     // Whoever waits for the client is not late: only a service that neither reads nor answers is.
     if ((!this.#sent && !this.socket.writableNeedDrain) || this.socket.isPaused()) this.#lapsed = true;
     else this.#fail(new Fault('timeout', 'the site did not answer in time'));
