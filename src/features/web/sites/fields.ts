@@ -108,6 +108,7 @@ export function requestIn(fields: Fields, naming: Naming): string[] {
     const name = fields[at] ?? '';
     const value = fields[at + 1] ?? '';
     const lower = name.toLowerCase();
+    if (lower === 'x-request-id') continue; // ours says it
     const rewrite = lower === 'cookie' ? cookieIn : isOff ? undefined : asked.get(lower);
     const made = rewrite ? rewrite(value, naming) : value;
     if (made !== undefined) out.push(name, made);

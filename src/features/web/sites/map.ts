@@ -80,6 +80,8 @@ export interface Sites {
 
 const defaultPort = (scheme: Scheme): number => (scheme === 'https' ? 443 : 80);
 
+const isPlain = ({ host, port }: SitePlan): boolean => port !== 'hole' && !host.text.includes('*');
+
 /** Names of wildcards that are remembered, at most. */
 const mostFound = 4096;
 
@@ -104,8 +106,9 @@ export function compileSites(plans: readonly SitePlan[], own: readonly string[] 
     return found;
   };
   const byAddress = plans.toSorted((a, b) => b.host.weight - a.host.weight);
-  const exactly = (scheme: Scheme, host: string, port: number): Site | undefined => {
-    for (const plan of byAddress) {
+  const [plain, holed] = [byAddress.filter(isPlain), byAddress.filter(plan => !isPlain(plan))];
+  const exactly = (among: readonly SitePlan[], scheme: Scheme, host: string, port: number): Site | undefined => {
+    for (const plan of among) {
       const holes = plan.scheme === scheme ? plan.host.match(host) : undefined;
       if (!holes || (plan.port !== 'hole' && plan.port !== port)) continue;
       const site = find(plan.name.fill(plan.port === 'hole' ? { ...holes, port } : holes));
@@ -116,8 +119,11 @@ export function compileSites(plans: readonly SitePlan[], own: readonly string[] 
   const at: Sites['at'] = (scheme = 'http', host, port, self) => {
     const written = port ?? defaultPort(scheme);
     if (self && isSelf(self, scheme, host, written)) return self;
+    const named = exactly(plain, scheme, host, written);
+    if (named) return named;
+    if (self && isNearly(self, scheme, host, written)) return self;
     // A service that knows its public name writes it; what it does not know is the gate's scheme and port.
-    return exactly(scheme, host, written) ?? (self && isNearly(self, scheme, host, written) ? self : find(host));
+    return exactly(holed, scheme, host, written) ?? find(host);
   };
   return { plans, find, at };
 }
