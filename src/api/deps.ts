@@ -6,7 +6,7 @@ import type { EndpointService } from '../features/endpoint/index.ts';
 import type { RouteState } from '../features/proxy/index.ts';
 import type { TunnelService } from '../features/tunnel/index.ts';
 import type { VpnService } from '../features/vpn/index.ts';
-import type { WebService } from '../features/web/index.ts';
+import type { SitesService, WebService } from '../features/web/index.ts';
 import type { Authority, Directory } from '../trust/index.ts';
 import type { AnswerOf } from './contract/routes.ts';
 import type { DeviceHouse } from './device.ts';
@@ -53,6 +53,8 @@ export interface House {
   tunnels?(): TunnelService | undefined;
   /** Hubs and their members. */
   vpn?(): VpnService | undefined;
+  /** Renamed sites, where there are some. */
+  sites?(): SitesService | undefined;
   /** What is weak or unwell, in sentences. */
   warnings(): readonly string[];
   check(): Promise<AnswerOf<'gate.check'>>;

@@ -8,7 +8,7 @@ import type { Listener, Log, Principal } from '../core/parts.ts';
 import { openDeviceRegistry } from '../features/device/index.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
 import type { VpnService } from '../features/vpn/index.ts';
-import { formatWebLine, type WebService } from '../features/web/index.ts';
+import { formatWebLine, type SitesService, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
 import { openStore } from '../store/index.ts';
 import { createAuthenticator, createDirectory, createLimiter, openAuthority } from '../trust/index.ts';
@@ -36,6 +36,7 @@ import { createRead } from './read.ts';
 import type { ReloadReport } from './reload.ts';
 import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
+import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
 import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
@@ -191,8 +192,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         }),
       )
     : undefined;
-  const tenants: Tenant[] = [...(devices?.tenants ?? []), vpnTenant(() => vpn)];
   let vpn: VpnService | undefined;
+  const tenants: Tenant[] = [...(devices?.tenants ?? []), vpnTenant(() => vpn)];
+  let sites: SitesService | undefined;
   const door = config.gate
     ? stack.use(
         openGateDoor({
@@ -202,6 +204,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
           tenants,
+          sites: () => sites,
         }),
       )
     : undefined;
@@ -239,6 +242,12 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
   });
   if (web) stack.use(web);
+  sites = openSitesPlane({
+    ...{ current: () => current, gate, directory, clock, metrics, log: room('web') },
+    opened: () => ports.map(({ address }) => address),
+    ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
+  });
+  if (sites) stack.use(sites);
   plane = stack.use(
     await openProxyPlane(current.plan.routes, {
       ...{ gate, clock, metrics, log },
@@ -268,6 +277,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     const answer = gateHttp({
       origin: originOf(config),
       challenge: path => certificates.board.http(path),
+      site: host => sites?.secureUrl(host),
       crl: () => authority.crl(),
       root: () => authority.root().cert,
     });
@@ -284,6 +294,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...(current.plan.gate?.warnings ?? []),
     ...(current.plan.web.forward?.warnings ?? []),
     ...hubs.warnings(),
+    ...(current.plan.sites?.warnings ?? []),
     ...certificates
       .acmeState()
       .filter(({ standIn }) => standIn)
@@ -293,7 +304,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
   const check = (): Promise<CheckReport> => checkConfig(file.path);
   const reloader = createReloader({
-    ...{ file, plan, door, web: () => web, endpoints, vpn: hubs, live, sessions, gate, clock, log, warnings },
+    ...{ file, plan, door, web: () => web, sites: () => sites, endpoints, vpn: hubs, live, sessions, gate, clock, log },
+    warnings,
     root: () => authority.root().cert,
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,
@@ -337,6 +349,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         endpoints: () => endpoints.house,
         tunnels: () => tunnels?.service,
         vpn: () => hubs,
+        sites: () => sites,
         backup: passphrase => backupOf(store, data, passphrase),
       },
     }),
@@ -387,6 +400,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         endpoints.drain(after(deadline, farewell, clock)),
         tunnels?.service.drain(deadline),
         hubs.drain(),
+        sites?.drain(after(deadline, farewell, clock)),
       ]);
       await Promise.race([carried, aborted(deadline)]);
       await Promise.all([carried, gate.drain(deadline)]);

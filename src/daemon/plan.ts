@@ -16,6 +16,7 @@ import { planWeb, type WebPlan } from '../features/web/index.ts';
 import { type ClientTrust, clientTrustSource } from '../trust/index.ts';
 import type { Read } from '../wire/config-value.ts';
 import { type ConfigFile, mistakesFault } from './config-file.ts';
+import { type PlannedSites, planSitesOf } from './sites-plan.ts';
 import { formatPath, type Mistake } from './yaml-source.ts';
 
 export interface PlanSources {
@@ -39,6 +40,7 @@ export interface Plan {
   readonly webIdentities: readonly Identity[];
   /** For `*.<endpoint.domain>`, where a file holds it; else each name has one of its own. */
   readonly endpointIdentities: readonly Identity[];
+  readonly sites?: PlannedSites | undefined;
   readonly gate?: { readonly identities: readonly Identity[]; readonly warnings: readonly string[] } | undefined;
 }
 
@@ -69,6 +71,9 @@ export async function planConfig(file: ConfigFile, sources: PlanSources): Promis
   });
   const webIdentities = await attempt(['web', 'forward', 'certificate'], () => planProxyName(file, sources));
   const endpointIdentities = await attempt(['endpoint', 'certificate'], () => planEndpoints(file, sources));
+  const sites = await attempt(['web', 'sites'], () =>
+    planSitesOf(file, sources.read, (certificate, names) => planOwn(certificate, names, sources)),
+  );
   const routes = await attempt(['proxy'], () =>
     planRoutes(config.proxy, { ...sources, trust: trustSource, devices: config.gate !== undefined, at: ['proxy'] }),
   );
@@ -81,6 +86,7 @@ export async function planConfig(file: ConfigFile, sources: PlanSources): Promis
     web,
     vpn,
     webIdentities: webIdentities ?? [],
+    sites,
     endpointIdentities: endpointIdentities ?? [],
   };
 }

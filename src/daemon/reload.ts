@@ -37,6 +37,7 @@ const fixed: readonly (readonly [key: string, of: (config: Config) => unknown])[
   ['gate.proxy-protocol', ({ gate }) => gate?.['proxy-protocol']],
   ['gate.limits', ({ gate }) => gate?.limits],
   ['web.forward', ({ web }) => web?.forward === undefined],
+  ['web.sites', ({ web }) => web?.sites === undefined],
   ['web.forward.name', ({ web }) => web?.forward?.name],
   ['endpoint.ports', ({ endpoint }) => endpoint.ports],
   ['endpoint.cooling', ({ endpoint }) => endpoint.cooling],
