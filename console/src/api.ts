@@ -51,11 +51,10 @@ export async function call<N extends Called>(name: N, ...[input]: Args<InputOf<N
   const { params = {}, query = {}, body } = (input ?? {}) as Parts;
   const [method = 'GET', template = '/'] = calls[name].split(' ');
   const path = template.replace(/:(\w+)/g, (_, key: string) => encodeURIComponent(params[key] ?? ''));
-  const asked = new URLSearchParams(
-    Object.entries(query).flatMap(([key, value]) =>
-      value === undefined || value === '' ? [] : [[key, String(value)]],
-    ),
-  );
+  const asked = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) {
+    if (value !== undefined && value !== '') asked.set(key, String(value));
+  }
   const url = asked.size > 0 ? `${path}?${asked}` : path;
   const sends = method !== 'GET' && method !== 'DELETE';
   const response = await fetch(url, {

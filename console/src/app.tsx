@@ -130,7 +130,9 @@ function SignIn({ done, speak }: { done: () => Promise<void>; speak: () => void 
       </p>
       <Form
         label={t('signIn')}
-        submit={({ user = '', password = '' }) => call('auth.sign-in', { body: { user, password } }).then(done)}
+        submit={({ user = '', password = '' }) =>
+          call('auth.sign-in', { body: { user, password } }).catch(inWords).then(done)
+        }
       >
         <Field label={t('userName')} name="user" autocomplete="username" required autofocus />
         <Field label={t('password')} name="password" type="password" autocomplete="current-password" required />
@@ -140,6 +142,11 @@ function SignIn({ done, speak }: { done: () => Promise<void>; speak: () => void 
       </button>
     </main>
   );
+}
+
+/** The gate says the same to every stranger; here it can only mean one thing. */
+function inWords(error: unknown): never {
+  throw error instanceof Refusal && error.code === 'unknown-caller' ? new Refusal(error.code, t('wrong')) : error;
 }
 
 /** Whoever came by a one-time link has perhaps no other way back in. */
