@@ -67,14 +67,21 @@ const scripts = {
   soak: [tests(['test/soak/**/*.test.ts'], ['--test-timeout=7200000'])],
   fuzz: [tests(['test/fuzz/**/*.test.ts'], ['--test-timeout=7200000'])],
   lint: [[bin('biome'), ['check', '--error-on-warnings', ...rest]]],
-  types: [[bin('tsc'), ['-p', '.']]],
+  types: [
+    [bin('tsc'), ['-p', '.']],
+    [bin('tsc'), ['--noEmit', '-p', 'console']],
+  ],
   check: [
     [bin('biome'), ['check', '--error-on-warnings']],
     [bin('tsc'), ['-p', '.']],
+    [bin('tsc'), ['--noEmit', '-p', 'console']],
     tests(['src/**/*.test.ts', 'test/*.test.ts']),
   ],
   bench: [[node, [join(root, 'bench/run.ts'), ...rest]]],
-  build: [[bin('tsc'), ['-p', 'tsconfig.build.json']]],
+  build: [
+    [bin('tsc'), ['-p', 'tsconfig.build.json']],
+    [node, [join(root, 'src/daemon/build-main.ts')]],
+  ],
 };
 
 const script = scripts[process.argv[2]];
