@@ -68,6 +68,18 @@ export const seats: readonly Seat[] = [
     summary: 'devices: list, enroll, show, rename, revoke',
     load: () => import('./device.ts'),
   },
+  {
+    group: now,
+    name: 'endpoint',
+    summary: 'timed endpoints: open, list, show, extend, close, approve',
+    load: () => import('./endpoint.ts'),
+  },
+  {
+    group: now,
+    name: 'tunnel',
+    summary: 'tunnels to devices: open, list, show, rotate, close, notify, connect',
+    load: () => import('./tunnel.ts'),
+  },
   { group: now, name: 'audit', summary: 'the record: tail, search, verify, export', load: () => import('./audit.ts') },
   {
     group: people,

@@ -3,6 +3,8 @@
 // 0 and 1, ids are TEXT, bytes are Uint8Array.
 import type { AccessTables } from './schema-access.ts';
 import type { DeviceTables } from './schema-device.ts';
+import type { EndpointTables } from './schema-endpoint.ts';
 import type { TrustTables } from './schema-trust.ts';
+import type { TunnelTables } from './schema-tunnel.ts';
 
-export type Schema = AccessTables & TrustTables & DeviceTables;
+export type Schema = AccessTables & TrustTables & DeviceTables & TunnelTables & EndpointTables;
