@@ -20,7 +20,7 @@ const programs = {
   openssl: /fixtures\/(certificates|gate-process|imported)|'openssl'|\/(rig|house|planning)\.ts/,
   nginx: /nginx-process|imported\.ts|'nginx'/,
   haproxy: /'haproxy'/,
-  curl: /'curl'/,
+  curl: /'curl'|'bash'/,
   nc: /'nc'/,
   'redis-server': /redis-server/,
   psql: /'psql'/,
@@ -28,6 +28,8 @@ const programs = {
   chromium: /fixtures\/chromium/,
   certutil: /fixtures\/chromium/,
   python3: /'python3'/,
+  sshd: /'\/usr\/sbin\/sshd'/,
+  squid: /'squid'/,
 };
 const isHere = program =>
   [...(process.env.PATH || '').split(':'), '/usr/sbin'].some(folder => existsSync(join(folder, program)));
@@ -73,8 +75,15 @@ const scripts = {
     [bin('tsc'), ['-p', '.']],
     tests(['src/**/*.test.ts', 'test/*.test.ts']),
   ],
-  bench: [[node, [join(root, 'bench/run.ts'), ...rest]]],
-  build: [[bin('tsc'), ['-p', 'tsconfig.build.json']]],
+  bench: [
+    rest[0] === 'device'
+      ? [node, [join(root, 'bench/device.ts'), ...rest.slice(1)]]
+      : [node, [join(root, 'bench/run.ts'), ...rest]],
+  ],
+  build: [
+    [bin('tsc'), ['-p', 'tsconfig.build.json']],
+    [node, [join(root, 'bin/build-agent.mjs')]],
+  ],
 };
 
 const script = scripts[process.argv[2]];

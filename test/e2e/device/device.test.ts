@@ -5,7 +5,16 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startAgent } from '../../fixtures/agent.ts';
-import { echoServer, freePorts, type GateProcess, newFolder, runSekisho, startGate, talk, until } from '../../fixtures/gate-process.ts';
+import {
+  echoServer,
+  freePorts,
+  type GateProcess,
+  newFolder,
+  runSekisho,
+  startGate,
+  talk,
+  until,
+} from '../../fixtures/gate-process.ts';
 
 interface House {
   readonly gate: GateProcess;
@@ -38,12 +47,22 @@ proxy: { pump: { listen: "tcp://127.0.0.1:${route}", to: "device://pump-7/echo" 
 }
 const service = ({ echo }: House): string => `echo=127.0.0.1:${echo.port}`;
 const events = async ({ gate }: House): Promise<string[]> =>
-  (await gate.run('audit', 'export')).stdout.split('\n').flatMap(line => /"event":"(device\.[a-z]+)"/.exec(line)?.[1] ?? []);
+  (await gate.run('audit', 'export')).stdout
+    .split('\n')
+    .flatMap(line => /"event":"(device\.[a-z]+)"/.exec(line)?.[1] ?? []);
 
 test('a device joins by its code, carries streams through a route, comes back when killed, and a revoked one is cut', async t => {
   const inside = await house(t);
   const { gate, url, route } = inside;
-  const code = await inside.code('pump-7', '--service', service(inside), '--tag', 'site=north', '--imsi', '440101234567890');
+  const code = await inside.code(
+    'pump-7',
+    '--service',
+    service(inside),
+    '--tag',
+    'site=north',
+    '--imsi',
+    '440101234567890',
+  );
   const first = await startAgent(t, ['--gate', url, '--enroll', code]);
   await first.logged(/linked/);
   await until('it is online', async () => (await inside.state('pump-7')) === 'online');
@@ -79,7 +98,15 @@ test('a device joins by its code, carries streams through a route, comes back wh
   await back.logged(/does not accept this device/);
   assert.equal(await inside.state('pump-7'), 'offline');
   const seen = await events(inside);
-  for (const event of ['device.enrolled', 'device.online', 'device.connected', 'device.disconnected', 'device.offline', 'device.revoked', 'device.denied'])
+  for (const event of [
+    'device.enrolled',
+    'device.online',
+    'device.connected',
+    'device.disconnected',
+    'device.offline',
+    'device.revoked',
+    'device.denied',
+  ])
     assert.ok(seen.includes(event), `${event} in ${seen.join(' ')}`);
   assert.equal((await gate.run('audit', 'verify')).status, 0);
 });
@@ -91,7 +118,10 @@ test('a code leads to its own gate only: whoever else answers is refused before 
   const agent = await startAgent(t, ['--gate', other.url, '--enroll', code]);
   assert.equal(await agent.ended, 3);
   assert.match(agent.lines.join('\n'), /its CA is another one.*The code was not sent/);
-  assert.deepEqual((await events(other)).filter(event => event === 'device.denied'), []);
+  assert.deepEqual(
+    (await events(other)).filter(event => event === 'device.denied'),
+    [],
+  );
   const cut = await startAgent(t, ['--gate', inside.url, '--enroll', code.split('.')[0] ?? '']);
   assert.equal(await cut.ended, 2);
   const good = await startAgent(t, ['--gate', inside.url, '--enroll', code]);
@@ -173,9 +203,13 @@ test('sekisho agent is the same agent, and one that is not enrolled says what to
   const code = await inside.code('pump-7', '--service', service(inside));
   const { spawn } = await import('node:child_process');
   const main = join(import.meta.dirname, '../../../src/main.ts');
-  const child = spawn(process.execPath, [main, 'agent', '--gate', inside.url, '--enroll', code, '--dir', dir, '--json'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
+  const child = spawn(
+    process.execPath,
+    [main, 'agent', '--gate', inside.url, '--enroll', code, '--dir', dir, '--json'],
+    {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    },
+  );
   t.after(() => child.kill('SIGKILL'));
   assert.deepEqual(JSON.parse(String((await once(child.stdout, 'data'))[0])), { linked: 'pump-7' });
   assert.equal(await (await talk(t, inside.route)).say('hello'), 'hello');
