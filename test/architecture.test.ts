@@ -118,7 +118,7 @@ test('the agent is bundled from few rooms and two libraries', () => {
     );
     const text = readFileSync(join(root, file), 'utf8');
     const values = [
-      ...text.matchAll(/^(?:import|export)\s+(?!type\b)[^'"]*?['"]([^'"]+)['"]/gm),
+      ...text.matchAll(/^(?:import|export)\s+(?!type\b)(?:[^'";]*?\sfrom\s+)?['"]([^'"]+)['"]/gm),
       ...text.matchAll(/\bimport\(\s*['"]([^'"]+)['"]\s*\)/g),
     ];
     for (const [, to = ''] of values) {
