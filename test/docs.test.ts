@@ -92,6 +92,8 @@ const beside: Readonly<Record<string, unknown>> = {
   'proxy.<name>': { listen: 'tcp://127.0.0.1:1', to: 'tcp://127.0.0.1:2' },
   'proxy.<name>.to[]': { url: 'tcp://127.0.0.1:2' },
   'web.forward': { hosts: { server1: 'resolve' } },
+  'endpoint.certificate': { cert: 'file:a.pem', key: 'file:a.key' },
+  'endpoint.webhook': { url: 'https://hooks.example.com/', secret: 'env:A' },
   'gate.certificate': { cert: 'file:a.pem', key: 'file:a.key' },
 };
 
