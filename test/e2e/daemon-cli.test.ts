@@ -221,7 +221,7 @@ for (const lang of ['en', 'ja']) {
     assert.equal(status, 0, stderr);
     assert.equal(
       stdout.match(lang === 'en' ? /encrypted, and the certificate was verified/g : /暗号化済み/g)?.length,
-      2,
+      3,
     );
     assert.equal(stdout.match(lang === 'en' ? /plain: everybody on this leg reads it/g : /平文:/g)?.length, 4);
     assert.match(stdout, /fluentd: \{"tag":/);
