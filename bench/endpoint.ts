@@ -23,7 +23,10 @@ echo.listen(0, '127.0.0.1');
 await once(echo, 'listening');
 const target = `tcp://127.0.0.1:${(echo.address() as { port: number }).port}`;
 
-writeFileSync(join(dir, 's.yaml'), 'gate: { listen: "tls://127.0.0.1:0", workers: 0 }\nendpoint: { limits: { per-user: 3000 } }\nlog: { level: warn }\n');
+writeFileSync(
+  join(dir, 's.yaml'),
+  'gate: { listen: "tls://127.0.0.1:0", workers: 0 }\nendpoint: { limits: { per-user: 3000 } }\nlog: { level: warn }\n',
+);
 const profile = process.env['PROFILE'] ? ['--cpu-prof', `--cpu-prof-dir=${process.env['PROFILE']}`] : [];
 const gate = spawn(process.execPath, [...profile, main, 'up', '-c', join(dir, 's.yaml'), '--data', data, '--json'], {
   stdio: ['ignore', 'pipe', 'inherit'],
@@ -39,7 +42,12 @@ interface Opened {
 function api<T>(method: string, path: string, body?: object): Promise<T> {
   return new Promise((resolve, reject) => {
     const sending = request(
-      { socketPath: join(data, 'sekisho.sock'), method, path, headers: { host: 'localhost', 'content-type': 'application/json' } },
+      {
+        socketPath: join(data, 'sekisho.sock'),
+        method,
+        path,
+        headers: { host: 'localhost', 'content-type': 'application/json' },
+      },
       async answer => {
         const text = (await answer.setEncoding('utf8').toArray()).join('');
         if (answer.statusCode === 200) resolve(JSON.parse(text));
@@ -66,7 +74,8 @@ async function roundTrips(socket: Socket, length: number): Promise<number[]> {
   return times.sort((a, b) => a - b);
 }
 const at = (sorted: readonly number[], share: number): number => sorted[Math.floor(sorted.length * share)] ?? 0;
-const shown = (times: readonly number[]): string => `p50 ${at(times, 0.5).toFixed(0)} µs, p99 ${at(times, 0.99).toFixed(0)} µs`;
+const shown = (times: readonly number[]): string =>
+  `p50 ${at(times, 0.5).toFixed(0)} µs, p99 ${at(times, 0.99).toFixed(0)} µs`;
 
 try {
   process.stdout.write(`${describeMachine()}, load ${(await import('node:os')).loadavg()[0]?.toFixed(1)}\n`);
@@ -82,7 +91,9 @@ try {
   for (let turn = 0; turn < 3; turn++) {
     calm.push(...(await roundTrips(socket, seconds / 4)));
     const before = cpuSeconds(pid);
-    const storm = spawn(flood, [String(one.port), '127.0.0.9', String(rate), String(seconds / 2)], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const storm = spawn(flood, [String(one.port), '127.0.0.9', String(rate), String(seconds / 2)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     const [[said], times] = await Promise.all([once(storm.stdout, 'data'), roundTrips(socket, seconds / 2 - 0.2)]);
     if (storm.exitCode === null) await once(storm, 'exit');
     busy += cpuSeconds(pid) - before;
@@ -100,7 +111,10 @@ try {
   );
   socket.destroy();
   await new Promise(resolve => setTimeout(resolve, 16_000));
-  const { rows } = await api<{ rows: { facts: { count: number } }[] }>('GET', '/v1/audit?event=endpoint.denied&limit=1000');
+  const { rows } = await api<{ rows: { facts: { count: number } }[] }>(
+    'GET',
+    '/v1/audit?event=endpoint.denied&limit=1000',
+  );
   const counted = rows.reduce((sum, { facts }) => sum + facts.count, 0);
   process.stdout.write(`audit:         ${rows.length} rows for ${counted} refusals\n`);
 
@@ -112,7 +126,11 @@ try {
     await open();
     times.push((performance.now() - began) * 1000);
   }
-  const median = (some: readonly number[]): number => at([...some].sort((a, b) => a - b), 0.5);
+  const median = (some: readonly number[]): number =>
+    at(
+      [...some].sort((a, b) => a - b),
+      0.5,
+    );
   const [first, last] = [median(times.slice(0, 100)), median(times.slice(-100))];
   process.stdout.write(
     `opening:       the first 100 ${first.toFixed(0)} µs, the last 100 of ${many} ${last.toFixed(0)} µs (× ${(last / first).toFixed(2)})\n`,

@@ -48,7 +48,9 @@ export async function openDemoGate(folder: string, log: Log, signal: AbortSignal
         linked: () => linked.resolve(),
       });
       running.catch(linked.reject);
-      AbortSignal.timeout(patience).addEventListener('abort', () => linked.reject(new Error('the device did not link')));
+      AbortSignal.timeout(patience).addEventListener('abort', () =>
+        linked.reject(new Error('the device did not link')),
+      );
       await linked.promise;
     },
     async endpoint() {
