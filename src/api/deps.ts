@@ -4,6 +4,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Authenticator, Gate, Log, Metrics, Policy, Principal } from '../core/parts.ts';
 import type { EndpointService } from '../features/endpoint/index.ts';
 import type { RouteState } from '../features/proxy/index.ts';
+import type { TunnelService } from '../features/tunnel/index.ts';
 import type { WebService } from '../features/web/index.ts';
 import type { Authority, Directory } from '../trust/index.ts';
 import type { AnswerOf } from './contract/routes.ts';
@@ -47,6 +48,8 @@ export interface House {
   devices?(): DeviceHouse | undefined;
   /** Timed endpoints, and where people find them. */
   endpoints?(): EndpointHouse | undefined;
+  /** Tunnels to devices. */
+  tunnels?(): TunnelService | undefined;
   /** What is weak or unwell, in sentences. */
   warnings(): readonly string[];
   check(): Promise<AnswerOf<'gate.check'>>;

@@ -74,6 +74,12 @@ export const seats: readonly Seat[] = [
     summary: 'timed endpoints: open, list, show, extend, close, approve',
     load: () => import('./endpoint.ts'),
   },
+  {
+    group: now,
+    name: 'tunnel',
+    summary: 'tunnels to devices: open, list, show, rotate, close, notify, connect',
+    load: () => import('./tunnel.ts'),
+  },
   { group: now, name: 'audit', summary: 'the record: tail, search, verify, export', load: () => import('./audit.ts') },
   {
     group: people,

@@ -4,13 +4,13 @@ import { accessConfig } from '../access/config.ts';
 import { deviceConfig } from '../features/device/config.ts';
 import { endpointConfig } from '../features/endpoint/config.ts';
 import { certificate, proxyConfig } from '../features/proxy/config.ts';
+import { tunnelConfig } from '../features/tunnel/config.ts';
 import { webConfig } from '../features/web/config.ts';
 import { trustConfig } from '../trust/config.ts';
 import { cidr, duration, listen, oneOrMany, reference } from '../wire/config-value.ts';
 
 /** Words that PRODUCT names and whose rooms are not part of this version. */
 export const later: Readonly<Record<string, string>> = {
-  tunnel: 'tunnels',
   vpn: 'the VPN hub',
 };
 
@@ -95,6 +95,7 @@ export const config = z.strictObject({
   web: webConfig.optional(),
   device: deviceConfig.prefault({}),
   endpoint: endpointConfig.prefault({}),
+  tunnel: tunnelConfig.prefault({}),
   log: logConfig.prefault({}),
   audit: auditConfig.prefault({}),
 });

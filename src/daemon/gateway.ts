@@ -4,7 +4,7 @@ import { createApprovals, createGate, createSessions, openAudit } from '../acces
 import { createApi, type House } from '../api/index.ts';
 import { formatUrl, type ListenAddress } from '../core/address.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
-import type { Listener, Log } from '../core/parts.ts';
+import type { Listener, Log, Principal } from '../core/parts.ts';
 import { openDeviceRegistry } from '../features/device/index.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
 import { formatWebLine, type WebService } from '../features/web/index.ts';
@@ -21,13 +21,13 @@ import type { ConfigFile } from './config-file.ts';
 import { openDataDir } from './data-dir.ts';
 import { type DevicePlane, openDevicePlane } from './device-plane.ts';
 import { type EndpointPlane, endpointDevices, openEndpointPlane } from './endpoint-plane.ts';
-import { openGateDoor } from './gate-door.ts';
+import { openGateDoor, type Tenant } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
 import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, reallyAt } from './gateway-parts.ts';
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
-import { logPlace, namesOf, originOf, storeUrl, version } from './places.ts';
+import { logPlace, namesOf, originOf, storeName, storeUrl, version } from './places.ts';
 import { servePlainHttp } from './plain-http.ts';
 import { type Plan, planConfig } from './plan.ts';
 import { openProxyPlane, type ProxyPlane } from './proxy-plane.ts';
@@ -37,6 +37,7 @@ import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
+import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
 import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
 
@@ -74,6 +75,9 @@ export interface Gateway extends AsyncDisposable {
   drain(deadline: AbortSignal): Promise<void>;
 }
 
+const isTunnelToken = ({ kind, credential }: Principal): boolean =>
+  kind === 'token' && credential.startsWith('tunnel:');
+
 /** How long what is carried may go on after SIGTERM, where the file says nothing. */
 const defaultDrain = 30_000;
 /** How long sessions may take to end after that. */
@@ -96,12 +100,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const metrics = createMetrics({ process: true });
 
   // What is kept, and who counts.
-  const store = stack.use(
-    await openStore({ url: await storeUrl(file, data), log: room('store'), clock, backups: data }),
-  );
+  const url = await storeUrl(file, data);
+  const store = stack.use(await openStore({ url, log: room('store'), clock, backups: data }));
   const audit = stack.use(
     await openAudit({
-      ...{ store, clock, metrics, log: room('audit'), keyFile: join(data, 'audit.key') },
+      ...{ store, clock, metrics, log: room('audit'), keyFile: join(data, 'audit.key'), storeName: storeName(url) },
       headEvery: config.audit.checkpoint,
     }),
   );
@@ -124,10 +127,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const sessions = createSessions();
   const approvals = createApprovals({ store, audit, clock, log: room('access') });
   let current: { file: ConfigFile; plan: Plan };
+  let tunnels: TunnelPlane | undefined;
   const gate = createGate({
     ...{ audit, sessions, approvals, clock, metrics, log: room('access') },
     policy: () => current.plan.policy,
-    standing: who => directory.standing(who),
+    standing: who => (isTunnelToken(who) && tunnels ? tunnels.service.standing(who) : directory.standing(who)),
   });
   stack.defer(directory.onRevoked(credential => void sessions.cutBy(({ who }) => who.credential === credential)));
   stack.defer(directory.onLess(user => gate.recheck(user)));
@@ -149,9 +153,10 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
   current = { file, plan: await plan(file) };
   live.learn(current.plan.routes);
+  const limiter = createLimiter(config.trust['rate-limit']);
   const authenticator = createAuthenticator({
     directory,
-    limiter: createLimiter(config.trust['rate-limit']),
+    limiter,
     certificates: latestChecker(() => current.plan.trust),
     log: room('trust'),
   });
@@ -184,6 +189,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         }),
       )
     : undefined;
+  const tenants: Tenant[] = [...(devices?.tenants ?? [])];
   const door = config.gate
     ? stack.use(
         openGateDoor({
@@ -192,10 +198,19 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           tls: gateTls(current.plan, authority.root().cert),
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
-          tenants: [...(devices?.tenants ?? [])],
+          tenants,
         }),
       )
     : undefined;
+  tunnels = stack.use(
+    await openTunnelPlane({
+      ...{ current: () => current, store, gate, audit, authority, directory, limiter, clock, metrics, open },
+      read: createRead({ folder: file.folder, ...(options.seen ? { seen: options.seen } : {}) }),
+      ...(devices ? { devices: () => devices.service } : {}),
+      log: room('tunnel'),
+    }),
+  );
+  tenants.push(...tunnels.tenants);
   const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
   web = openWebPlane({
@@ -246,6 +261,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   }
 
   const warnings = (): string[] => [
+    ...audit.warnings,
     ...current.plan.routes.flatMap(route => route.warnings),
     ...(current.plan.gate?.warnings ?? []),
     ...(current.plan.web.forward?.warnings ?? []),
@@ -291,7 +307,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       authority: knowingUsers(authority, directory),
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
-      doors: () => [...(devices ? [devices.door] : []), ...endpoints.doors],
+      doors: () => [...(devices ? [devices.door] : []), ...endpoints.doors, ...(tunnels?.doors ?? [])],
       house: {
         ...{ version, since, warnings, check, reload, listeners },
         names: () => namesOf(current.file.config),
@@ -300,6 +316,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         web: () => web,
         ...(devices ? { devices: () => ({ ...devices, registry }) } : {}),
         endpoints: () => endpoints.house,
+        tunnels: () => tunnels?.service,
         backup: passphrase => backupOf(store, data, passphrase),
       },
     }),
@@ -347,6 +364,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         web?.drain(after(deadline, farewell, clock)),
         devices?.service.drain(after(deadline, farewell, clock)),
         endpoints.drain(after(deadline, farewell, clock)),
+        tunnels?.service.drain(deadline),
       ]);
       await Promise.race([carried, aborted(deadline)]);
       await Promise.all([carried, gate.drain(deadline)]);

@@ -10,6 +10,7 @@ import {
   type RouteConfig,
   type RoutePlan,
 } from '../features/proxy/index.ts';
+import { planMqtt } from '../features/tunnel/index.ts';
 import { planWeb, type WebPlan } from '../features/web/index.ts';
 import { type ClientTrust, clientTrustSource } from '../trust/index.ts';
 import type { Read } from '../wire/config-value.ts';
@@ -59,6 +60,7 @@ export async function planConfig(file: ConfigFile, sources: PlanSources): Promis
   const trust = await attempt(['trust'], () => trustSource.clients({ mode: 'optional', depth }, sources.read));
   const gate = await attempt(['gate', 'certificate'], () => planGate(file, sources));
   const web = await attempt(['web'], () => planWeb(config.web));
+  await attempt(['tunnel', 'mqtt'], () => planMqtt(config.tunnel.mqtt));
   const webIdentities = await attempt(['web', 'forward', 'certificate'], () => planProxyName(file, sources));
   const endpointIdentities = await attempt(['endpoint', 'certificate'], () => planEndpoints(file, sources));
   const routes = await attempt(['proxy'], () =>

@@ -42,6 +42,7 @@ const fixed: readonly (readonly [key: string, of: (config: Config) => unknown])[
   ['endpoint.cooling', ({ endpoint }) => endpoint.cooling],
   ['endpoint.webhook', ({ endpoint }) => endpoint.webhook],
   ['store', ({ store }) => store],
+  ['tunnel', ({ tunnel }) => tunnel],
   ['trust.rate-limit', ({ trust }) => trust['rate-limit']],
   ['trust.certificates', ({ trust }) => trust.certificates],
   ['trust.crl-url', ({ trust }) => trust['crl-url']],

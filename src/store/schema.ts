@@ -5,5 +5,6 @@ import type { AccessTables } from './schema-access.ts';
 import type { DeviceTables } from './schema-device.ts';
 import type { EndpointTables } from './schema-endpoint.ts';
 import type { TrustTables } from './schema-trust.ts';
+import type { TunnelTables } from './schema-tunnel.ts';
 
-export type Schema = AccessTables & TrustTables & DeviceTables & EndpointTables;
+export type Schema = AccessTables & TrustTables & DeviceTables & TunnelTables & EndpointTables;

@@ -11,6 +11,7 @@ import { proxyVerbs } from './proxy.ts';
 import { sessionVerbs } from './session.ts';
 import { statusVerbs } from './status.ts';
 import { tokenVerbs } from './token.ts';
+import { tunnelVerbs } from './tunnel.ts';
 import { userVerbs } from './user.ts';
 import type { Answer, Input, Parsed } from './verb.ts';
 import { webVerbs } from './web.ts';
@@ -22,6 +23,7 @@ export const verbs = {
   ...webVerbs,
   ...deviceVerbs,
   ...endpointVerbs,
+  ...tunnelVerbs,
   ...certVerbs,
   ...userVerbs,
   ...groupVerbs,

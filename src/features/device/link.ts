@@ -79,7 +79,9 @@ export class DeviceLink {
     void this.closed.then(() => this.end('closed'));
     this.#watchFloods();
     // The connection's own window (RFC 9113 §6.9.2) is no setting; nghttp2 has a session once it is connected.
-    this.#session.once('connect', () => this.#session.setLocalWindowSize(linkWindow));
+    this.#session.once('connect', () => {
+      if (!this.#session.destroyed) this.#session.setLocalWindowSize(linkWindow);
+    });
     this.#session.on('goaway', () => {
       if (this.#state === 'open') this.#state = 'retired'; // the device is leaving: nothing new, what runs goes on
     });
@@ -177,7 +179,8 @@ export class DeviceLink {
     if (this.#state === 'closed') return;
     this.#state = 'retired';
     if (!this.#session.destroyed) {
-      this.#session.goaway(NGHTTP2_NO_ERROR, 0x7fffffff, Buffer.from(why)); // RFC 9113 §6.8: a graceful end
+      // The number counts the peer's streams, and a device opens none (RFC 9113 §6.8); nghttp2 drops one of our own parity.
+      this.#session.goaway(NGHTTP2_NO_ERROR, 0, Buffer.from(why));
       this.#session.close();
     }
     const cut = (): void => this.end('drain');
