@@ -265,7 +265,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const endpoints: EndpointPlane = stack.use(
     await openEndpointPlane({
       ...{ current: () => current, store, gate, audit, approvals, authority, directory, authenticator, clock, metrics },
-      port: door,
+      ...{ port: door, data, board: certificates.board },
       ...(devices ? { devices: endpointDevices(devices.service) } : {}),
       addresses: door ? ports.map(({ address }) => address) : [],
       opened: () => ports.map(({ address }) => address),

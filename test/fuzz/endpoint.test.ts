@@ -18,11 +18,17 @@ function holds<T>(read: () => T): T | undefined {
 }
 
 test('a Napter-shaped body is a request or a Fault `invalid`, and leads to a device', () => {
-  const text = fc.oneof(fc.string({ maxLength: 40 }), fc.constantFrom('pump-7', '../x', '%2e', 'a/b', '\0', '__proto__'));
+  const text = fc.oneof(
+    fc.string({ maxLength: 40 }),
+    fc.constantFrom('pump-7', '../x', '%2e', 'a/b', '\0', '__proto__'),
+  );
   const body = fc.record(
     {
       destination: fc.oneof(
-        fc.record({ imsi: text, simId: text, port: fc.oneof(fc.integer(), fc.double(), text), service: text }, { requiredKeys: [] }),
+        fc.record(
+          { imsi: text, simId: text, port: fc.oneof(fc.integer(), fc.double(), text), service: text },
+          { requiredKeys: [] },
+        ),
         fc.jsonValue(),
       ),
       source: fc.oneof(fc.record({ ipRanges: fc.oneof(fc.array(text), fc.jsonValue()) }), fc.jsonValue()),
@@ -46,7 +52,9 @@ test('a Napter-shaped body is a request or a Fault `invalid`, and leads to a dev
 test('a target is device:// or tcp://, or a Fault `invalid`; what rules are asked about has no device of two names', () => {
   const text = fc.oneof(
     fc.string({ maxLength: 60 }),
-    fc.tuple(fc.constantFrom('device://', 'tcp://', 'tls://', 'unix:'), fc.string({ maxLength: 40 })).map(parts => parts.join('')),
+    fc
+      .tuple(fc.constantFrom('device://', 'tcp://', 'tls://', 'unix:'), fc.string({ maxLength: 40 }))
+      .map(parts => parts.join('')),
     fc.webUrl(),
   );
   fc.assert(
@@ -67,7 +75,10 @@ test('rows of any kind are one of the eight events or none', () => {
     event: fc.oneof(fc.string(), fc.constantFrom('endpoint.opened', 'endpoint.disconnected', '__proto__', 'toString')),
     session: fc.option(fc.string()),
     from: fc.option(fc.string()),
-    resource: fc.oneof(fc.string(), fc.string().map(id => `endpoint/${id}`)),
+    resource: fc.oneof(
+      fc.string(),
+      fc.string().map(id => `endpoint/${id}`),
+    ),
     facts: fc.dictionary(fc.string(), fc.jsonValue()),
   });
   fc.assert(

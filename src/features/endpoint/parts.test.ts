@@ -60,33 +60,36 @@ test('of two who finish at once, a one-shot endpoint takes one', () => {
 
 test('the pool lends no port twice, whatever is taken and given', () => {
   fc.assert(
-    fc.property(fc.array(fc.record({ take: fc.boolean(), owner: fc.constantFrom('a', 'b'), wait: fc.nat(20) })), steps => {
-      const clock = new TestClock();
-      const pool = new PortPool({ from: 1, to: 5 }, 10, clock);
-      const lent = new Map<number, string>();
-      const given = new Map<number, { owner: string; at: number }>();
-      for (const { take, owner, wait } of steps) {
-        clock.move(wait);
-        const now = clock.now().getTime();
-        if (!take) {
-          const [port] = lent.keys();
-          if (port === undefined) continue;
-          given.set(port, { owner: lent.get(port) ?? '', at: now });
-          lent.delete(port);
-          pool.give(port, given.get(port)?.owner ?? '');
-          continue;
+    fc.property(
+      fc.array(fc.record({ take: fc.boolean(), owner: fc.constantFrom('a', 'b'), wait: fc.nat(20) })),
+      steps => {
+        const clock = new TestClock();
+        const pool = new PortPool({ from: 1, to: 5 }, 10, clock);
+        const lent = new Map<number, string>();
+        const given = new Map<number, { owner: string; at: number }>();
+        for (const { take, owner, wait } of steps) {
+          clock.move(wait);
+          const now = clock.now().getTime();
+          if (!take) {
+            const [port] = lent.keys();
+            if (port === undefined) continue;
+            given.set(port, { owner: lent.get(port) ?? '', at: now });
+            lent.delete(port);
+            pool.give(port, given.get(port)?.owner ?? '');
+            continue;
+          }
+          try {
+            const port = pool.take(owner);
+            assert.ok(!lent.has(port) && port >= 1 && port <= 5);
+            const before = given.get(port);
+            assert.ok(!before || before.owner === owner || now - before.at >= 10, 'somebody else’s, and still warm');
+            lent.set(port, owner);
+          } catch (error) {
+            assert.equal((error as { code?: string }).code, 'limit');
+          }
         }
-        try {
-          const port = pool.take(owner);
-          assert.ok(!lent.has(port) && port >= 1 && port <= 5);
-          const before = given.get(port);
-          assert.ok(!before || before.owner === owner || now - before.at >= 10, 'somebody else’s, and still warm');
-          lent.set(port, owner);
-        } catch (error) {
-          assert.equal((error as { code?: string }).code, 'limit');
-        }
-      }
-    }),
+      },
+    ),
   );
 });
 
