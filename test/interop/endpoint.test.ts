@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { makeCa, temporaryFolder } from '../fixtures/certificates.ts';
@@ -333,7 +334,7 @@ test('scripts for Napter change their endpoint and nothing else: auth, create, l
   const echo = await echoServer(t);
   const [dead = 0] = await freePorts(1);
   const agent = await device(t, gate, gate.port, { app: echo.port, dead });
-  await gate.run('device', 'alias', 'pump-7', '--imsi', '440101234567890');
+  await json(gate, 'device', 'set', 'pump-7', '--imsi', '440101234567890');
   const key = await json<{ accessKeyId: string; secretAccessKey: string }>(gate, 'user', 'key', 'operator1');
   const api = `https://gate.test:${gate.port}/v1`;
   const call = async (method: string, path: string, body?: object, headers: readonly string[] = []) => {
@@ -403,6 +404,7 @@ test('scripts for Napter change their endpoint and nothing else: auth, create, l
   assert.deepEqual([second.body.length, second.next], [1, undefined]);
   assert.equal((await call('GET', `/port_mappings/127.0.0.1/${port}`, undefined, mine)).body.port, port);
   assert.equal((await call('GET', '/port_mappings/sims/pump-7', undefined, mine)).body.length, 3);
+  assert.equal((await call('GET', '/port_mappings/subscribers/440101234567890', undefined, mine)).body.length, 3);
   assert.equal((await call('GET', '/port_mappings/sims/pump-8', undefined, mine)).status, 404);
   assert.equal((await call('DELETE', `/port_mappings/127.0.0.1/${port}`, undefined, mine)).status, 204);
   assert.equal((await call('DELETE', `/port_mappings/127.0.0.1/${port}`, undefined, mine)).status, 404);
@@ -436,4 +438,35 @@ test('scripts for Napter change their endpoint and nothing else: auth, create, l
     ['127.0.0.1', auth.operatorId, false, 'number'],
   );
   agent.kill('SIGKILL');
+});
+
+test('ssh through a plain port: a command, and 20 MB each way', async t => {
+  const gate = await openGate(t);
+  const folder = temporaryFolder('ssh');
+  const file = (name: string): string => join(folder, name);
+  for (const name of ['host', 'user']) await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', file(name)]);
+  const [port = 0] = await freePorts(1);
+  writeFileSync(
+    file('config'),
+    `Port ${port}\nListenAddress 127.0.0.1\nHostKey ${file('host')}\nAuthorizedKeysFile ${file('user.pub')}\nStrictModes no\nUsePAM no\nPidFile none\n`,
+  );
+  mkdirSync('/run/sshd', { recursive: true });
+  keep(t, '/usr/sbin/sshd', ['-D', '-e', '-f', file('config')]);
+  await until('sshd listens', async () => !(await isListening(port)));
+  await device(t, gate, gate.port, { ssh: port });
+  const endpoint = await gate.open('device://pump-7/ssh', '--for', '30m', '--from', '127.0.0.1/32');
+  const ssh = (command: string, input = '') =>
+    run(
+      'ssh',
+      [
+        ...['-p', String(endpoint.port), '-i', file('user'), '-o', 'StrictHostKeyChecking=no', '-o', 'BatchMode=yes'],
+        ...['-o', `UserKnownHostsFile=${file('known')}`, '-o', 'LogLevel=ERROR', `${userInfo().username}@127.0.0.1`, command],
+      ],
+      { input },
+    );
+  const said = await ssh('echo hello from the device');
+  assert.equal(said.stdout, 'hello from the device\n', said.stderr);
+  const big = 'x'.repeat(20_000_000);
+  assert.equal((await ssh('wc -c', big)).stdout.trim(), '20000000');
+  assert.equal((await ssh('head -c 20000000 /dev/zero | tr "\\0" y')).stdout.length, 20_000_000);
 });

@@ -346,9 +346,9 @@ class Endpoints implements EndpointService {
   }
 
   async #start(draft: Endpoint, access: AccessRequest, session: Session): Promise<Endpoint> {
+    const now = this.#time(); // before the policy looks at the clock: what was asked for is had in full
     const decision = this.#deps.decide(access);
     if (decision.allow === false) throw new Fault('denied', 'this is not allowed any more');
-    const now = this.#time();
     let live = this.#make({
       ...draft,
       state: 'open',
