@@ -63,7 +63,8 @@ export interface Devices {
 }
 
 /** The device room as endpoints see it: names, aliases, and services by name or by their local port. */
-export function endpointDevices(service: DeviceService): Devices {
+export function endpointDevices(service: DeviceService | undefined): Devices | undefined {
+  if (!service) return undefined;
   const portOf = (address: string): string | undefined => /:(\d+)$/.exec(address)?.[1];
   return {
     dialer: service.dialer,
@@ -109,7 +110,8 @@ export async function openEndpointPlane(options: EndpointPlaneOptions): Promise<
   const { current, store, gate, audit, approvals, directory, port, clock, log, metrics } = options;
   const config = (): Config => current().file.config;
   const name = (): string => config().gate?.name ?? 'localhost';
-  const gatePort = options.addresses.flatMap(address => ('port' in address ? [address.port] : []))[0] ?? 443;
+  const gatePort =
+    (port ? options.addresses : []).flatMap(address => ('port' in address ? [address.port] : []))[0] ?? 443;
   const domain = (): string => config().endpoint.domain ?? `ep.${name()}`;
   const checker = latestChecker(() => current().plan.trust);
   const identify: Identify = async ({ tls }) =>

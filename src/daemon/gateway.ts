@@ -266,8 +266,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     await openEndpointPlane({
       ...{ current: () => current, store, gate, audit, approvals, authority, directory, authenticator, clock, metrics },
       ...{ port: door, data, board: certificates.board },
-      ...(devices ? { devices: endpointDevices(devices.service) } : {}),
-      addresses: door ? ports.map(({ address }) => address) : [],
+      devices: endpointDevices(devices?.service),
+      addresses: ports.map(({ address }) => address),
       opened: () => ports.map(({ address }) => address),
       log: room('endpoint'),
     }),

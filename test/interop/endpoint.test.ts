@@ -460,7 +460,14 @@ test('ssh through a plain port: a command, and 20 MB each way', async t => {
       'ssh',
       [
         ...['-p', String(endpoint.port), '-i', file('user'), '-o', 'StrictHostKeyChecking=no', '-o', 'BatchMode=yes'],
-        ...['-o', `UserKnownHostsFile=${file('known')}`, '-o', 'LogLevel=ERROR', `${userInfo().username}@127.0.0.1`, command],
+        ...[
+          '-o',
+          `UserKnownHostsFile=${file('known')}`,
+          '-o',
+          'LogLevel=ERROR',
+          `${userInfo().username}@127.0.0.1`,
+          command,
+        ],
       ],
       { input },
     );
