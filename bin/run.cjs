@@ -28,7 +28,7 @@ const programs = {
   chromium: /fixtures\/chromium/,
   certutil: /fixtures\/chromium/,
   python3: /'python3'/,
-  sshd: /'\/usr\/sbin\/sshd'/,
+  sshd: /sbin\/sshd/,
   squid: /'squid'/,
 };
 const isHere = program =>
