@@ -12,6 +12,8 @@ interface Key {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
 }
+// biome-ignore lint/suspicious/noExplicitAny: answers that are looked at member by member
+type Answer = any;
 /** Debian's, where it is there beside others. */
 const program = existsSync('/usr/bin/aws') ? '/usr/bin/aws' : 'aws';
 
@@ -31,7 +33,7 @@ test('AWS’s tools', async t => {
         },
       },
     );
-    return { ...outcome, json: outcome.stdout.trim() === '' ? undefined : (JSON.parse(outcome.stdout) as any) };
+    return { ...outcome, json: outcome.stdout.trim() === '' ? undefined : (JSON.parse(outcome.stdout) as Answer) };
   };
   const good = async (...args: string[]) => {
     const { code, json, stderr } = await cli(args);
@@ -89,7 +91,7 @@ test('AWS’s tools', async t => {
     assert.equal((await good('describe-tunnel', '--tunnel-id', tunnelId)).tunnel.status, 'CLOSED');
     const { tunnelSummaries } = await good('list-tunnels', '--thing-name', 'TunnelTestDevice');
     assert.deepEqual(
-      tunnelSummaries.map((one: any) => [one.tunnelId, one.status]),
+      tunnelSummaries.map((one: Answer) => [one.tunnelId, one.status]),
       [[tunnelId, 'CLOSED']],
     );
     await good('close-tunnel', '--tunnel-id', tunnelId, '--delete');
@@ -218,7 +220,10 @@ test('AWS’s tools', async t => {
       `AWS4-HMAC-SHA256 Credential=${key.accessKeyId}/${scope}, SignedHeaders=${names.join(';')}, Signature=${signature}`;
     return post(headers, changes.sent ?? body);
   };
-  const post = (headers: Record<string, string>, body: string): Promise<{ status: number; type: string; body: any }> =>
+  const post = (
+    headers: Record<string, string>,
+    body: string,
+  ): Promise<{ status: number; type: string; body: Answer }> =>
     new Promise((resolve, reject) => {
       const sending = request(
         { host: 'localhost', port, ca, path: '/', method: 'POST', headers, agent: false },

@@ -237,7 +237,7 @@ test('telling devices at the gate', async t => {
   await t.test('without a device’s certificate nobody gets in', async t => {
     const socket = await raw(t, undefined).catch(() => undefined);
     if (socket) {
-      const closed = once(socket, 'close');
+      const closed = new Promise(resolve => socket.once('close', resolve));
       socket.write(connect(4));
       await closed;
     }

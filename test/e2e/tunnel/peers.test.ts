@@ -35,6 +35,7 @@ async function pair(
   return { source, destination, id, tokens: { source: sourceToken, destination: destinationToken } };
 }
 
+// biome-ignore lint/complexity/noExcessiveCognitiveComplexity: one gate for all, and each of them is short
 test('peers of AWS’s protocol', async t => {
   const house = await tunnelGate(t);
   const { open, peer, knock } = house;
