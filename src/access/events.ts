@@ -49,6 +49,14 @@ export function eventNames(action: Action): EventNames {
   return names;
 }
 
+/** The end that belongs to an opening, where only the opening's name is known, and an act's action. */
+export function closedEvent(opened: string, action: string | null): string {
+  const [word = 'api', what = ''] = opened.split('.', 2);
+  if (what === 'allowed') return action === null ? `${word}.ended` : eventNames(action as Action).closed;
+  const stream = Object.entries(streams).find(([name, [first]]) => first === what && name.startsWith(`${word}.`));
+  return `${word}.${stream?.[1][1] ?? 'closed'}`;
+}
+
 /** Whether the action opens a way for bytes, which no role ever grants. */
 export const isStream = (action: Action): boolean => Object.hasOwn(streams, action);
 

@@ -13,6 +13,8 @@ import { authHandlers } from './auth.ts';
 import { awsDoor } from './aws/door.ts';
 import { certHandlers } from './cert.ts';
 import type { ApiDeps } from './deps.ts';
+import { deviceHandlers } from './device.ts';
+import { endpointHandlers } from './endpoint.ts';
 import { faultHandler, pathOf, sendFault } from './faults.ts';
 import { gateHandlers } from './gate.ts';
 import { groupHandlers } from './group.ts';
@@ -24,6 +26,7 @@ import { tunnelHandlers } from './tunnel.ts';
 import { tunnelStreamDoor } from './tunnel-stream.ts';
 import { userHandlers } from './user.ts';
 import { registerVerbs } from './verbs.ts';
+import { vpnHandlers } from './vpn.ts';
 import { webHandlers } from './web.ts';
 
 export interface Api extends AsyncDisposable {
@@ -107,7 +110,10 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   const handlers = {
     ...statusHandlers(deps),
     ...webHandlers(deps),
+    ...deviceHandlers(deps),
+    ...endpointHandlers(deps),
     ...tunnelHandlers(deps),
+    ...vpnHandlers(deps),
     ...sessionHandlers(deps),
     ...certHandlers(deps),
     ...userHandlers(deps),
