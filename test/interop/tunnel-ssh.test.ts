@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { tunnelGate } from '../e2e/tunnel/rig.ts';
 import { temporaryFolder } from '../fixtures/certificates.ts';
-import { freePorts } from '../fixtures/gate-process.ts';
+import { freePorts, until } from '../fixtures/gate-process.ts';
 import { run, serving } from '../fixtures/programs.ts';
 import { type SshServer, sshServer } from '../fixtures/ssh-server.ts';
 
@@ -72,6 +72,27 @@ test('ssh through a tunnel', async t => {
       input: 'by stdio',
     });
     assert.deepEqual([code, stdout], [7, 'by stdio'], stderr);
+  });
+
+  await t.test('to a device with our agent: nothing to start there, the link is the destination', async () => {
+    const { code } = await house.call<{ code: string }>('device', 'enroll', 'pump-9', '--service', `ssh=127.0.0.1:${server.port}`);
+    await using agent = await serving(
+      process.execPath,
+      [main, 'agent', '--gate', `https://localhost:${house.port}`, '--enroll', code, '--dir', join(folder, 'agent')],
+      /linked|online/i,
+    );
+    assert.ok(agent);
+    await until('the device is online', async () => {
+      const { devices } = await house.call<{ devices: { name: string; state: string }[] }>('device', 'list');
+      return devices.some(({ name, state }) => name === 'pump-9' && state === 'online');
+    });
+    const { id, sourceToken } = await house.open('pump-9', ['ssh']);
+    const shown = await house.call<{ destination: { state: string } }>('tunnel', 'show', id);
+    assert.equal(shown.destination.state, 'connected');
+    const [port = 0] = await freePorts(1);
+    await using source = await connect('--token-file', tokenFile('s9', sourceToken), '--listen', `ssh=127.0.0.1:${port}`);
+    assert.ok(source);
+    await trySsh(t, server, ['-p', String(port)], folder);
   });
 
   await t.test('a refused token is one clear sentence and status 3', async () => {
