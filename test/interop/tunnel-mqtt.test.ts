@@ -35,10 +35,7 @@ async function enroll({ gate }: TunnelGate, name: string): Promise<DeviceFiles> 
 
 async function openHouse(t: TestContext) {
   const [mqttPort = 0] = await freePorts(1);
-  const house = await tunnelGate(
-    t,
-    `tunnel: { region: eu-west-1, mqtt: { listen: "tls://127.0.0.1:${mqttPort}" } }`,
-  );
+  const house = await tunnelGate(t, `tunnel: { region: eu-west-1, mqtt: { listen: "tls://127.0.0.1:${mqttPort}" } }`);
   const devices = {
     TunnelTestDevice: await enroll(house, 'TunnelTestDevice'),
     pump: await enroll(house, 'pump'),
@@ -309,7 +306,7 @@ test('telling devices at the gate', async t => {
         ],
         /subscribed/,
       );
-        const { id, destinationToken } = await open('TunnelTestDevice', ['ssh']);
+      const { id, destinationToken } = await open('TunnelTestDevice', ['ssh']);
       await until('the agent was told when the tunnel was opened', () => existsSync(out));
       assert.equal(readFileSync(out, 'utf8'), destinationToken);
       rmSync(out);

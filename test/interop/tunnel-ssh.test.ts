@@ -75,7 +75,13 @@ test('ssh through a tunnel', async t => {
   });
 
   await t.test('to a device with our agent: nothing to start there, the link is the destination', async () => {
-    const { code } = await house.call<{ code: string }>('device', 'enroll', 'pump-9', '--service', `ssh=127.0.0.1:${server.port}`);
+    const { code } = await house.call<{ code: string }>(
+      'device',
+      'enroll',
+      'pump-9',
+      '--service',
+      `ssh=127.0.0.1:${server.port}`,
+    );
     await using agent = await serving(
       process.execPath,
       [main, 'agent', '--gate', `https://localhost:${house.port}`, '--enroll', code, '--dir', join(folder, 'agent')],
@@ -90,7 +96,12 @@ test('ssh through a tunnel', async t => {
     const shown = await house.call<{ destination: { state: string } }>('tunnel', 'show', id);
     assert.equal(shown.destination.state, 'connected');
     const [port = 0] = await freePorts(1);
-    await using source = await connect('--token-file', tokenFile('s9', sourceToken), '--listen', `ssh=127.0.0.1:${port}`);
+    await using source = await connect(
+      '--token-file',
+      tokenFile('s9', sourceToken),
+      '--listen',
+      `ssh=127.0.0.1:${port}`,
+    );
     assert.ok(source);
     await trySsh(t, server, ['-p', String(port)], folder);
   });
