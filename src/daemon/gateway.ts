@@ -41,7 +41,7 @@ import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
 import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
-import { openVpnPlane, serveVpnPort, vpnTenant } from './vpn-plane.ts';
+import { openVpnPlane, serveVpnPorts, vpnTenant } from './vpn-plane.ts';
 import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
 
@@ -235,9 +235,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     }),
   );
   const hubs = vpn;
-  const patience = config.gate?.limits.handshake ?? 10_000;
-  if (door)
-    for (const listener of vpnPorts) void serveVpnPort(listener, { door, vpn, patience, metrics, log: room('vpn') });
+  serveVpnPorts(vpnPorts, { door, vpn, gate: config.gate, metrics, log: room('vpn') });
   const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
   web = openWebPlane({
