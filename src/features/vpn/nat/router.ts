@@ -102,6 +102,7 @@ export class Router implements AsyncDisposable {
   }
   async [Symbol.asyncDispose](): Promise<void> {
     this.#udp.reset();
+    this.#echo[Symbol.dispose]();
     await this.host[Symbol.asyncDispose]();
   }
 
