@@ -7,10 +7,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { defaultSecurity } from '../../src/features/vpn/softether/policy.ts';
 import { articleNat, type HubLab, net, openHubLab, whyNoHubLab } from '../fixtures/hub-lab.ts';
 import { memoryPort } from '../fixtures/memory-port.ts';
 import { serving } from '../fixtures/programs.ts';
-import { defaultSecurity } from '../../src/features/vpn/softether/policy.ts';
 
 const skip = whyNoHubLab() ?? false;
 const seconds = process.env['LAB_SECONDS'] ?? '10';
@@ -136,9 +136,11 @@ test('two members see each other: ARP, broadcast, IPv6 link-local, and any TCP',
   await using lab = await openHubLab('vpnnet', {});
   const [a, b] = [await lab.member({ address: '192.168.40.1/24' }), await lab.member({ address: '192.168.40.2/24' })];
   await using _server = await iperf(b.prefix);
-  const arp = await a.run(...(scapy(
-    `r = srp1(Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(pdst='192.168.40.2'), iface='${a.device}', timeout=3); print(r[ARP].hwsrc)`,
-  ) as [string, ...string[]]));
+  const arp = await a.run(
+    ...(scapy(
+      `r = srp1(Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(pdst='192.168.40.2'), iface='${a.device}', timeout=3); print(r[ARP].hwsrc)`,
+    ) as [string, ...string[]]),
+  );
   assert.equal(arp.stdout.trim(), b.tap.mac, arp.stderr);
   const address = /inet6 (fe80::\S+)\//.exec((await b.run('ip', '-6', 'addr', 'show', 'dev', b.device)).stdout)?.[1];
   for (const host of ['192.168.40.2', `${address}%${a.device}`]) {
@@ -162,15 +164,30 @@ test('who speaks in the name of others is not heard where the policy says so', {
   for (const [what, frame] of [
     ["the router's address", "Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(op=2,psrc='192.168.30.1',pdst='192.168.30.11')"],
     ["the victim's address", "Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(op=2,psrc='192.168.30.11',pdst='192.168.30.1')"],
-    ["the victim's MAC", `Ether(src='${victim.tap.mac}',dst='ff:ff:ff:ff:ff:ff')/IP(src='192.168.30.66',dst='192.168.30.255')/UDP()`],
-    ["the router's MAC", "Ether(src=router,dst='ff:ff:ff:ff:ff:ff')/IP(src='192.168.30.66',dst='192.168.30.255')/UDP()"],
-    ['a DHCP server', "Ether(dst='ff:ff:ff:ff:ff:ff')/IP(src='192.168.30.66',dst='255.255.255.255')/UDP(sport=67,dport=68)/BOOTP(op=2)/DHCP(options=[('message-type','offer'),'end'])"],
-    ['a sender that is a group', "Ether(src='01:00:5e:00:00:01',dst='ff:ff:ff:ff:ff:ff')/IP(src='192.168.30.66')/UDP()"],
+    [
+      "the victim's MAC",
+      `Ether(src='${victim.tap.mac}',dst='ff:ff:ff:ff:ff:ff')/IP(src='192.168.30.66',dst='192.168.30.255')/UDP()`,
+    ],
+    [
+      "the router's MAC",
+      "Ether(src=router,dst='ff:ff:ff:ff:ff:ff')/IP(src='192.168.30.66',dst='192.168.30.255')/UDP()",
+    ],
+    [
+      'a DHCP server',
+      "Ether(dst='ff:ff:ff:ff:ff:ff')/IP(src='192.168.30.66',dst='255.255.255.255')/UDP(sport=67,dport=68)/BOOTP(op=2)/DHCP(options=[('message-type','offer'),'end'])",
+    ],
+    [
+      'a sender that is a group',
+      "Ether(src='01:00:5e:00:00:01',dst='ff:ff:ff:ff:ff:ff')/IP(src='192.168.30.66')/UDP()",
+    ],
   ] as const) {
     const router = lab.hub.macTable().find(({ session }) => session.includes('SECURENAT'))?.mac;
     const refused = dropped();
     const sent = await villain.run(
-      ...(scapy(`router = '${router}'\nf = ${frame}\nsendp(f, iface='${villain.device}')\nprint(raw(f).hex())`) as [string, ...string[]]),
+      ...(scapy(`router = '${router}'\nf = ${frame}\nsendp(f, iface='${villain.device}')\nprint(raw(f).hex())`) as [
+        string,
+        ...string[],
+      ]),
     );
     assert.equal(sent.code, 0, sent.stderr);
     assert.ok(!witness.includes(sent.stdout.trim()), `${what}: others heard it`);
@@ -181,7 +198,10 @@ test('who speaks in the name of others is not heard where the policy says so', {
 test('a broadcast storm is held, and others go on', { skip, timeout: 60_000 }, async t => {
   await using lab = await openHubLab('vpnnet');
   await using _web = await web(lab);
-  const [storm, calm] = [await lab.member({ address: '192.168.30.11/24' }), await lab.member({ address: '192.168.30.12/24' })];
+  const [storm, calm] = [
+    await lab.member({ address: '192.168.30.11/24' }),
+    await lab.member({ address: '192.168.30.12/24' }),
+  ];
   const [program = '', ...args] = [
     ...storm.prefix,
     'perl',
@@ -194,7 +214,17 @@ test('a broadcast storm is held, and others go on', { skip, timeout: 60_000 }, a
   while (storm.attached.counts().dropped < 50_000) await pause();
   const before = calm.attached.counts().down.broadcastFrames;
   const started = Date.now();
-  const page = await calm.run('curl', '-sS', '--max-time', '20', `http://${lab.target.host}/20000000`, '-o', '/dev/null', '-w', '%{size_download}');
+  const page = await calm.run(
+    'curl',
+    '-sS',
+    '--max-time',
+    '20',
+    `http://${lab.target.host}/20000000`,
+    '-o',
+    '/dev/null',
+    '-w',
+    '%{size_download}',
+  );
   assert.equal(page.stdout, '20000000', page.stderr);
   const heard = calm.attached.counts().down.broadcastFrames - before;
   const rate = heard / Math.max(1, (Date.now() - started) / 1000);
@@ -203,11 +233,17 @@ test('a broadcast storm is held, and others go on', { skip, timeout: 60_000 }, a
   await once(child, 'exit');
 });
 
-test('members who read nothing cost a bounded amount, and no other member his share', { skip, timeout: 120_000 }, async t => {
+test('members who read nothing cost a bounded amount, and no other member his share', {
+  skip,
+  timeout: 120_000,
+}, async t => {
   await using lab = await openHubLab('vpnnet');
   await using _web = await web(lab);
   await using _server = await iperf(lab.target.prefix);
-  const [idle, busy] = [await lab.member({ address: '192.168.30.11/24' }), await lab.member({ address: '192.168.30.12/24' })];
+  const [idle, busy] = [
+    await lab.member({ address: '192.168.30.11/24' }),
+    await lab.member({ address: '192.168.30.12/24' }),
+  ];
   const before = process.memoryUsage().rss;
   for (let count = 0; count < 40; count++) {
     const [program = '', ...args] = [
@@ -226,7 +262,9 @@ test('members who read nothing cost a bounded amount, and no other member his sh
   assert.ok(grown < 250, `${grown} MiB`);
 });
 
-test('a port forward leads out, echo is answered near and far, other ways are refused and written down', { skip }, async () => {
+test('a port forward leads out, echo is answered near and far, other ways are refused and written down', {
+  skip,
+}, async () => {
   await using lab = await openHubLab('vpnnet', {
     nat: { ...articleNat, dhcp: { range: ['192.168.30.10', '192.168.30.20'], routes: [{ network: `${net}.2/32` }] } },
     forward: [{ listen: '192.168.30.1:8080', to: `tcp://${net}.2:80` }],

@@ -22,8 +22,8 @@ import type {
   PortPolicy,
 } from './hub.ts';
 import { Router } from './nat/router.ts';
-import { type AddressEntry, flags } from './switch/address-table.ts';
 import { defaultSecurity } from './softether/policy.ts';
+import { type AddressEntry, flags } from './switch/address-table.ts';
 import type { Plug } from './switch/plug.ts';
 import { Switch } from './switch/switch.ts';
 import { isIpv4 } from './switch/tables.ts';

@@ -9,9 +9,7 @@ const tapName = (device: string): string => (device.startsWith('tap_') ? device 
 const shortName = (device: string): string => device.replace(/^tap_/, '');
 
 /** Undefined for a hub without one. */
-function bridges({
-  service,
-}: Ask): readonly {
+function bridges({ service }: Ask): readonly {
   readonly hub: string;
   readonly device: string;
   readonly active: boolean;

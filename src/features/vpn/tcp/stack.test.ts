@@ -7,11 +7,10 @@ import { conformance } from '../../../../test/conformance/streams.ts';
 import { systemClock, TestClock } from '../../../core/clock.ts';
 import type { Conn, Listener } from '../../../core/parts.ts';
 import { ConnQueue } from '../../../net/queue.ts';
-import { FrameView } from '../../../wire/frame-view.ts';
-import { decodeIpv4, parseIpv4 } from '../../../wire/ipv4.ts';
-import { decodeTcp, encodeTcp, type TcpSegment, tcpFlags } from '../../../wire/tcp.ts';
 import { encodeEthernet, etherTypes } from '../../../wire/ethernet.ts';
-import { encodeIpv4 } from '../../../wire/ipv4.ts';
+import { FrameView } from '../../../wire/frame-view.ts';
+import { decodeIpv4, encodeIpv4, parseIpv4 } from '../../../wire/ipv4.ts';
+import { decodeTcp, encodeTcp, type TcpSegment, tcpFlags } from '../../../wire/tcp.ts';
 import { type TcpRequest, TcpStack } from './stack.ts';
 
 const macs = [Uint8Array.of(2, 0, 0, 0, 0, 1), Uint8Array.of(2, 0, 0, 0, 0, 2)] as const;
@@ -171,7 +170,9 @@ for (const [name, spoilt, bytes] of [
   });
 }
 
-test('a reader that stops holds no more than a window, and loses nothing when it goes on', { timeout: 60_000 }, async () => {
+test('a reader that stops holds no more than a window, and loses nothing when it goes on', {
+  timeout: 60_000,
+}, async () => {
   const wire = line();
   const [near, far] = await wire.connect();
   const sum = send(near, 16 * 1024 * 1024);
