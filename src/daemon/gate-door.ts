@@ -1,5 +1,4 @@
 // The gate's own TLS: its certificate, the client certificates it asks for, ACME's probes; then HTTP is spoken.
-import { createHash, X509Certificate } from 'node:crypto';
 import type { Api } from '../api/index.ts';
 import { isWeather, toFault } from '../core/fault.ts';
 import type { Address, Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
@@ -13,6 +12,7 @@ import { parseCidr } from '../wire/cidr.ts';
 import type { ClientHello } from '../wire/client-hello.ts';
 import type { GateConfig } from './config.ts';
 import { type GatePort, openGatePort } from './gate-port.ts';
+import { plainTls } from './plain-tls.ts';
 
 export interface GateDoorOptions {
   readonly listeners: readonly Listener[];
@@ -84,6 +84,8 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
   let tls = options.tls;
   const from = config['proxy-protocol']?.from.map(parseCidr);
 
+  const upgradeOf = (raw: Conn, { alpn }: ClientHello, byName: boolean): Upgrade =>
+    byName ? proxyUpgrade : alpn.length === 0 ? plain.upgrade(kept(raw.peer)) : upgrade;
   const answerProbe = async (conn: Conn, name: string, signal: AbortSignal): Promise<void> => {
     const identity = board.alpn(name);
     if (!identity) return;
@@ -96,24 +98,23 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
       const signal = AbortSignal.timeout(patience);
       if (hello.alpn.includes(acmeAlpn)) return await answerProbe(raw, hello.sni ?? '', signal);
       const tenant = tenants.find(({ alpn }) => alpn?.protocols.some(protocol => hello.alpn.includes(protocol)));
-      if (tenant) {
-        conn = await upgradeFor(tenant, tls)(raw, signal);
-        return await tenant.handle(conn);
-      }
-      const byName = proxyName !== undefined && hello.sni === proxyName;
-      const ways = byName ? proxyUpgrade : hello.alpn.length === 0 ? plain.upgrade(kept(raw.peer)) : upgrade;
-      conn = await ways(raw, signal);
-      const claimed = byName || tenants.length === 0 ? undefined : await claim(tenants, conn, signal);
-      if (claimed) return await claimed.handle(conn);
-      const web = byName || proxyName === undefined ? options.web() : undefined;
-      if (web && (byName || (await asksProxy(conn, signal)))) await web.handle(conn);
-      else await api().handle(conn);
+      const byName = !tenant && proxyName !== undefined && hello.sni === proxyName;
+      conn = await (tenant ? upgradeFor(tenant, tls) : upgradeOf(raw, hello, byName))(raw, signal);
+      await (tenant ? tenant.handle(conn) : speak(conn, byName, signal));
     } catch (error) {
       tell(error, raw, log, metrics);
     } finally {
       await conn.close(AbortSignal.timeout(farewell));
       if (conn !== raw) raw.stream.destroy();
     }
+  };
+  /** TLS stands; the first bytes say whose the conn is. */
+  const speak = async (conn: Conn, byName: boolean, signal: AbortSignal): Promise<void> => {
+    const claimed = byName || tenants.length === 0 ? undefined : await claim(tenants, conn, signal);
+    if (claimed) return claimed.handle(conn);
+    const web = byName || proxyName === undefined ? options.web() : undefined;
+    if (web && (byName || (await asksProxy(conn, signal)))) await web.handle(conn);
+    else await api().handle(conn);
   };
   const port = openGatePort({
     listeners,
@@ -162,41 +163,6 @@ async function claim(tenants: readonly Tenant[], conn: Conn, signal: AbortSignal
 /** HTTP/2 is the proxy's; HTTP/1.1 is told apart by its first line. */
 const asksProxy = async (conn: Conn, signal: AbortSignal): Promise<boolean> =>
   conn.tls?.alpn === 'h2' || (await peek(conn.stream, isProxyRequest, { limit: 8192, signal }));
-
-/** Former certificates that are remembered for sessions that began with them. */
-const remembered = 4;
-
-/**
- * TLS for clients without ALPN, which are the oldest ones: RSA where there is such a certificate (SoftEther's Windows
- * clients), and the certificate of before for who must see it again.
- */
-function plainTls(first: ServerTlsOptions): {
-  upgrade(fingerprint: string | undefined): Upgrade;
-  replace(next: ServerTlsOptions): void;
-} {
-  const make = (options: ServerTlsOptions) => {
-    const rsa = options.identities.filter(
-      ({ cert }) => new X509Certificate(cert).publicKey.asymmetricKeyType === 'rsa',
-    );
-    const identities = rsa.length > 0 ? rsa : options.identities;
-    return {
-      prints: identities.map(({ cert }) => createHash('sha256').update(new X509Certificate(cert).raw).digest('hex')),
-      upgrade: upgradeTls({ ...options, identities }),
-    };
-  };
-  let ways = [make(first)];
-  return {
-    upgrade: fingerprint =>
-      (ways.find(({ prints }) => fingerprint !== undefined && prints.includes(fingerprint)) ?? ways[0])
-        ?.upgrade as Upgrade,
-    replace(next) {
-      const newest = make(next);
-      // Those of the same certificate see the trust of now.
-      const others = ways.filter(({ prints }) => !prints.some(print => newest.prints.includes(print)));
-      ways = [newest, ...others].slice(0, remembered);
-    },
-  };
-}
 
 /** Where the proxy has a name of its own, the gate's name asks for nothing. */
 function gateTlsOptions({ identities, trust, proxy }: GateTls, handshake: number): ServerTlsOptions {

@@ -328,6 +328,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         proxies.drain(after(deadline, farewell, clock)),
         served.drain(deadline),
         web?.drain(after(deadline, farewell, clock)),
+        hubs.drain(),
       ]);
       await Promise.race([carried, aborted(deadline)]);
       await Promise.all([carried, gate.drain(deadline)]);

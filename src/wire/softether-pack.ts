@@ -79,20 +79,20 @@ const untilNul = (text: string): string => {
 // --- Reading --------------------------------------------------------------------------------------------------------
 // What is missing, or of another type, reads as 0, empty or absent.
 
-const valueOf = (pack: Pack, name: string, type: PackType, index: number): unknown => {
+const findValue = (pack: Pack, name: string, type: PackType, index: number): unknown => {
   const element = pack.get(name.toLowerCase());
   return element?.type === type ? element.values[index] : undefined;
 };
 export const packInt = (pack: Pack, name: string, index = 0): number =>
-  (valueOf(pack, name, 'int', index) as number | undefined) ?? 0;
+  (findValue(pack, name, 'int', index) as number | undefined) ?? 0;
 export const packBool = (pack: Pack, name: string, index = 0): boolean => packInt(pack, name, index) !== 0;
 export const packBig = (pack: Pack, name: string, index = 0): bigint =>
-  (valueOf(pack, name, 'int64', index) as bigint | undefined) ?? 0n;
+  (findValue(pack, name, 'int64', index) as bigint | undefined) ?? 0n;
 export const packData = (pack: Pack, name: string, index = 0): Buffer | undefined =>
-  valueOf(pack, name, 'data', index) as Buffer | undefined;
+  findValue(pack, name, 'data', index) as Buffer | undefined;
 /** Of either kind of text, trimmed. */
 export const packText = (pack: Pack, name: string, index = 0): string =>
-  String(valueOf(pack, name, 'str', index) ?? valueOf(pack, name, 'unistr', index) ?? '').trim();
+  String(findValue(pack, name, 'str', index) ?? findValue(pack, name, 'unistr', index) ?? '').trim();
 export const packLength = (pack: Pack, name: string): number => pack.get(name.toLowerCase())?.values.length ?? 0;
 /** Undefined for a time that is 0 = never. */
 export const packTime = (pack: Pack, name: string, index = 0): Date | undefined => {

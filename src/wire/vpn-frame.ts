@@ -36,29 +36,34 @@ export class FrameDecoder {
     let at = 0;
     while (bytes.length - at >= 4) {
       const value = bytes.readUInt32BE(at);
-      if (this.#state === 'padding') {
-        if (value > mostPadding) throw new Fault('protocol', `a keep-alive of ${value} bytes`);
-        if (bytes.length - at < 4 + value) break;
-        at += 4 + value;
-        this.#state = 'batch';
-      } else if (this.#left === 0) {
-        at += 4;
-        if (value === keepAlive) this.#state = 'padding';
-        else this.#left = value;
-      } else {
-        if (value > mostSize) throw new Fault('protocol', `an Ethernet frame of ${value} bytes`);
-        if (bytes.length - at < 4 + value) break;
-        const raw = bytes.subarray(at + 4, at + 4 + value);
-        const frame = value === 0 ? undefined : this.#unpack ? this.#unpack(raw) : raw;
-        if (frame && frame.length >= frameLimits.least && frame.length <= frameLimits.most) frames.push(frame);
-        at += 4 + value;
+      const body = this.#body(value);
+      if (bytes.length - at - 4 < body) break;
+      if (this.#state === 'padding') this.#state = 'batch';
+      else if (this.#left > 0) {
         this.#left--;
-      }
+        const frame = this.#frame(bytes.subarray(at + 4, at + 4 + body));
+        if (frame) frames.push(frame);
+      } else if (value === keepAlive) this.#state = 'padding';
+      else this.#left = value;
+      at += 4 + body;
     }
     // Copied where little is left of much: a view would keep the whole chunk alive.
     const left = bytes.subarray(at);
     this.#rest = left.length > 0 && left.length < bytes.length / 4 ? Buffer.from(left) : left;
     return frames;
+  }
+
+  /** How many bytes follow this number. */
+  #body(value: number): number {
+    if (this.#state === 'batch' && this.#left === 0) return 0;
+    const most = this.#state === 'padding' ? mostPadding : mostSize;
+    if (value > most) throw new Fault('protocol', `${value} bytes where ${most} may be at most`);
+    return value;
+  }
+
+  #frame(raw: Buffer): Buffer | undefined {
+    const frame = raw.length > 0 && this.#unpack ? this.#unpack(raw) : raw;
+    return frame && frame.length >= frameLimits.least && frame.length <= frameLimits.most ? frame : undefined;
   }
 }
 

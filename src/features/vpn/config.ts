@@ -1,6 +1,7 @@
 // The `vpn:` slice of the configuration: hubs that stand in the file, further ports, and who may administer by vpncmd.
 import { z } from 'zod';
 import { cidr, listen, oneOrMany } from '../../wire/config-value.ts';
+import { bridgeConfig, filterConfig, forwardConfig, natConfig, policyConfig } from './hub-config.ts';
 
 export const vpnHub = z.strictObject({
   /** Whoever knows the hub's name may join without proof. */
@@ -11,6 +12,15 @@ export const vpnHub = z.strictObject({
   sessions: z.int().min(1).max(100_000).optional(),
   /** Shown by SoftEther's client when it has joined. */
   message: z.string().max(20_000).optional(),
+  /** A virtual router with DHCP and NAT, in user space. */
+  nat: natConfig.optional(),
+  /** Ports of the hub that lead out of it. */
+  forward: forwardConfig.optional(),
+  /** A TAP device on this machine; needs /dev/net/tun and the right to use it. */
+  bridge: bridgeConfig.optional(),
+  filter: filterConfig.optional(),
+  /** For members without a policy of their own or of their group. */
+  policy: policyConfig.optional(),
 });
 
 export const vpnConfig = z.strictObject({

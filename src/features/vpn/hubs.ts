@@ -2,7 +2,8 @@
 import type { Clock } from '../../core/clock.ts';
 import { Fault } from '../../core/fault.ts';
 import type { VpnDeps } from './deps.ts';
-import type { Hub } from './hub.ts';
+import type { Hub, HubOptions } from './hub.ts';
+import { checkHub } from './plan.ts';
 import { checkedHubName, defaultSettings, type HubSettings } from './settings.ts';
 import type { VpnStore } from './store.ts';
 
@@ -61,7 +62,7 @@ export async function openHubs(
     return work;
   };
 
-  const optionsOf = ({ secureNat, forward, filter, bridge }: HubSettings) => ({
+  const optionsOf = ({ secureNat, forward, filter, bridge }: HubSettings): HubOptions => ({
     ...(secureNat.enabled ? { nat: secureNat.options } : {}),
     ...{ forward, filter },
     ...(bridge === undefined ? {} : { bridge }),
@@ -81,16 +82,18 @@ export async function openHubs(
     if (entry.settings.online) await turnOn(entry);
     live.set(entry.name.toLowerCase(), entry);
   };
-  /** Brings a live hub to other settings, by difference. */
+  /** Brings a live hub to other settings, by difference; all of them, or it stays as it was. */
   const bring = async (entry: Live, next: HubSettings): Promise<void> => {
     const before = entry.settings;
     const { hub } = entry;
     if (hub && before.online && next.online) {
       const [was, will] = [optionsOf(before), optionsOf(next)];
-      if (!same(was.nat, will.nat)) await hub.setNat(will.nat);
-      if (!same(was.forward, will.forward) || !same(was.nat, will.nat)) await hub.setForward(will.forward);
-      if (!same(was.filter, will.filter)) hub.setFilter(will.filter);
-      if (was.bridge !== will.bridge) await hub.setBridge(will.bridge);
+      try {
+        await adjust(hub, was, will);
+      } catch (error) {
+        await adjust(hub, will, was).catch(cause => log.warn({ hub: entry.name, error: cause }, 'could not go back'));
+        throw error;
+      }
     }
     entry.settings = next;
     if (next.online && !entry.hub) await turnOn(entry);
@@ -126,7 +129,12 @@ export async function openHubs(
       continue;
     }
     const kept = { ...defaultSettings, ...(JSON.parse(settings) as Partial<HubSettings>) };
-    await open({ name, origin: 'store', settings: kept, created: new Date(created), hub: undefined });
+    const entry: Live = { name, origin: 'store', settings: kept, created: new Date(created), hub: undefined };
+    await open(entry).catch((error: Error) => {
+      // One hub that does not open must not keep the gate from starting.
+      log.error({ hub: name, error }, `the hub ${name} could not be opened: ${error.message}`);
+      live.set(name.toLowerCase(), entry);
+    });
   }
 
   return {
@@ -138,7 +146,7 @@ export async function openHubs(
         if (find(checkedHubName(name))) throw new Fault('conflict', `there is a hub "${name}" already`);
         const entry: Live = {
           ...{ name, origin: 'store', created: clock.now(), hub: undefined },
-          settings: { ...defaultSettings, ...settings },
+          settings: checked({ ...defaultSettings, ...settings }),
         };
         await open(entry);
         try {
@@ -154,7 +162,7 @@ export async function openHubs(
       inTurn(async () => {
         const entry = changeable(name);
         const { bridge, ...next } = { ...entry.settings, ...change };
-        const settings = bridge ? { ...next, bridge } : next; // '' takes it away
+        const settings = checked(bridge ? { ...next, bridge } : next); // '' takes it away
         await bring(entry, settings);
         await save(entry, settings);
         return entry;
@@ -182,7 +190,10 @@ export async function openHubs(
           if (!entry) await open({ name, origin: 'file', settings, created: clock.now(), hub: undefined });
           else {
             entry.origin = 'file';
-            if (!same(entry.settings, settings)) await bring(entry, settings);
+            if (!same(entry.settings, settings))
+              await bring(entry, settings).catch((error: Error) => {
+                log.error({ hub: name, error }, `the hub ${name} could not be changed: ${error.message}`);
+              });
           }
         }
       }),
@@ -197,4 +208,19 @@ export async function openHubs(
   };
 }
 
+/** By difference: leases, flows and members of what did not change stay. */
+async function adjust(hub: Hub, was: HubOptions, will: HubOptions): Promise<void> {
+  if (!same(was.nat, will.nat)) await hub.setNat(will.nat);
+  if (!same(was.forward, will.forward)) await hub.setForward(will.forward ?? []);
+  if (!same(was.filter, will.filter)) hub.setFilter(will.filter ?? []);
+  if (was.bridge !== will.bridge) await hub.setBridge(will.bridge);
+}
+
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
+
+/** @throws Fault `invalid` */
+function checked(settings: HubSettings): HubSettings {
+  const [first] = checkHub(settings);
+  if (first) throw new Fault('invalid', `${first.path.join('.')}: ${first.text}`);
+  return settings;
+}

@@ -17,6 +17,8 @@ import { openVpnStore } from './store.ts';
 export interface VpnPlan {
   readonly hubs: Readonly<Record<string, HubSettings>>;
   readonly adminFrom: readonly string[];
+  /** What works and is weak, with the key's path before it. */
+  readonly warnings: readonly string[];
 }
 
 export interface VpnService extends Service {
@@ -33,6 +35,8 @@ export interface VpnService extends Service {
   /** Ends one session by name. @throws Fault `missing` */
   disconnect(hub: string, name: string): Promise<MemberSession>;
   certificateOf(peer: Address): string | undefined;
+  /** Puts all members out, properly: they never leave by themselves, and come back to the next gate in a few seconds. */
+  drain(): Promise<void>;
   /** What is weak, in sentences. */
   warnings(): readonly string[];
 }
@@ -77,6 +81,7 @@ export async function openVpn(plan: VpnPlan, deps: VpnDeps): Promise<VpnService>
       return session;
     },
     certificateOf: peer => sessions.certificateOf(peer),
+    drain: async () => sessions[Symbol.asyncDispose](),
     warnings() {
       const forms = members.countSoftEtherForms();
       return [

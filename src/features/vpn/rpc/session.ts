@@ -105,8 +105,11 @@ async function call(ask: Ask): Promise<PackFields> {
     return await (work.action ? act(work, work.action, ask) : work.run(ask));
   } catch (error) {
     const fault = error instanceof Refusal ? undefined : toFault(error);
-    const level = fault?.code === 'bug' ? 'error' : 'info';
-    ask.deps.log[level]({ function: name, error }, 'a call of an administrator was refused');
+    const isBug = fault?.code === 'bug';
+    ask.deps.log[isBug ? 'error' : 'info'](
+      { function: name, number: errorCodeOf(error), ...(isBug ? { error: fault.cause } : {}) },
+      `vpncmd was refused: ${(error as Error).message}`,
+    );
     // A hub of the configuration file is changed there.
     return { error: fault?.code === 'conflict' ? conflictOf(name) : errorCodeOf(error) };
   }

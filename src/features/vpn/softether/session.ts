@@ -270,7 +270,7 @@ export class MemberSession implements HubPort {
     }
     for (const frame of frames) this.#bytes.down += frame.length;
     link.wrote = true;
-    link.stream.write(encodeFrames(this.options.terms.compress ? frames.map(frame => deflateSync(frame)) : frames));
+    link.stream.write(encodeFrames(this.options.terms.compress ? frames.map(deflate) : frames));
   }
 
   // --- Time ---
@@ -337,10 +337,14 @@ export class MemberSession implements HubPort {
   }
 }
 
+/** Each frame is a stream of its own: a window, tables and an answer of its size are set up four times as quickly. */
+const deflate = (frame: Uint8Array): Buffer =>
+  deflateSync(frame, { level: 1, windowBits: 12, memLevel: 7, chunkSize: 2048 });
+
 /** A frame that does not unpack, or to more than a frame may be, is dropped: it is noise, and no reason to hang up. */
 function inflate(packed: Buffer): Buffer | undefined {
   try {
-    return inflateSync(packed, { maxOutputLength: frameLimits.most });
+    return inflateSync(packed, { maxOutputLength: frameLimits.most, chunkSize: 2048 });
   } catch {
     return undefined;
   }

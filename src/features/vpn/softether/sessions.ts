@@ -50,24 +50,25 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
     return completeSecurity(member?.policy ?? group?.policy ?? entry.settings.policy ?? {});
   };
 
+  /** The policy that a live session has by now, or why it has to end. */
+  const standing = ({ options, policy }: MemberSession): PortPolicy | 'hub closed' | 'revoked' => {
+    const { client, hub } = options;
+    const entry = hubs.find(hub.name);
+    if (!entry?.hub || entry.hub !== hub) return 'hub closed';
+    const { user } = options.policy;
+    const member = user === '' ? undefined : members.find(entry.name, user);
+    if (user === '' ? !entry.settings.anonymous : !member || hasEnded(member)) return 'revoked';
+    const security = effective(securityOf(entry, member), client);
+    return { ...policy, groups: member?.group ? [member.group] : [], security };
+  };
+  const hasEnded = ({ expires }: Member): boolean => expires !== undefined && expires <= clock.now();
   // A changed policy is the live one from the next frame on.
   const renew = (hub: string, name: string | undefined): void => {
-    const entry = hubs.find(hub);
     for (const session of list(hub)) {
-      const { policy, client } = session.options;
-      if (name !== undefined && policy.user !== name) continue;
-      if (!entry?.hub || entry.hub !== session.options.hub) void session.end('hub closed');
-      else if (policy.user === '') {
-        if (!entry.settings.anonymous) void session.end('revoked');
-        else session.setPolicy({ ...session.policy, security: effective(securityOf(entry, undefined), client) });
-      } else {
-        const member = members.find(hub, policy.user);
-        if (!member || (member.expires && member.expires <= clock.now())) void session.end('revoked');
-        else {
-          const groups = member.group === '' ? [] : [member.group];
-          session.setPolicy({ ...session.policy, groups, security: effective(securityOf(entry, member), client) });
-        }
-      }
+      if (name !== undefined && session.options.policy.user !== name) continue;
+      const now = standing(session);
+      if (typeof now === 'string') void session.end(now);
+      else session.setPolicy(now);
     }
   };
   const stops = [members.onChange(renew), hubs.onChange(name => renew(name, undefined))];
@@ -88,6 +89,48 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
     }
   };
 
+  const liveOf = (hub: string, user: string): MemberSession[] =>
+    list(hub).filter(session => session.isOpen && session.options.policy.user === user);
+  const isFull = (hub: string, user: string, most: number): boolean =>
+    most > 0 && liveOf(hub, user).length + (entering.get(`${hub}/${user}`) ?? 0) >= most;
+  /** One whose connections are all gone is most likely the same person, who comes back: it makes room. */
+  const replaceIdle = async (hub: string, user: string, most: number): Promise<void> => {
+    if (!isFull(hub, user, most)) return;
+    await liveOf(hub, user)
+      .find(({ connections }) => connections.all === 0)
+      ?.end('replaced');
+  };
+  /** Checked and taken in one step. @throws Refusal when as many of this member are live as the policy allows */
+  const takePlace = (hub: string, user: string, most: number): (() => void) => {
+    if (isFull(hub, user, most))
+      throw new Refusal('too-many-sessions', 'as many sessions as the policy allows are live');
+    const place = `${hub}/${user}`;
+    entering.set(place, (entering.get(place) ?? 0) + 1);
+    return () => {
+      const left = (entering.get(place) ?? 1) - 1;
+      if (left > 0) entering.set(place, left);
+      else entering.delete(place);
+    };
+  };
+
+  /** In the register until it ends; then its closing record is written, once all its connections have said goodbye. */
+  const keep = (live: MemberSession, session: Session): void => {
+    const key = live.key.toString('hex');
+    const labels = { hub: live.options.hub.name };
+    byKey.set(key, live);
+    session.note('session', live.name);
+    session.note('client', `${live.options.client.product} ${live.options.client.build}`.slice(0, 120));
+    metrics.gauge('vpn_members', labels, 1);
+    void live.ended.then(async why => {
+      byKey.delete(key);
+      metrics.gauge('vpn_members', labels, -1);
+      session.note('cause', why);
+      session.note('dropped', live.bytes.dropped);
+      await live.closed();
+      await session[Symbol.asyncDispose]();
+    });
+  };
+
   return {
     byKey: key => byKey.get(Buffer.from(key).toString('hex')),
     list,
@@ -103,38 +146,24 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
     },
 
     async open(login, pack, conn) {
-      const { entry, member, who } = login;
+      const { entry, member } = login;
       const client = clientOf(pack);
       const security = securityOf(entry, member);
-      if (!security.access) throw new Refusal('denied', 'the policy does not let this member in');
-      if (client.monitor && !security.monitorPort) throw new Refusal('monitor-denied', 'monitoring is not allowed');
-      if (client.bridge && security.noBridge && security.noRouting)
-        throw new Refusal('bridge-denied', 'bridging is not allowed');
+      judge(security, client);
       const user = member?.name ?? '';
-      const place = `${entry.name}/${user}`;
-      const free = (): boolean => {
-        const own = list(entry.name).filter(session => session.options.policy.user === user);
-        return own.length + (entering.get(place) ?? 0) < security.multiLogins;
-      };
-      if (security.multiLogins > 0 && member && !free()) {
-        // One whose connections are all gone is most likely the same person, who comes back.
-        const gone = list(entry.name).find(
-          session => session.options.policy.user === user && session.connections.all === 0,
-        );
-        await gone?.end('replaced');
-        if (!free()) throw new Refusal('too-many-sessions', 'as many sessions as the policy allows are live');
-      }
-      entering.set(place, (entering.get(place) ?? 0) + 1);
+      const most = member ? security.multiLogins : 0;
+      await replaceIdle(entry.name, user, most);
+      const leave = takePlace(entry.name, user, most);
       try {
         const session = await admit(login, conn.peer);
-        const hub = entry.hub;
+        const { hub } = entry;
         if (!hub || !conn.stream.writable) {
           await session[Symbol.asyncDispose]();
           throw new Refusal('hub-stopping', 'the hub went offline');
         }
         const name = `SID-${(user || 'anonymous').toUpperCase()}-${++serial}`;
         const policy: PortPolicy = {
-          ...{ kind: 'member', session: name, user, who, from: conn.peer },
+          ...{ kind: 'member', session: name, user, who: login.who, from: conn.peer },
           groups: member?.group ? [member.group] : [],
           ...(client.monitor ? { monitor: true } : {}),
           security: effective(security, client),
@@ -145,25 +174,11 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
           terms: termsOf(pack, security),
           certificate: shownCertificate(conn),
         });
-        const key = live.key.toString('hex');
-        byKey.set(key, live);
-        session.note('session', name);
-        session.note('client', `${client.product} ${client.version}.${client.build}`.slice(0, 120));
-        metrics.gauge('vpn_members', { hub: entry.name }, 1);
-        void live.ended.then(async why => {
-          byKey.delete(key);
-          metrics.gauge('vpn_members', { hub: entry.name }, -1);
-          session.note('cause', why);
-          session.note('dropped', live.bytes.dropped);
-          await live.closed();
-          await session[Symbol.asyncDispose]();
-        });
+        keep(live, session);
         if (member) void members.loggedIn(member).catch(error => log.warn({ error }, 'a login could not be counted'));
         return live;
       } finally {
-        const left = (entering.get(place) ?? 1) - 1;
-        if (left > 0) entering.set(place, left);
-        else entering.delete(place);
+        leave();
       }
     },
 
@@ -174,6 +189,13 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
       await Promise.all(left.map(session => session.closed()));
     },
   };
+}
+
+/** @throws Refusal for what the policy keeps from this client */
+function judge(security: SecurityPolicy, { monitor, bridge }: ClientFacts): void {
+  if (!security.access) throw new Refusal('denied', 'the policy does not let this member in');
+  if (monitor && !security.monitorPort) throw new Refusal('monitor-denied', 'monitoring is not allowed');
+  if (bridge && security.noBridge && security.noRouting) throw new Refusal('bridge-denied', 'bridging is not allowed');
 }
 
 /** Who does not ask for bridging gets one computer's worth of it, as with SoftEther. */
