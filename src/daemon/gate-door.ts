@@ -3,7 +3,7 @@ import type { Api } from '../api/index.ts';
 import { isWeather, toFault } from '../core/fault.ts';
 import type { Address, Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
 import type { Identity } from '../features/proxy/index.ts';
-import { isProxyRequest, type WebService } from '../features/web/index.ts';
+import { isProxyRequest, type SitesService, type WebService } from '../features/web/index.ts';
 import { peek } from '../net/peek.ts';
 import { expectProxyHeader } from '../net/proxy-header.ts';
 import { type ServerTlsOptions, upgradeTls } from '../net/tls.ts';
@@ -13,6 +13,7 @@ import type { ClientHello } from '../wire/client-hello.ts';
 import type { GateConfig } from './config.ts';
 import { type GatePort, openGatePort } from './gate-port.ts';
 import { plainTls } from './plain-tls.ts';
+import { type SitesTls, siteUpgrades } from './sites-door.ts';
 
 export interface GateDoorOptions {
   readonly listeners: readonly Listener[];
@@ -22,6 +23,8 @@ export interface GateDoorOptions {
   readonly api: () => Pick<Api, 'handle'>;
   /** The forward proxy, where the configuration has one. */
   readonly web: () => WebService | undefined;
+  /** Renamed sites, where the configuration has some. */
+  readonly sites?: () => SitesService | undefined;
   /** Further protocols behind the same TLS. */
   readonly tenants?: readonly Tenant[];
   readonly log: Log;
@@ -32,6 +35,7 @@ export interface GateTls {
   readonly trust: ClientTrust;
   /** A name of the proxy's own: then only that one asks for client certificates and speaks HTTP/2. */
   readonly proxy?: { readonly name?: string | undefined; readonly identities: readonly Identity[] };
+  readonly sites?: SitesTls;
 }
 
 /**
@@ -45,6 +49,8 @@ export interface Tenant {
     readonly protocols: readonly string[];
     /** Whose client certificate is asked for; default nobody's. */
     readonly clients?: { readonly mode: 'optional' | 'required'; readonly trust: () => ClientTrust };
+    /** What the gate shows there; default its own certificate. */
+    readonly identities?: () => readonly Identity[];
   };
   /** Told by the first decrypted bytes, of at most 8 kB. */
   readonly claims?: (bytes: Uint8Array) => boolean | 'more';
@@ -80,14 +86,15 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     }
     return undefined;
   };
+  const siteUpgrade = siteUpgrades(patience);
   const proxyName = options.tls.proxy?.name;
   let tls = options.tls;
   const from = config['proxy-protocol']?.from.map(parseCidr);
 
   const upgradeOf = (raw: Conn, { alpn }: ClientHello, byName: boolean): Upgrade =>
     byName ? proxyUpgrade : alpn.length === 0 ? plain.upgrade(kept(raw.peer)) : upgrade;
-  const answerProbe = async (conn: Conn, name: string, signal: AbortSignal): Promise<void> => {
-    const identity = board.alpn(name);
+  const answerProbe = async (conn: Conn, name: string | undefined, signal: AbortSignal): Promise<void> => {
+    const identity = board.alpn(name ?? '');
     if (!identity) return;
     const probed = upgradeTls({ ...serverTls({ identities: [identity] }, patience), alpn: [acmeAlpn] });
     await (await probed(conn, signal)).close(AbortSignal.timeout(farewell));
@@ -96,7 +103,12 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     let conn = raw;
     try {
       const signal = AbortSignal.timeout(patience);
-      if (hello.alpn.includes(acmeAlpn)) return await answerProbe(raw, hello.sni ?? '', signal);
+      if (hello.alpn.includes(acmeAlpn)) return await answerProbe(raw, hello.sni, signal);
+      const site = siteUpgrade(tls.sites, hello.sni);
+      if (site) {
+        conn = await site(raw, signal);
+        return await options.sites?.()?.handle(conn);
+      }
       const tenant = tenants.find(({ alpn }) => alpn?.protocols.some(protocol => hello.alpn.includes(protocol)));
       const byName = !tenant && proxyName !== undefined && hello.sni === proxyName;
       conn = await (tenant ? upgradeFor(tenant, tls) : upgradeOf(raw, hello, byName))(raw, signal);
@@ -110,7 +122,8 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
   };
   /** TLS stands; the first bytes say whose the conn is. */
   const speak = async (conn: Conn, byName: boolean, signal: AbortSignal): Promise<void> => {
-    const claimed = byName || tenants.length === 0 ? undefined : await claim(tenants, conn, signal);
+    const claimers = tenants.filter(({ claims }) => claims);
+    const claimed = byName || claimers.length === 0 ? undefined : await claim(claimers, conn, signal);
     if (claimed) return claimed.handle(conn);
     const web = byName || proxyName === undefined ? options.web() : undefined;
     if (web && (byName || (await asksProxy(conn, signal)))) await web.handle(conn);
@@ -183,8 +196,9 @@ function proxyTlsOptions({ identities, trust, proxy }: GateTls, handshake: numbe
 /** TLS as a tenant wants it; its context is made anew when the gate's certificate or the tenant's trust is another. */
 function tenantTls(handshake: number): (tenant: Tenant, tls: GateTls) => Upgrade {
   const made = new Map<Tenant, { readonly identities: unknown; readonly trust: unknown; readonly upgrade: Upgrade }>();
-  return (tenant, { identities }) => {
+  return (tenant, tls) => {
     const { protocols = [], clients } = tenant.alpn ?? {};
+    const identities = tenant.alpn?.identities?.() ?? tls.identities;
     const trust = clients?.trust();
     const known = made.get(tenant);
     if (known?.identities === identities && known.trust === trust) return known.upgrade;

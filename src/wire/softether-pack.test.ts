@@ -50,7 +50,9 @@ test('an address is an int whose lowest byte is the first octet, with companions
 
 test('times are milliseconds less nine hours, and 0 is never', () => {
   // CurrentTime 1795293875828 was captured at 05:44:35 UTC.
-  const pack = decodePack(encodePack({ now: 1_795_293_875_828n, never: 0n, back: new Date('2026-11-22T05:44:35.828Z') }));
+  const pack = decodePack(
+    encodePack({ now: 1_795_293_875_828n, never: 0n, back: new Date('2026-11-22T05:44:35.828Z') }),
+  );
   assert.equal(packTime(pack, 'now')?.toISOString(), '2026-11-22T05:44:35.828Z');
   assert.equal(packTime(pack, 'never'), undefined);
   assert.equal(packBig(pack, 'back'), 1_795_293_875_828n);
@@ -78,7 +80,8 @@ const refused: Readonly<Record<string, string>> = {
   'an element without values': '00000001 00000002 61 00000000 00000000 00000000',
   'more values than there are bytes for': '00000001 00000002 61 00000000 7fffffff 00000001',
   'a value that ends too early': '00000001 00000002 61 00000001 00000001 000000ff 00',
-  'a name that comes twice, in another case': '00000002 00000002 61 00000000 00000001 00000001 00000002 41 00000000 00000001 00000001',
+  'a name that comes twice, in another case':
+    '00000002 00000002 61 00000000 00000001 00000001 00000002 41 00000000 00000001 00000001',
 };
 for (const [what, bytes] of Object.entries(refused)) {
   test(`refuses ${what}`, () => assert.throws(() => decodePack(hex(bytes)), { code: 'protocol' }));
@@ -90,7 +93,10 @@ const scalar = fc.oneof(
   fc.string({ maxLength: 40 }).filter(text => !text.includes('\0')),
   fc.uint8Array({ maxLength: 60 }).map(bytes => Buffer.from(bytes)),
   fc.bigInt(0n, 2n ** 64n - 1n),
-  fc.string({ maxLength: 40 }).filter(text => !text.includes('\0')).map(unistr),
+  fc
+    .string({ maxLength: 40 })
+    .filter(text => !text.includes('\0'))
+    .map(unistr),
 );
 const name = fc.stringMatching(/^[A-Za-z][A-Za-z0-9_.:@]{0,40}$/);
 

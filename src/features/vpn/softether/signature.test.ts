@@ -13,7 +13,13 @@ test('the real client’s probe and its two paths are claimed', () => {
 });
 
 test('everybody else goes on to the API, at the first byte that differs', () => {
-  for (const text of ['GET /v1/status HTTP/1.1\r\n', 'POST / HTTP/1.1\r\n', 'CONNECT a:1 HTTP/1.1\r\n', 'PRI * HTTP/2.0', '\x10\x00'])
+  for (const text of [
+    'GET /v1/status HTTP/1.1\r\n',
+    'POST / HTTP/1.1\r\n',
+    'CONNECT a:1 HTTP/1.1\r\n',
+    'PRI * HTTP/2.0',
+    '\x10\x00',
+  ])
     assert.equal(claimsSoftEther(bytes(text)), false, text);
   assert.equal(claimsSoftEther(bytes('GET / HTTP/1.1\r\nHost: gate\r\n\r\n')), false);
   assert.equal(claimsSoftEther(bytes(`GET / HTTP/1.1\r\nHost: gate\r\nX-Long: ${'a'.repeat(3000)}`)), false);
