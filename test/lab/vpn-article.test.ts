@@ -2,7 +2,7 @@
 // private web server behind the gate, and how fast it goes. Needs root and softether-vpnclient.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -13,6 +13,13 @@ import { startVpnClient } from '../fixtures/softether-programs.ts';
 import { inside, layLine } from './namespaces.ts';
 
 const seconds = process.env['LAB_SECONDS'] ?? '10';
+/** User and system time of a process so far. */
+function cpuSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    .replace(/^.*\) /, '')
+    .split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
 const ip = (...args: string[]): void => void execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'] });
 
 test('a colleague reaches the private web server by SecureNAT, keeps his own default route, and is quick', {
@@ -83,10 +90,17 @@ request subnet-mask, broadcast-address, routers, rfc3442-classless-static-routes
     ['4 streams up', ['-P', '4']],
     ['4 streams down', ['-P', '4', '-R']],
   ] as const) {
+    const before = cpuSeconds(gate.child.pid ?? 0);
     const { stdout } = await at('iperf3', '-J', '-c', '10.0.1.26', '-t', seconds, ...args);
-    const speed = (JSON.parse(stdout) as { end: { sum_received: { bits_per_second: number } } }).end.sum_received;
-    t.diagnostic(`SecureNAT with the real client, ${name}: ${(speed.bits_per_second / 1e6).toFixed(0)} Mbit/s`);
-    assert.ok(speed.bits_per_second > 10e6, stdout);
+    const cpu = cpuSeconds(gate.child.pid ?? 0) - before;
+    const { sum_received: sum } = (
+      JSON.parse(stdout) as { end: { sum_received: { bytes: number; bits_per_second: number } } }
+    ).end;
+    const cost = (cpu / (sum.bytes / 1e9)).toFixed(1);
+    t.diagnostic(
+      `SecureNAT with the real client, ${name}: ${(sum.bits_per_second / 1e6).toFixed(0)} Mbit/s, ${cost} CPU s/GB`,
+    );
+    assert.ok(sum.bits_per_second > 10e6, stdout);
   }
   await at('dhclient', '-4', '-r', ...files, client.device);
 });
