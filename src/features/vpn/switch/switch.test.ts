@@ -445,37 +445,39 @@ test('a VLAN of the policy is a hub within the hub', async () => {
   assert.equal(a.plug.dropped, 1);
 });
 
+/** One step, on the table and on a Map. */
+const steps: Record<string, (table: AddressTable, model: Map<number, number>, key: number, owner: number) => void> = {
+  add(table, model, key, owner) {
+    if (!model.has(key) && table.add(0, key, 0, 0, owner, 0) >= 0) model.set(key, owner);
+  },
+  remove(table, model, key) {
+    if (model.delete(key)) table.remove(table.find(0, key, 0, 0));
+  },
+  move(table, model, key, owner) {
+    if (!model.has(key)) return;
+    table.move(table.find(0, key, 0, 0), owner, 0, 0);
+    model.set(key, owner);
+  },
+  sweep(table, model, _key, owner) {
+    table.sweep(
+      at => table.owner(at) === owner,
+      () => {},
+    );
+    for (const [one, whose] of model) if (whose === owner) model.delete(one);
+  },
+};
+
 test('the address table keeps what a Map keeps', () => {
-  const operations = fc.array(
-    fc.tuple(fc.constantFrom('add', 'remove', 'move', 'sweep'), fc.nat(60), fc.integer({ min: 1, max: 5 })),
-    { maxLength: 400 },
-  );
+  const step = fc.tuple(fc.constantFrom(...Object.keys(steps)), fc.nat(60), fc.integer({ min: 1, max: 5 }));
   fc.assert(
-    fc.property(operations, list => {
+    fc.property(fc.array(step, { maxLength: 400 }), list => {
       const table = new AddressTable(40);
       const model = new Map<number, number>();
       for (const [what, key, owner] of list) {
+        steps[what]?.(table, model, key, owner);
         const slot = table.find(0, key, 0, 0);
-        assert.equal(slot >= 0, model.has(key));
-        if (slot >= 0) assert.equal(table.owner(slot), model.get(key));
-        if (what === 'add' && slot < 0 && table.add(0, key, 0, 0, owner, 0) >= 0) model.set(key, owner);
-        if (what === 'remove' && slot >= 0) {
-          table.remove(slot);
-          model.delete(key);
-        }
-        if (what === 'move' && slot >= 0) {
-          table.move(slot, owner, 0, 0);
-          model.set(key, owner);
-        }
-        if (what === 'sweep') {
-          table.sweep(
-            at => table.owner(at) === owner,
-            () => {},
-          );
-          for (const [one, whose] of model) if (whose === owner) model.delete(one);
-        }
+        assert.equal(slot < 0 ? undefined : table.owner(slot), model.get(key));
         assert.equal(table.count, model.size);
-        assert.ok(table.count <= 40);
       }
       assert.deepEqual([...table.entries()].map(({ words, owner }) => [words[1], owner]).sort(), [...model].sort());
     }),
