@@ -101,7 +101,13 @@ test('a script of vpncmd runs from its first line to its last', async t => {
   assert.equal(cell(after('OptionsGet'), 'Max Number of Sessions'), '50');
 
   const { stdout } = await gate.run('audit', 'search', '--event', 'vpn.*', '--json');
-  for (const event of ['vpn.hub-created', 'vpn.user-added', 'vpn.filter-changed', 'vpn.administered', 'vpn.hub-deleted'])
+  for (const event of [
+    'vpn.hub-created',
+    'vpn.user-added',
+    'vpn.filter-changed',
+    'vpn.administered',
+    'vpn.hub-deleted',
+  ])
     assert.match(stdout, new RegExp(event), `the audit has ${event}`);
   assert.doesNotMatch(stdout, /carolpass/);
 });
