@@ -15,7 +15,7 @@ import { createAuthenticator, createDirectory, createLimiter, openAuthority } fr
 import { openAppendFile } from './append-file.ts';
 import { backupOf } from './backup-files.ts';
 import { openCertificates } from './certificate-source.ts';
-import type { CheckReport } from './check.ts';
+import { alsoWeak, type CheckReport } from './check.ts';
 import { checkConfig } from './check-config.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
@@ -306,7 +306,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...(gate.unwritten > 0 ? [`${gate.unwritten} audit records wait for the disk; is it full?`] : []),
   ];
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
-  const check = (): Promise<CheckReport> => checkConfig(file.path);
+  const check = async (): Promise<CheckReport> => alsoWeak(await checkConfig(file.path), hubs.warnings());
   const reloader = createReloader({
     ...{ file, plan, door, web: () => web, sites: () => sites, endpoints, vpn: hubs, live, sessions, gate, clock, log },
     warnings,
