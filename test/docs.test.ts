@@ -98,6 +98,11 @@ const beside: Readonly<Record<string, unknown>> = {
   'web.sites.<name>.identify': { cert: 'file:a.pem', key: 'file:a.key' },
   'endpoint.certificate': { cert: 'file:a.pem', key: 'file:a.key' },
   'endpoint.webhook': { url: 'https://hooks.example.com/', secret: 'env:A' },
+  'vpn.hubs.<name>.nat': { address: '192.168.30.1/24' },
+  'vpn.hubs.<name>.nat.dhcp': { range: '192.168.30.10-192.168.30.200' },
+  'vpn.hubs.<name>.nat.dhcp.routes[]': { to: '10.0.1.0/24', via: '192.168.30.9' },
+  'vpn.hubs.<name>.forward[]': { listen: '192.168.30.1:80', to: 'tcp://10.0.1.26:80' },
+  'vpn.hubs.<name>.filter[]': { action: 'discard' },
   'gate.certificate': { cert: 'file:a.pem', key: 'file:a.key' },
 };
 

@@ -1,6 +1,6 @@
 // A hub put together: the switch, and the ports of its own (router, local bridge) that come and go by configuration.
 import { Fault } from '../../core/fault.ts';
-import { formatMac } from '../../wire/ethernet.ts';
+import { formatMac, parseMac } from '../../wire/ethernet.ts';
 import { formatIp } from '../../wire/ip.ts';
 import { formatIpv4 } from '../../wire/ipv4.ts';
 import type {
@@ -221,9 +221,9 @@ class LocalHub implements Hub {
   }
   /** Whether an address is in use by somebody with another MAC. */
   #isTaken(address: number, mac: string): boolean {
-    const plug = this.#switch.tables.plugOfIp(address);
-    if (!plug) return false;
-    return !this.macTable().some(entry => entry.mac === mac && entry.session === plug.policy.session);
+    const { tables } = this.#switch;
+    const plug = tables.plugOfIp(address);
+    return plug !== undefined && tables.plugOfMac(parseMac(mac)) !== plug;
   }
 
   async setBridge(device: string | undefined): Promise<void> {
