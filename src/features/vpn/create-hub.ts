@@ -27,7 +27,7 @@ import { type AddressEntry, flags } from './switch/address-table.ts';
 import type { Plug } from './switch/plug.ts';
 import { Switch } from './switch/switch.ts';
 import { isIpv4 } from './switch/tables.ts';
-import { openTap, type TapPort } from './tap.ts';
+import { checkDevice, openTap, type TapPort } from './tap.ts';
 
 /** Milliseconds. */
 const sweepEvery = 5000;
@@ -227,6 +227,7 @@ class LocalHub implements Hub {
   }
 
   async setBridge(device: string | undefined): Promise<void> {
+    if (device !== undefined) checkDevice(device);
     this.#stopRetry();
     const before = this.#bridge;
     if (before?.device === device && before?.plug) return;
