@@ -19,6 +19,12 @@ export interface CheckReport {
   readonly findings: CheckFinding[];
 }
 
+/** What only a running gate knows: what its database holds. */
+export const alsoWeak = (report: CheckReport, texts: readonly string[]): CheckReport => ({
+  ...report,
+  findings: [...report.findings, ...texts.map(text => ({ level: 'weak' as const, text }))],
+});
+
 /** A configuration that cannot run. Anything but a Fault is a bug and goes on. */
 export function failedCheck(error: unknown): CheckReport {
   if (!(error instanceof Fault) || error.code === 'bug') throw error;

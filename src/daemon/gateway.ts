@@ -15,7 +15,7 @@ import { createAuthenticator, createDirectory, createLimiter, openAuthority } fr
 import { openAppendFile } from './append-file.ts';
 import { backupOf } from './backup-files.ts';
 import { openCertificates } from './certificate-source.ts';
-import type { CheckReport } from './check.ts';
+import { alsoWeak, type CheckReport } from './check.ts';
 import { checkConfig } from './check-config.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
@@ -41,7 +41,7 @@ import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
 import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
-import { openVpnPlane, serveVpnPort, vpnTenant } from './vpn-plane.ts';
+import { openVpnPlane, serveVpnPorts, vpnTenant } from './vpn-plane.ts';
 import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
 
@@ -235,9 +235,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     }),
   );
   const hubs = vpn;
-  const patience = config.gate?.limits.handshake ?? 10_000;
-  if (door)
-    for (const listener of vpnPorts) void serveVpnPort(listener, { door, vpn, patience, metrics, log: room('vpn') });
+  serveVpnPorts(vpnPorts, { door, vpn, gate: config.gate, metrics, log: room('vpn') });
   const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
   web = openWebPlane({
@@ -308,7 +306,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...(gate.unwritten > 0 ? [`${gate.unwritten} audit records wait for the disk; is it full?`] : []),
   ];
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
-  const check = (): Promise<CheckReport> => checkConfig(file.path);
+  const check = async (): Promise<CheckReport> => alsoWeak(await checkConfig(file.path), hubs.warnings());
   const reloader = createReloader({
     ...{ file, plan, door, web: () => web, sites: () => sites, endpoints, vpn: hubs, live, sessions, gate, clock, log },
     warnings,

@@ -354,6 +354,14 @@ for (const [what, { act, again }] of Object.entries(ends)) {
   });
 }
 
+test('a membership that ends takes its session with it', async t => {
+  const at = await house(t, { expires: new Date('2026-11-22T00:01:00Z') });
+  const one = await join(at);
+  at.clock.move(60_000);
+  await one.ended();
+  assert.equal(error(await at.client().login(alice)), 12);
+});
+
 test('AutoDisconnect ends a session at its time', async t => {
   const at = await house(t, { policy: { autoDisconnect: 5 } });
   const one = await join(at);
