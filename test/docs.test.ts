@@ -103,6 +103,8 @@ const beside: Readonly<Record<string, unknown>> = {
   'vpn.hubs.<name>.nat.dhcp.routes[]': { to: '10.0.1.0/24', via: '192.168.30.9' },
   'vpn.hubs.<name>.forward[]': { listen: '192.168.30.1:80', to: 'tcp://10.0.1.26:80' },
   'vpn.hubs.<name>.filter[]': { action: 'discard' },
+  'vpn.routers.<name>': { interfaces: { left: '192.168.30.254/24', right: '192.168.40.254/24' } },
+  'vpn.routers.<name>.routes[]': { to: '10.0.0.0/8', via: '192.168.40.9' },
   'gate.certificate': { cert: 'file:a.pem', key: 'file:a.key' },
 };
 
