@@ -93,6 +93,7 @@ const beside: Readonly<Record<string, unknown>> = {
   'proxy.<name>.to[]': { url: 'tcp://127.0.0.1:2' },
   'web.forward': { hosts: { server1: 'resolve' } },
   'gate.certificate': { cert: 'file:a.pem', key: 'file:a.key' },
+  'gate.certificate.acme.eab': { kid: 'abc', key: 'file:eab.key' },
 };
 
 /** A configuration in which only this key is written besides what has to be; without a value: where it is not. */

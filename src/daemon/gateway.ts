@@ -12,7 +12,7 @@ import { openStore } from '../store/index.ts';
 import { createAuthenticator, createDirectory, createLimiter, openAuthority } from '../trust/index.ts';
 import { openAppendFile } from './append-file.ts';
 import { backupOf } from './backup-files.ts';
-import { openCertificates } from './certificate-source.ts';
+import { type CertificateReading, openCertificates } from './certificate-source.ts';
 import type { CheckReport } from './check.ts';
 import { checkConfig } from './check-config.ts';
 import type { Config } from './config.ts';
@@ -132,12 +132,13 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       challenge: (host, identity) => plane?.challenge(host, identity),
     }),
   );
-  const plan = (from: ConfigFile): Promise<Plan> => {
+  const readings = new WeakMap<Plan, CertificateReading>();
+  const plan = async (from: ConfigFile): Promise<Plan> => {
     const read = createRead({ folder: from.folder, ...(options.seen ? { seen: options.seen } : {}) });
-    return planConfig(from, {
-      ...{ authority, read, now: clock.now() },
-      certificates: certificates.source(namesOf(from.config), read),
-    });
+    const source = certificates.source(namesOf(from.config), read);
+    const made = await planConfig(from, { authority, read, now: clock.now(), certificates: source });
+    readings.set(made, source);
+    return made;
   };
   current = { file, plan: await plan(file) };
   live.learn(current.plan.routes);
@@ -231,6 +232,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     adopt: next => {
       current = next;
     },
+    settled: () => readings.get(current.plan)?.adopt(),
   });
   const { reload } = reloader;
   stack.defer(

@@ -22,6 +22,8 @@ export interface ReloaderOptions {
   readonly plan: (file: ConfigFile) => Promise<Plan>;
   readonly current: () => Current;
   readonly adopt: (next: Current) => void;
+  /** After each reading, whether it was adopted or refused: what only another one has asked for may go. */
+  readonly settled: () => void;
   readonly proxies: ProxyPlane;
   readonly door: GateDoor | undefined;
   readonly web: () => WebService | undefined;
@@ -57,7 +59,8 @@ export function createReloader(options: ReloaderOptions): Reloader {
     return work;
   };
 
-  const adopt = async (file: ConfigFile): Promise<ReloadReport> => {
+  const adopt = (file: ConfigFile): Promise<ReloadReport> => take(file).finally(options.settled);
+  const take = async (file: ConfigFile): Promise<ReloadReport> => {
     const before = options.current();
     const plan = await options.plan(file);
     const root = options.root();
