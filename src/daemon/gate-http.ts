@@ -1,4 +1,5 @@
 // What the gate says in the clear: `gate.http` redirects, answers ACME and hands out the CRL; `gate.metrics` is for Prometheus.
+import { isIP } from 'node:net';
 import type { Answerer } from './plain-http.ts';
 
 export interface GateHttpOptions {
@@ -26,6 +27,27 @@ export function gateHttp({ origin, challenge, crl, root }: GateHttpOptions): Ans
   };
 }
 
-export function metricsHttp(text: () => Promise<string>, contentType: string): Answerer {
-  return async path => (path === '/metrics' ? { status: 200, type: contentType, body: await text() } : undefined);
+export interface MetricsHttpOptions {
+  readonly text: () => Promise<string>;
+  readonly contentType: string;
+  /** What the gate is called. */
+  readonly names: () => readonly string[];
+}
+
+export function metricsHttp({ text, contentType, names }: MetricsHttpOptions): Answerer {
+  return async (path, { headers: { host } }) => {
+    if (!isOurs(host, names())) return { status: 421, body: 'this gate does not go by that name\n' };
+    return path === '/metrics' ? { status: 200, type: contentType, body: await text() } : undefined;
+  };
+}
+
+/**
+ * DNS rebinding: a page whose own name suddenly leads here would send that name as Host. An address in its place cannot
+ * have been rebound, and a request without any (HTTP/1.0) comes from no browser.
+ */
+function isOurs(host: string | undefined, names: readonly string[]): boolean {
+  if (host === undefined) return true;
+  const parts = /^(?:\[([^\]]+)\]|([^:]*))(?::\d{1,5})?$/.exec(host);
+  const name = (parts?.[1] ?? parts?.[2] ?? '').toLowerCase();
+  return isIP(name) !== 0 || name === 'localhost' || names.some(one => one.toLowerCase() === name);
 }

@@ -207,7 +207,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   }
   if (config.gate?.metrics) {
     const text = async (): Promise<string> => metrics.text((await proxies.workers()?.metrics()) ?? []);
-    stack.use(servePlainHttp(await open('gate.metrics', config.gate.metrics), metricsHttp(text, metrics.contentType)));
+    const names = (): string[] => namesOf(current.file.config);
+    const answer = metricsHttp({ text, contentType: metrics.contentType, names });
+    stack.use(servePlainHttp(await open('gate.metrics', config.gate.metrics), answer));
   }
 
   const warnings = (): string[] => [

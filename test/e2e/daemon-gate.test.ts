@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { request as plainRequest } from 'node:http';
 import { request } from 'node:https';
 import { type Socket, connect as tcpConnect } from 'node:net';
 import { join } from 'node:path';
@@ -97,6 +98,19 @@ proxy:
     /^sekisho_sessions\{action="proxy.connect"\} 1$/m,
   );
   assert.equal((await text(`http://127.0.0.1:${metrics}/`)).status, 404);
+  // A page whose own name was made to lead here sends that name.
+  const statusFor = (host: string): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      plainRequest({ host: '127.0.0.1', port: metrics, path: '/metrics', agent: false, headers: { host } }, answer => {
+        resolve(answer.resume().statusCode);
+      })
+        .on('error', reject)
+        .end();
+    });
+  for (const host of ['127.0.0.1', '[::1]:9464', 'localhost:9464', 'GATE.test', '192.0.2.1:9464'])
+    assert.equal(await statusFor(host), 200, host);
+  for (const host of ['evil.example', 'gate.test.evil.example:9464', '127.0.0.1.evil.example'])
+    assert.equal(await statusFor(host), 421, host);
   assert.equal(statSync(join(gate.data, 'sekisho.sock')).mode & 0o777, 0o600);
   assert.equal(statSync(gate.data).mode & 0o777, 0o700);
 });
