@@ -27,9 +27,11 @@ export async function storeUrl({ config, folder }: ConfigFile, data: string): Pr
 
 /** Which database it is, without who asks and what only says how to connect: passwords stand in either. */
 export function storeName(url: string): string {
-  if (!/^postgres(ql)?:\/\//.test(url)) return url;
-  const { host, pathname } = URL.canParse(url) ? new URL(url) : { host: '', pathname: '' };
-  return `postgres://${host}${pathname}`;
+  const postgres = /^postgres(?:ql)?:\/\/([^?]*)\??(.*)$/s.exec(url);
+  if (!postgres) return url;
+  const [, place = '', query] = postgres;
+  const host = new URLSearchParams(query).get('host');
+  return `postgres://${place.slice(place.lastIndexOf('@') + 1)}${host === null ? '' : `?host=${host}`}`;
 }
 
 /** `https://gate.example.com`, with its port where that is not 443. */
