@@ -122,7 +122,7 @@ class Pool implements Workers {
     const started = clock.now().getTime();
     worker.on('error', error => log.warn({ worker: number, error }, 'worker process error'));
     worker.once('exit', (code, signal) => this.#gone(hand, { code, signal }, clock.now().getTime() - started));
-    void serveGate(wires.gate, gate, { log: log.child({ worker: number }) });
+    void serveGate(wires.gate, gate, { log: log.child({ worker: number }), worker: number });
     const challenges = [...this.#challenges];
     await hand.call('open', { ...setup, number, plans: this.#plans, challenges }, AbortSignal.timeout(this.#patience));
     hand.state = 'open';

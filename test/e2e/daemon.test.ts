@@ -270,6 +270,9 @@ test('kill -9 of the gate: workers keep what they carry and accept nothing new; 
     rows.filter(({ event }) => event === 'proxy.opened').length >= 2,
     'what was acknowledged before the kill is there',
   );
+  const left = rows.find(({ facts }) => facts['cause'] === 'gate-gone');
+  assert.equal(left?.event, 'proxy.closed');
+  assert.ok([1, 2].includes(left?.facts['worker'] as number), 'the record names the worker that carries it on');
   const verified = await next.run('audit', 'verify');
   assert.equal(verified.status, 0, verified.stdout + verified.stderr);
   carried.socket.end();
