@@ -1,4 +1,5 @@
 // The record: rows chained by hash, committed in groups, their end signed; and every way to read it.
+import { Fault } from '../core/fault.ts';
 import type { Log } from '../core/parts.ts';
 import type { Store } from '../store/index.ts';
 import { Chain, type ChainOptions } from './audit-chain.ts';
@@ -32,8 +33,16 @@ export interface Audit extends AsyncDisposable {
   export(filter?: AuditFilter, format?: 'jsonl' | 'csv'): AsyncIterable<string>;
   /** The committed end, signed now. */
   head(): SignedHead;
+  /** Signs a text of another room with the audit's key. Its first line must say what it is, unlike any of ours. */
+  seal(text: string): Seal;
   /** Removes what is older and signs where the chain goes on. A live gate goes on meanwhile. */
   prune(before: Date): Promise<Checkpoint & { readonly removed: number }>;
+}
+
+/** What `seal` gives: which key, and its Ed25519 signature in base64. */
+export interface Seal {
+  readonly key: string;
+  readonly signature: string;
 }
 
 export interface AuditOptions extends ChainOptions {
@@ -129,6 +138,11 @@ class StoredAudit implements Audit {
 
   head(): SignedHead {
     return this.#chain.head();
+  }
+
+  seal(text: string): Seal {
+    if (text.startsWith('sekisho audit')) throw new Fault('bug', 'a seal of the audit itself was asked for');
+    return { key: this.#key.id, signature: this.#key.signExport(text) };
   }
 
   async *tail(after: number = this.#chain.end.seq, signal?: AbortSignal): AsyncGenerator<AuditRow, void, undefined> {

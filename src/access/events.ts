@@ -12,6 +12,7 @@ const streams: Readonly<Record<string, readonly [opened: string, closed: string]
   'proxy.connect': ['opened', 'closed'],
   'tunnel.join': ['joined', 'left'],
   'tunnel.use': ['connected', 'disconnected'],
+  'tunnel.subscribe': ['subscribed', 'unsubscribed'],
   'device.link': ['online', 'offline'],
   'device.stream': ['connected', 'disconnected'],
   'endpoint.connect': ['connected', 'disconnected'],
@@ -32,6 +33,9 @@ const irregular: Readonly<Record<string, string>> = {
   enroll: 'enrolled',
   apply: 'applied',
   verify: 'verified',
+  notify: 'notified',
+  tag: 'tagged',
+  untag: 'untagged',
   login: 'signed-in',
   logout: 'signed-out',
 };

@@ -71,7 +71,7 @@ export function openCertificates(options: CertificatesOptions): Certificates {
     source(names, read) {
       const reading = acme.reading();
       return {
-        auto: more => own.auto([...names, ...always, ...more.filter(name => !name.startsWith('*.'))]),
+        auto: more => own.auto([...names, ...always, ...more]),
         acme: async (_, wish, wanted) => reading.identities(await acmeWish(wish, wanted, read)),
         onChange,
         adopt: () => reading.adopt(),

@@ -29,7 +29,7 @@ export async function checkConfig(path: string | undefined): Promise<CheckReport
       return [{ cert: cert + chain.join(''), key }];
     };
     const certificates: CertificateSource = {
-      auto: names => issue([...namesOf(file.config), ...names.filter(name => !name.startsWith('*.'))]),
+      auto: names => issue([...namesOf(file.config), ...names]),
       async acme(_, options, names) {
         await acmeWish(options, names, read);
         return issue(names); // whether the directory agrees is seen when the gate runs

@@ -35,8 +35,8 @@ export function storeName(url: string): string {
 }
 
 /** `https://gate.example.com`, with its port where that is not 443. */
-export function originOf({ gate }: Config): string {
-  const port = gate?.listen.flatMap(address => ('port' in address ? [address.port] : []))[0] ?? 443;
+export function originOf({ gate }: Config, really?: number): string {
+  const port = really ?? gate?.listen.flatMap(address => ('port' in address ? [address.port] : []))[0] ?? 443;
   return `https://${gate?.name ?? 'localhost'}${port === 443 ? '' : `:${port}`}`;
 }
 
