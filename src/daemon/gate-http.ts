@@ -5,7 +5,7 @@ import type { Answerer } from './plain-http.ts';
 
 export interface GateHttpOptions {
   /** `https://gate.example.com` or with a port; the Host header of a stranger is never repeated. */
-  readonly origin: string;
+  readonly origin: () => string;
   /** The answer to an ACME challenge at this path, where one is open. */
   readonly challenge: (path: string) => string | undefined;
   readonly crl: () => Promise<{ readonly pem: string; readonly der: Uint8Array }>;
@@ -29,7 +29,7 @@ export function gateHttp({ origin, challenge, crl, root, site }: GateHttpOptions
     if (!request.url?.startsWith('/')) return { status: 403, body: 'this is not a proxy\n' };
     // Only what a path may hold goes into the answer; anything else leads to the front page.
     const target = /^\/[\x21-\x7e]*$/.test(request.url ?? '') && !request.url?.startsWith('//') ? request.url : '/';
-    return { status: 308, location: `${site?.(request.headers.host ?? '') ?? origin}${target}` };
+    return { status: 308, location: `${site?.(request.headers.host ?? '') ?? origin()}${target}` };
   };
 }
 

@@ -9,6 +9,7 @@ import type { GateDoor } from './gate-door.ts';
 import { gateTls } from './gateway-parts.ts';
 import type { LiveCertificates } from './live-certificates.ts';
 import type { RootLog } from './log.ts';
+import type { OwnListeners } from './own-listeners.ts';
 import type { Plan } from './plan.ts';
 import type { ProxyPlane } from './proxy-plane.ts';
 import { difference, type ReloadReport, restartNeeded } from './reload.ts';
@@ -28,6 +29,7 @@ export interface ReloaderOptions {
   readonly settled: () => void;
   readonly proxies: ProxyPlane;
   readonly door: GateDoor | undefined;
+  readonly listeners: OwnListeners;
   readonly web: () => WebService | undefined;
   readonly endpoints: EndpointPlane;
   readonly vpn: VpnService;
@@ -69,6 +71,8 @@ export function createReloader(options: ReloaderOptions): Reloader {
     const before = options.current();
     const plan = await options.plan(file);
     const root = options.root();
+    // A gate that is added or taken away waits for the next start, as its key says.
+    const ports = door && file.config.gate ? await options.listeners.change(file.config.gate) : undefined;
     live.learn(plan.routes);
     try {
       if (plan.gate) door?.replace(gateTls(plan, root));
@@ -76,8 +80,10 @@ export function createReloader(options: ReloaderOptions): Reloader {
     } catch (error) {
       live.learn(before.plan.routes);
       if (plan.gate) door?.replace(gateTls(before.plan, root));
+      await ports?.undo();
       throw error;
     }
+    ports?.commit();
     options.adopt({ file, plan });
     if (plan.web.forward) options.web()?.replace(plan.web.forward);
     await options.endpoints.replace(file.config);
