@@ -1,5 +1,5 @@
 // A configuration becomes a running gate: every room is opened in order, introduced to the others, and closed in reverse.
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { createApprovals, createGate, createSessions, openAudit } from '../access/index.ts';
 import { createApi, type House, type HttpDoor } from '../api/index.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
@@ -29,7 +29,7 @@ import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import { createOwnListeners, type OwnListeners } from './own-listeners.ts';
-import { logPlace, namesOf, originOf, storeName, storeUrl, version } from './places.ts';
+import { accessPlace, logPlace, namesOf, originOf, storeName, storeUrl, version } from './places.ts';
 import { type Answerer, servePlainHttp } from './plain-http.ts';
 import { type Plan, planConfig } from './plan.ts';
 import { openProxyPlane, type ProxyPlane } from './proxy-plane.ts';
@@ -247,7 +247,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const patience = config.gate?.limits.handshake ?? 10_000;
   if (door)
     for (const listener of vpnPorts) void serveVpnPort(listener, { door, vpn, patience, metrics, log: room('vpn') });
-  const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
+  const accessFile = accessPlace(file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
   web = openWebPlane({
     ...{ current: () => current, data, gate, authority, directory, clock, metrics, log: room('web') },
@@ -267,12 +267,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     await openProxyPlane(current.plan.routes, {
       ...{ gate, clock, metrics, log },
       workers: options.workers ?? workerCount(config.gate?.workers ?? 'auto'),
-      workerLog: logPlace(file),
+      workerLog: () => ({ place: logPlace(current.file), accessFile: accessPlace(current.file) }),
       identify: trust => live.identify(trust),
       inherited: socketFor,
       ...(door ? { gateListener: branch => door.branch(branch) } : {}),
       ...(devices ? { dialers: { device: devices.service.dialer } } : {}),
-      ...(accessFile ? { accessFile } : {}),
       ...(access ? { accessLog: line => access.line(formatAccessLine(line)) } : {}),
     }),
   );
@@ -324,6 +323,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       plan,
       door,
       listeners: own,
+      access,
       web: () => web,
       sites: () => sites,
       endpoints,

@@ -13,6 +13,10 @@ export function logPlace({ config, folder }: ConfigFile): Pick<LogOptions, 'leve
   return { level, format, ...(file === undefined ? {} : { file: resolve(folder, file) }) };
 }
 
+/** Likewise; undefined where there is none. */
+export const accessPlace = ({ config, folder }: ConfigFile): string | undefined =>
+  config.log.access && resolve(folder, config.log.access.file);
+
 /** An explicit `store:` wins over the data folder. @throws Fault `invalid` */
 export async function storeUrl({ config, folder }: ConfigFile, data: string): Promise<string> {
   const written = config.store ?? `sqlite:${join(data, 'sekisho.db')}`;

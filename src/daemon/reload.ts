@@ -45,9 +45,7 @@ const fixed: readonly (readonly [key: string, of: (config: Config) => unknown])[
   ['trust.rate-limit', ({ trust }) => trust['rate-limit']],
   ['trust.certificates', ({ trust }) => trust.certificates],
   ['trust.crl-url', ({ trust }) => trust['crl-url']],
-  ['log.file', ({ log }) => log.file],
-  ['log.format', ({ log }) => log.format],
-  ['log.access', ({ log }) => log.access],
+  ['log.access', ({ log }) => log.access === undefined],
   ['audit.checkpoint', ({ audit }) => audit.checkpoint],
 ];
 

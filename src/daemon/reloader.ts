@@ -3,6 +3,7 @@ import type { LiveGate, Sessions } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
 import type { VpnService } from '../features/vpn/index.ts';
 import type { SitesService, WebService } from '../features/web/index.ts';
+import type { AppendFile } from './append-file.ts';
 import type { ConfigFile } from './config-file.ts';
 import type { EndpointPlane } from './endpoint-plane.ts';
 import type { GateDoor } from './gate-door.ts';
@@ -10,6 +11,7 @@ import { gateTls } from './gateway-parts.ts';
 import type { LiveCertificates } from './live-certificates.ts';
 import type { RootLog } from './log.ts';
 import type { OwnListeners } from './own-listeners.ts';
+import { accessPlace, logPlace } from './places.ts';
 import type { Plan } from './plan.ts';
 import type { ProxyPlane } from './proxy-plane.ts';
 import { difference, type ReloadReport, restartNeeded } from './reload.ts';
@@ -42,6 +44,8 @@ export interface ReloaderOptions {
   readonly warnings: () => readonly string[];
   readonly clock: Clock;
   readonly log: RootLog;
+  /** The access log, where there is one. */
+  readonly access: AppendFile | undefined;
 }
 
 export interface Reloader {
@@ -70,6 +74,25 @@ export function createReloader(options: ReloaderOptions): Reloader {
   const take = async (file: ConfigFile): Promise<ReloadReport> => {
     const before = options.current();
     const plan = await options.plan(file);
+    try {
+      await logTo(file);
+      return await open(file, plan, before);
+    } catch (error) {
+      await logTo(before.file);
+      throw error;
+    }
+  };
+
+  let logged = options.file;
+  /** @throws Fault when a file cannot be opened */
+  const logTo = async (file: ConfigFile): Promise<void> => {
+    const access = accessPlace(file);
+    if (access !== undefined && access !== accessPlace(logged)) await options.access?.reopen(access);
+    logged = file;
+    log.change(logPlace(file));
+  };
+
+  const open = async (file: ConfigFile, plan: Plan, before: Current): Promise<ReloadReport> => {
     const root = options.root();
     // A gate that is added or taken away waits for the next start, as its key says.
     const ports = door && file.config.gate ? await options.listeners.change(file.config.gate) : undefined;
@@ -89,8 +112,7 @@ export function createReloader(options: ReloaderOptions): Reloader {
     await options.endpoints.replace(file.config);
     await options.vpn.replace(plan.vpn);
     if (plan.sites) options.sites()?.replace(plan.sites.plan);
-    log.setLevel(file.config.log.level);
-    await proxies.workers()?.setLevel(file.config.log.level);
+    await proxies.workers()?.setLog({ place: logPlace(file), accessFile: accessPlace(file) });
     await recheck();
     clock.after(secondLook, () => void recheck());
     const fixed = restartNeeded(options.file.config, file.config);

@@ -400,3 +400,38 @@ proxy: { app: { listen: gate, names: [ app.test ], certificate: auto, to: "tcp:/
     [`tls://0.0.0.0:${two}`],
   );
 });
+
+test('log.file, log.format and log.access follow the file at reload, in workers too; one that cannot be opened changes nothing', async t => {
+  const echo = await echoServer(t);
+  const [a = 0] = await freePorts(1);
+  const folder = newFolder();
+  const config = (log: string): string =>
+    `gate: { listen: "tls://127.0.0.1:0", workers: 1 }\nlog: ${log}\nproxy:\n${plain('a', a, echo.port)}`;
+  const gate = await startGate(t, { folder, config: config('{ access: { file: one.log } }') });
+  const read = (name: string): string => {
+    const path = join(folder, name);
+    return existsSync(path) ? readFileSync(path, 'utf8') : '';
+  };
+  const connect = async (): Promise<void> => {
+    const { socket, say, over } = await talk(t, a);
+    await say('x');
+    socket.end();
+    await over;
+  };
+  await connect();
+  await until('the first access log has its line', () => read('one.log').split('\n').length === 2);
+  gate.write(config('{ file: gate.log, level: debug, access: { file: two.log } }'));
+  const { status, stderr } = await gate.run('reload');
+  assert.equal(status, 0, stderr);
+  assert.doesNotMatch(stderr, /next start/);
+  await connect();
+  await until('the second has the next', () => read('two.log').split('\n').length === 2);
+  assert.equal(read('one.log').split('\n').length, 2);
+  await until('the log goes to its file', () => /"msg":"configuration read anew"/.test(read('gate.log')));
+  gate.write(config('{ file: no/such/folder.log }'));
+  const refused = await gate.run('reload');
+  assert.notEqual(refused.status, 0);
+  assert.match(refused.stderr, /log\.file: .*folder\.log cannot be opened/);
+  await connect();
+  await until('all is as it was', () => read('two.log').split('\n').length === 3);
+});
