@@ -96,6 +96,8 @@ const beside: Readonly<Record<string, unknown>> = {
   web: { domain: 'example.com' },
   'web.sites.<name>': { to: 'http://server1/' },
   'web.sites.<name>.identify': { cert: 'file:a.pem', key: 'file:a.key' },
+  'endpoint.certificate': { cert: 'file:a.pem', key: 'file:a.key' },
+  'endpoint.webhook': { url: 'https://hooks.example.com/', secret: 'env:A' },
   'gate.certificate': { cert: 'file:a.pem', key: 'file:a.key' },
   'gate.certificate.acme.eab': { kid: 'abc', key: 'file:eab.key' },
 };
@@ -111,7 +113,7 @@ function around(key: string, value?: { readonly is: unknown }): { text: string; 
     const here = depth === 0 ? token : token === '[]' ? `${at}[]` : `${at}.${token}`;
     const inner = build(depth + 1, here);
     if (token === '[]') return [inner];
-    const isAcme = at === 'gate.certificate' && token === 'acme';
+    const isAcme = at.endsWith('certificate') && token === 'acme';
     const block = { ...(isAcme ? {} : (beside[at] as object | undefined)), [String(path[depth])]: inner };
     return Object.fromEntries(Object.entries(block).filter(([, one]) => one !== undefined));
   };

@@ -279,9 +279,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const endpoints: EndpointPlane = stack.use(
     await openEndpointPlane({
       ...{ current: () => current, store, gate, audit, approvals, authority, directory, authenticator, clock, metrics },
-      port: door,
-      ...(devices ? { devices: endpointDevices(devices.service) } : {}),
-      addresses: door ? ports.map(({ address }) => address) : [],
+      ...{ port: door, data, board: certificates.board },
+      devices: endpointDevices(devices?.service),
+      addresses: ports.map(({ address }) => address),
       opened: () => ports.map(({ address }) => address),
       log: room('endpoint'),
     }),
