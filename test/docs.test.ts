@@ -106,6 +106,7 @@ const beside: Readonly<Record<string, unknown>> = {
   'vpn.routers.<name>': { interfaces: { left: '192.168.30.254/24', right: '192.168.40.254/24' } },
   'vpn.routers.<name>.routes[]': { to: '10.0.0.0/8', via: '192.168.40.9' },
   'gate.certificate': { cert: 'file:a.pem', key: 'file:a.key' },
+  'gate.certificate.acme.eab': { kid: 'abc', key: 'file:eab.key' },
 };
 
 /** A configuration in which only this key is written besides what has to be; without a value: where it is not. */

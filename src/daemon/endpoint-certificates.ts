@@ -4,6 +4,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Log } from '../core/parts.ts';
 import type { EndpointConfig, Identity } from '../features/endpoint/index.ts';
 import { type Acme, type Authority, type ChallengeBoard, openAcme } from '../trust/index.ts';
+import { acmeWish } from './certificate-source.ts';
 import type { ConfigFile } from './config-file.ts';
 import type { Plan } from './plan.ts';
 import { createRead } from './read.ts';
@@ -40,14 +41,9 @@ export function createEndpointCertificates(options: EndpointCertificatesOptions)
   const acmeOf = (certificate: AcmeWish): Promise<Acme> => {
     if (client?.of === certificate) return client.acme;
     const open = async (): Promise<Acme> => {
-      const { directory, email, ca } = settingsOf(certificate);
       const read = createRead({ folder: current().file.folder });
-      return openAcme({
-        ...{ clock, log, accountKeyFile: join(data, 'acme', 'account-endpoint.key') },
-        ...(directory === undefined ? {} : { directory }),
-        ...(email === undefined ? {} : { email }),
-        ...(ca === undefined ? {} : { ca: (await read(ca)).toString('latin1') }),
-      });
+      const account = await acmeWish(settingsOf(certificate), [], read);
+      return openAcme({ ...account, clock, log, accountKeyFile: join(data, 'acme', 'account-endpoint.key') });
     };
     const acme = open();
     acme.catch(() => {

@@ -26,6 +26,7 @@ async function openPort(t: TestContext): Promise<Port> {
   t.after(() => port[Symbol.asyncDispose]());
   return {
     branch: branch => port.branch(branch),
+    attach: listener => port.attach(listener),
     get live() {
       return port.live;
     },

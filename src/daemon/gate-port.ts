@@ -30,6 +30,8 @@ export interface RouteBranch {
 }
 
 export interface GatePort extends AsyncDisposable {
+  /** Accepts here as well, until the listener is disposed. */
+  attach(listener: Listener): void;
   /** A listener of what arrives for these names, until it is disposed. */
   branch(branch: RouteBranch): Listener;
   /** Live conns that the gate itself serves. */
@@ -92,17 +94,23 @@ export function openGatePort(options: GatePortOptions): GatePort {
         .finally(() => looking--);
     }
   };
-  for (const listener of listeners) void pump(listener);
+  const attached = new Set<Listener>();
+  const attach = (listener: Listener): void => {
+    attached.add(listener);
+    void pump(listener).finally(() => attached.delete(listener));
+  };
+  for (const listener of listeners) attach(listener);
 
   return {
     get live() {
       return live;
     },
+    attach,
     branch(branch) {
       const place: Place = { ...branch, queue: new ConnQueue(waiting), number: ++branches };
       places.add(place);
       return {
-        address: listeners[0]?.address ?? { path: '' },
+        address: [...attached][0]?.address ?? { path: '' },
         [Symbol.asyncIterator]: () => place.queue[Symbol.asyncIterator](),
         async [Symbol.asyncDispose]() {
           places.delete(place);
@@ -111,7 +119,7 @@ export function openGatePort(options: GatePortOptions): GatePort {
       };
     },
     async [Symbol.asyncDispose]() {
-      await Promise.all(listeners.map(listener => listener[Symbol.asyncDispose]()));
+      await Promise.all([...attached].map(listener => listener[Symbol.asyncDispose]()));
     },
   };
 }

@@ -6,7 +6,13 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type GateProcess, newFolder, runSekisho, startGate, until } from '../fixtures/gate-process.ts';
-import { type Account, addAddress, administer, startVpnClient, type VpnClient } from '../fixtures/softether-programs.ts';
+import {
+  type Account,
+  addAddress,
+  administer,
+  startVpnClient,
+  type VpnClient,
+} from '../fixtures/softether-programs.ts';
 import { inside, layLine } from './namespaces.ts';
 
 const password = 'correct horse';
@@ -137,7 +143,5 @@ test('vpncmd makes a bridge of its own and takes it away', async t => {
   execFileSync('ip', ['-n', line.right, 'link', 'show', 'tap_lab0'], { stdio: 'ignore' });
   const gone = await administer('127.0.0.1:443', 'a long password', ['BridgeDelete lab /DEVICE:lab0'], under);
   assert.deepEqual(gone.codes, [0]);
-  await until('the device is gone', () =>
-    spawnSync('ip', ['-n', line.right, 'link', 'show', 'tap_lab0']).status !== 0,
-  );
+  await until('the device is gone', () => spawnSync('ip', ['-n', line.right, 'link', 'show', 'tap_lab0']).status !== 0);
 });
