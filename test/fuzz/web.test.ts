@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { isProxyRequest } from '../../src/features/web/index.ts';
 import { Fault } from '../../src/core/fault.ts';
+import { isProxyRequest } from '../../src/features/web/index.ts';
 import { AnswerParser } from '../../src/features/web/sites/answer-parser.ts';
 import { openOrigin, openRig } from '../e2e/web/rig.ts';
 import { openSitesRig } from '../e2e/web/sites-rig.ts';
@@ -144,7 +144,17 @@ test('no malformed request to a renamed site makes an error of ours or passes th
 
 test('answers of services, however broken and however cut, end or fail, and never as another one', () => {
   const part = fc.oneof(
-    fc.constantFrom('HTTP/1.1 200 OK', '\r\n', '\n', 'Content-Length: 3', 'Transfer-Encoding: chunked', ': ', '3\r\nabc\r\n', '0\r\n\r\n', 'abc'),
+    fc.constantFrom(
+      'HTTP/1.1 200 OK',
+      '\r\n',
+      '\n',
+      'Content-Length: 3',
+      'Transfer-Encoding: chunked',
+      ': ',
+      '3\r\nabc\r\n',
+      '0\r\n\r\n',
+      'abc',
+    ),
     fc.string({ unit: 'binary', maxLength: 8 }),
   );
   fc.assert(

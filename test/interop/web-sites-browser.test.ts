@@ -130,7 +130,12 @@ print(status, location, ask('/new')[2])
     httpsRequest(
       {
         ...{ host: '127.0.0.1', port: rig.port, servername: 'server1.example.com', path: '/old', ca: ca.cert },
-        ...{ cert: staff.fullchain, key: staff.key, headers: { host: `server1.example.com:${rig.port}` }, agent: false },
+        ...{
+          cert: staff.fullchain,
+          key: staff.key,
+          headers: { host: `server1.example.com:${rig.port}` },
+          agent: false,
+        },
       },
       response => {
         response.resume();
