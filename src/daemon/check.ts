@@ -32,6 +32,7 @@ export async function checkReport(file: ConfigFile, plan: Plan): Promise<CheckRe
     ...plan.routes.flatMap(({ warnings }) => warnings.map(text => weak(file, text))),
     ...(plan.gate?.warnings ?? []).map(text => weak(file, text)),
     ...(plan.web.forward?.warnings ?? []).map(text => weak(file, text)),
+    ...plan.vpn.warnings.map(text => weak(file, text)),
     ...(plan.sites?.warnings ?? []).map(text => weak(file, text)),
     ...gateFindings(file),
     ...(await portFindings(file)),
@@ -52,6 +53,8 @@ export function opensOf({ config }: ConfigFile): string[] {
           `web.forward  on the gate port (${config.web.forward.name ?? gate.name}): ${Object.keys(config.web.forward.hosts).join(', ')}`,
         ]
       : []),
+    ...(config.vpn?.listen ?? []).map(address => `vpn.listen  ${formatUrl(address)}`),
+    ...Object.keys(config.vpn?.hubs ?? {}).map(name => `vpn hub ${name}  on the gate port (${gate?.name})`),
     ...(gate && config.web?.sites
       ? Object.entries(config.web.sites).map(
           ([key, { to }]) => `web.sites  https://${key.includes('.') ? key : `${key}.${config.web?.domain}`}/ → ${to}`,

@@ -1,7 +1,7 @@
 // The gate's own TLS: its certificate, the client certificates it asks for, ACME's probes; then HTTP is spoken.
 import type { Api } from '../api/index.ts';
 import { isWeather, toFault } from '../core/fault.ts';
-import type { Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
+import type { Address, Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
 import type { Identity } from '../features/proxy/index.ts';
 import { isProxyRequest, type SitesService, type WebService } from '../features/web/index.ts';
 import { peek } from '../net/peek.ts';
@@ -12,6 +12,7 @@ import { parseCidr } from '../wire/cidr.ts';
 import type { ClientHello } from '../wire/client-hello.ts';
 import type { GateConfig } from './config.ts';
 import { type GatePort, openGatePort } from './gate-port.ts';
+import { plainTls } from './plain-tls.ts';
 import { type SitesTls, siteUpgrades } from './sites-door.ts';
 
 export interface GateDoorOptions {
@@ -48,14 +49,23 @@ export interface Tenant {
     readonly protocols: readonly string[];
     /** Whose client certificate is asked for; default nobody's. */
     readonly clients?: { readonly mode: 'optional' | 'required'; readonly trust: () => ClientTrust };
+    /** What the gate shows there; default its own certificate. */
+    readonly identities?: () => readonly Identity[];
   };
   /** Told by the first decrypted bytes, of at most 8 kB. */
   readonly claims?: (bytes: Uint8Array) => boolean | 'more';
+  /**
+   * The certificate, as the SHA-256 of its DER, that this client must be shown again though it was renewed meanwhile:
+   * some protocols compare the certificates of one session's connections. Asked of clients without ALPN only.
+   */
+  readonly keeps?: (peer: Address) => string | undefined;
   /** Never throws weather; a Fault is logged and counted at the door. */
   handle(conn: Conn): Promise<void>;
 }
 
 export interface GateDoor extends GatePort {
+  /** TLS for clients without ALPN, as they get it on the gate's own port. */
+  plainTls(peer: Address): Upgrade;
   /** What later handshakes see. @throws Fault `invalid`, and then nothing has changed */
   replace(tls: GateTls): void;
 }
@@ -68,11 +78,21 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
   const upgrade = upgradeTls(gateTlsOptions(options.tls, patience));
   const proxyUpgrade = upgradeTls(proxyTlsOptions(options.tls, patience));
   const upgradeFor = tenantTls(patience);
+  const plain = plainTls(gateTlsOptions(options.tls, patience));
+  const kept = (peer: Address): string | undefined => {
+    for (const { keeps } of tenants) {
+      const fingerprint = keeps?.(peer);
+      if (fingerprint !== undefined) return fingerprint;
+    }
+    return undefined;
+  };
   const siteUpgrade = siteUpgrades(patience);
   const proxyName = options.tls.proxy?.name;
   let tls = options.tls;
   const from = config['proxy-protocol']?.from.map(parseCidr);
 
+  const upgradeOf = (raw: Conn, { alpn }: ClientHello, byName: boolean): Upgrade =>
+    byName ? proxyUpgrade : alpn.length === 0 ? plain.upgrade(kept(raw.peer)) : upgrade;
   const answerProbe = async (conn: Conn, name: string | undefined, signal: AbortSignal): Promise<void> => {
     const identity = board.alpn(name ?? '');
     if (!identity) return;
@@ -90,23 +110,24 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
         return await options.sites?.()?.handle(conn);
       }
       const tenant = tenants.find(({ alpn }) => alpn?.protocols.some(protocol => hello.alpn.includes(protocol)));
-      if (tenant) {
-        conn = await upgradeFor(tenant, tls)(raw, signal);
-        return await tenant.handle(conn);
-      }
-      const byName = proxyName !== undefined && hello.sni === proxyName;
-      conn = await (byName ? proxyUpgrade : upgrade)(raw, signal);
-      const claimed = byName || tenants.length === 0 ? undefined : await claim(tenants, conn, signal);
-      if (claimed) return await claimed.handle(conn);
-      const web = byName || proxyName === undefined ? options.web() : undefined;
-      if (web && (byName || (await asksProxy(conn, signal)))) await web.handle(conn);
-      else await api().handle(conn);
+      const byName = !tenant && proxyName !== undefined && hello.sni === proxyName;
+      conn = await (tenant ? upgradeFor(tenant, tls) : upgradeOf(raw, hello, byName))(raw, signal);
+      await (tenant ? tenant.handle(conn) : speak(conn, byName, signal));
     } catch (error) {
       tell(error, raw, log, metrics);
     } finally {
       await conn.close(AbortSignal.timeout(farewell));
       if (conn !== raw) raw.stream.destroy();
     }
+  };
+  /** TLS stands; the first bytes say whose the conn is. */
+  const speak = async (conn: Conn, byName: boolean, signal: AbortSignal): Promise<void> => {
+    const claimers = tenants.filter(({ claims }) => claims);
+    const claimed = byName || claimers.length === 0 ? undefined : await claim(claimers, conn, signal);
+    if (claimed) return claimed.handle(conn);
+    const web = byName || proxyName === undefined ? options.web() : undefined;
+    if (web && (byName || (await asksProxy(conn, signal)))) await web.handle(conn);
+    else await api().handle(conn);
   };
   const port = openGatePort({
     listeners,
@@ -119,6 +140,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
   });
   return {
     branch: branch => port.branch(branch),
+    plainTls: peer => plain.upgrade(kept(peer)),
     get live() {
       return port.live;
     },
@@ -126,6 +148,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
       // Both are tried before either is changed.
       upgradeTls(proxyTlsOptions(next, patience))[Symbol.dispose]();
       upgrade.replace(gateTlsOptions(next, patience));
+      plain.replace(gateTlsOptions(next, patience));
       proxyUpgrade.replace(proxyTlsOptions(next, patience));
       tls = next;
     },
@@ -173,8 +196,9 @@ function proxyTlsOptions({ identities, trust, proxy }: GateTls, handshake: numbe
 /** TLS as a tenant wants it; its context is made anew when the gate's certificate or the tenant's trust is another. */
 function tenantTls(handshake: number): (tenant: Tenant, tls: GateTls) => Upgrade {
   const made = new Map<Tenant, { readonly identities: unknown; readonly trust: unknown; readonly upgrade: Upgrade }>();
-  return (tenant, { identities }) => {
+  return (tenant, tls) => {
     const { protocols = [], clients } = tenant.alpn ?? {};
+    const identities = tenant.alpn?.identities?.() ?? tls.identities;
     const trust = clients?.trust();
     const known = made.get(tenant);
     if (known?.identities === identities && known.trust === trust) return known.upgrade;

@@ -1,11 +1,13 @@
 // A configuration becomes a running gate: every room is opened in order, introduced to the others, and closed in reverse.
 import { join, resolve } from 'node:path';
 import { createApprovals, createGate, createSessions, openAudit } from '../access/index.ts';
-import { createApi, type House } from '../api/index.ts';
+import { createApi, type House, type HttpDoor } from '../api/index.ts';
 import { formatUrl, type ListenAddress } from '../core/address.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
-import type { Listener, Log } from '../core/parts.ts';
+import type { Listener, Log, Principal } from '../core/parts.ts';
+import { openDeviceRegistry } from '../features/device/index.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
+import type { VpnService } from '../features/vpn/index.ts';
 import { formatWebLine, type SitesService, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
 import { openStore } from '../store/index.ts';
@@ -17,14 +19,17 @@ import type { CheckReport } from './check.ts';
 import { checkConfig } from './check-config.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
+import { consoleDoor } from './console-files.ts';
 import { openDataDir } from './data-dir.ts';
-import { openGateDoor } from './gate-door.ts';
+import { type DevicePlane, openDevicePlane } from './device-plane.ts';
+import { type EndpointPlane, endpointDevices, openEndpointPlane } from './endpoint-plane.ts';
+import { openGateDoor, type Tenant } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
 import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, reallyAt } from './gateway-parts.ts';
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
-import { logPlace, namesOf, originOf, storeUrl, version } from './places.ts';
+import { logPlace, namesOf, originOf, storeName, storeUrl, version } from './places.ts';
 import { servePlainHttp } from './plain-http.ts';
 import { type Plan, planConfig } from './plan.ts';
 import { openProxyPlane, type ProxyPlane } from './proxy-plane.ts';
@@ -35,6 +40,8 @@ import { keepRetention } from './retention.ts';
 import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
+import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
+import { openVpnPlane, serveVpnPort, vpnTenant } from './vpn-plane.ts';
 import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
 
@@ -64,6 +71,11 @@ export interface Gateway extends AsyncDisposable {
   /** By difference; a bad file changes nothing. @throws Fault `invalid` saying why */
   reload(): Promise<ReloadReport>;
   check(): Promise<CheckReport>;
+  /**
+   * A one-time link into the console for the first administrator, while no administrator can sign in otherwise; made anew
+   * at each call, valid once and for 15 minutes.
+   */
+  firstLink(): Promise<string | undefined>;
   /** Log files anew (SIGUSR1). */
   reopenLogs(): Promise<void>;
   /** Process ids of workers. */
@@ -71,6 +83,9 @@ export interface Gateway extends AsyncDisposable {
   /** Stops accepting and waits for what is carried; what is left at the deadline is cut. */
   drain(deadline: AbortSignal): Promise<void>;
 }
+
+const isTunnelToken = ({ kind, credential }: Principal): boolean =>
+  kind === 'token' && credential.startsWith('tunnel:');
 
 /** How long what is carried may go on after SIGTERM, where the file says nothing. */
 const defaultDrain = 30_000;
@@ -94,12 +109,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const metrics = createMetrics({ process: true });
 
   // What is kept, and who counts.
-  const store = stack.use(
-    await openStore({ url: await storeUrl(file, data), log: room('store'), clock, backups: data }),
-  );
+  const url = await storeUrl(file, data);
+  const store = stack.use(await openStore({ url, log: room('store'), clock, backups: data }));
   const audit = stack.use(
     await openAudit({
-      ...{ store, clock, metrics, log: room('audit'), keyFile: join(data, 'audit.key') },
+      ...{ store, clock, metrics, log: room('audit'), keyFile: join(data, 'audit.key'), storeName: storeName(url) },
       headEvery: config.audit.checkpoint,
     }),
   );
@@ -111,17 +125,22 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       ...(crlUrl === undefined ? {} : { crlUrl }),
     }),
   );
-  const directory = await createDirectory({ store, dir: data, authority, clock, log: room('trust') });
+  const registry = stack.use(await openDeviceRegistry({ store, clock, log: room('device') }));
+  const directory = await createDirectory({
+    ...{ store, dir: data, authority, clock, log: room('trust') },
+    device: name => registry.standing(name),
+  });
 
   // What is decided.
   const live = createLiveCertificates();
   const sessions = createSessions();
   const approvals = createApprovals({ store, audit, clock, log: room('access') });
   let current: { file: ConfigFile; plan: Plan };
+  let tunnels: TunnelPlane | undefined;
   const gate = createGate({
     ...{ audit, sessions, approvals, clock, metrics, log: room('access') },
     policy: () => current.plan.policy,
-    standing: who => directory.standing(who),
+    standing: who => (isTunnelToken(who) && tunnels ? tunnels.service.standing(who) : directory.standing(who)),
   });
   stack.defer(directory.onRevoked(credential => void sessions.cutBy(({ who }) => who.credential === credential)));
   stack.defer(directory.onLess(user => gate.recheck(user)));
@@ -143,9 +162,10 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
   current = { file, plan: await plan(file) };
   live.learn(current.plan.routes);
+  const limiter = createLimiter(config.trust['rate-limit']);
   const authenticator = createAuthenticator({
     directory,
-    limiter: createLimiter(config.trust['rate-limit']),
+    limiter,
     certificates: latestChecker(() => current.plan.trust),
     log: room('trust'),
   });
@@ -162,6 +182,24 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
   let api: Awaited<ReturnType<typeof createApi>> | undefined;
   let web: WebService | undefined;
+  const gatePort = (): number => ports.flatMap(({ address }) => ('port' in address ? [address.port] : []))[0] ?? 443;
+  const devices: DevicePlane | undefined = config.gate
+    ? stack.use(
+        await openDevicePlane({
+          ...{ registry, gate, authority, directory, clock, metrics, log: room('device') },
+          config: () => current.file.config.device,
+          identities: () =>
+            certificates.source(namesOf(current.file.config), createRead({ folder: current.file.folder })).auto([]),
+          onIdentities: certificates.onChange,
+          shown: () => current.plan.gate?.identities ?? [],
+          name: () => namesOf(current.file.config)[0] ?? 'localhost',
+          origin: () => originOf(current.file.config, gatePort()),
+          api: async conn => api?.handle(conn),
+        }),
+      )
+    : undefined;
+  let vpn: VpnService | undefined;
+  const tenants: Tenant[] = [...(devices?.tenants ?? []), vpnTenant(() => vpn)];
   let sites: SitesService | undefined;
   const door = config.gate
     ? stack.use(
@@ -171,10 +209,35 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           tls: gateTls(current.plan, authority.root().cert),
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
+          tenants,
           sites: () => sites,
         }),
       )
     : undefined;
+  tunnels = stack.use(
+    await openTunnelPlane({
+      ...{ current: () => current, store, gate, audit, authority, directory, limiter, clock, metrics, open },
+      read: createRead({ folder: file.folder, ...(options.seen ? { seen: options.seen } : {}) }),
+      ...(devices ? { devices: () => devices.service } : {}),
+      log: room('tunnel'),
+    }),
+  );
+  tenants.push(...tunnels.tenants);
+  const vpnPorts = await inOrder(config.vpn?.listen ?? [], address => open('vpn.listen', address, 'vpn'));
+  vpn = stack.use(
+    await openVpnPlane({
+      ...{ plan: () => current.plan, data, store, gate, authenticator, limiter, directory, clock, metrics },
+      log: room('vpn'),
+      ended: credential => void sessions.cutBy(({ who }) => who.credential === credential),
+      name: () => namesOf(current.file.config)[0] ?? 'localhost',
+      opened: () => ports.map(({ address }) => address),
+      ports: [...ports],
+    }),
+  );
+  const hubs = vpn;
+  const patience = config.gate?.limits.handshake ?? 10_000;
+  if (door)
+    for (const listener of vpnPorts) void serveVpnPort(listener, { door, vpn, patience, metrics, log: room('vpn') });
   const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
   web = openWebPlane({
@@ -199,11 +262,22 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       identify: trust => live.identify(trust),
       inherited: socketFor,
       ...(door ? { gateListener: branch => door.branch(branch) } : {}),
+      ...(devices ? { dialers: { device: devices.service.dialer } } : {}),
       ...(accessFile ? { accessFile } : {}),
       ...(access ? { accessLog: line => access.line(formatAccessLine(line)) } : {}),
     }),
   );
   const proxies = plane;
+  const endpoints: EndpointPlane = stack.use(
+    await openEndpointPlane({
+      ...{ current: () => current, store, gate, audit, approvals, authority, directory, authenticator, clock, metrics },
+      port: door,
+      ...(devices ? { devices: endpointDevices(devices.service) } : {}),
+      addresses: door ? ports.map(({ address }) => address) : [],
+      opened: () => ports.map(({ address }) => address),
+      log: room('endpoint'),
+    }),
+  );
   if (config.gate?.http) {
     const { http } = config.gate;
     const answer = gateHttp({
@@ -221,9 +295,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   }
 
   const warnings = (): string[] => [
+    ...audit.warnings,
     ...current.plan.routes.flatMap(route => route.warnings),
     ...(current.plan.gate?.warnings ?? []),
     ...(current.plan.web.forward?.warnings ?? []),
+    ...hubs.warnings(),
     ...(current.plan.sites?.warnings ?? []),
     ...certificates
       .acmeState()
@@ -234,13 +310,15 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
   const check = (): Promise<CheckReport> => checkConfig(file.path);
   const reloader = createReloader({
-    ...{ file, plan, door, web: () => web, sites: () => sites, live, sessions, gate, clock, log, warnings },
+    ...{ file, plan, door, web: () => web, sites: () => sites, endpoints, vpn: hubs, live, sessions, gate, clock, log },
+    warnings,
     root: () => authority.root().cert,
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,
     current: () => current,
     adopt: next => {
       current = next;
+      devices?.refresh();
     },
   });
   const { reload } = reloader;
@@ -254,9 +332,16 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   );
 
   // Who may look after it.
+  const doors: HttpDoor[] = [
+    consoleDoor({ log: room('console') }),
+    ...(devices ? [devices.door] : []),
+    ...endpoints.doors,
+    ...tunnels.doors,
+  ];
   const socket = join(data, 'sekisho.sock');
   const listeners = (): ReturnType<House['listeners']> => [
     ...opened,
+    ...endpoints.listeners(),
     { name: 'api', listen: `unix:${socket}`, note: 'whoever owns the data folder' },
   ];
   api = stack.use(
@@ -265,12 +350,18 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       authority: knowingUsers(authority, directory),
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
+      doors: () => doors,
       house: {
         ...{ version, since, warnings, check, reload, listeners },
         names: () => namesOf(current.file.config),
+        origin: () => originOf(current.file.config),
         health: () => (gate.isOpen ? (gate.unwritten > 0 ? 'degraded' : proxies.health()) : 'down'),
         routes: () => proxies.states(),
         web: () => web,
+        ...(devices ? { devices: () => ({ ...devices, registry }) } : {}),
+        endpoints: () => endpoints.house,
+        tunnels: () => tunnels?.service,
+        vpn: () => hubs,
         sites: () => sites,
         backup: passphrase => backupOf(store, data, passphrase),
       },
@@ -299,6 +390,14 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     check,
     routes: () => proxies.states(),
     workers: () => proxies.workers()?.pids() ?? [],
+    async firstLink() {
+      const admins = directory.all().filter(({ roles, state }) => state === 'active' && roles.includes('admin'));
+      if (!door || admins.some(({ name }) => directory.hasPassword(name))) return undefined;
+      const { name } = admins[0] ?? (await directory.ensure({ name: 'admin', roles: ['admin'] }));
+      const { id, code } = await directory.addCode({ purpose: 'sign-in', name });
+      await audit.append(lifeEvent('user.link-created', { user: name, code: id }));
+      return `${originOf(current.file.config)}/#code=${code}`;
+    },
     async reopenLogs() {
       log.reopen();
       await access?.reopen();
@@ -311,12 +410,17 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       await reloader.settled();
       await local[Symbol.asyncDispose]();
       await door?.[Symbol.asyncDispose]();
+      for (const listener of vpnPorts) await listener[Symbol.asyncDispose]();
       // The gate last: who was accepted before the listeners closed is still let in. At the deadline it ends the
       // sessions, and the audit says why; what still hangs after the farewell is destroyed by the proxy.
       const carried = Promise.all([
         proxies.drain(after(deadline, farewell, clock)),
         served.drain(deadline),
         web?.drain(after(deadline, farewell, clock)),
+        devices?.service.drain(after(deadline, farewell, clock)),
+        endpoints.drain(after(deadline, farewell, clock)),
+        tunnels?.service.drain(deadline),
+        hubs.drain(),
         sites?.drain(after(deadline, farewell, clock)),
       ]);
       await Promise.race([carried, aborted(deadline)]);

@@ -9,6 +9,7 @@ import { newId } from './credentials.ts';
 import { type AccessKey, isAlive, type Keyring, openKeyring, type Token } from './keyring.ts';
 import { createNotices } from './notices.ts';
 import { createPasswords } from './passwords.ts';
+import type { Reason } from './pki-crl.ts';
 import { openSealer } from './sealing.ts';
 import { type NewUser, openUsers, type Role, type User, type Users } from './users.ts';
 
@@ -17,6 +18,8 @@ export interface DirectoryOptions {
   /** The data directory; `<dir>/secrets.key` encrypts what must be kept readable. */
   readonly dir: string;
   readonly authority: Authority;
+  /** What the device of this certificate name is called today; undefined when it is unknown or revoked. Default: nobody. */
+  readonly device?: (name: string) => string | undefined;
   readonly clock?: Clock;
   readonly log: Log;
 }
@@ -52,16 +55,30 @@ export interface Directory
   addCode(wanted: NewCode): Promise<{ readonly id: string; readonly code: string; readonly expires: Date }>;
   spendCode(purpose: string, code: string): Promise<Principal | undefined>;
 
+  /** Every certificate and open code of a device's names ends. */
+  endDevice(names: readonly string[], reason?: Reason): Promise<void>;
+
   /**
    * What the caller is now: groups, and roles as groups `role:admin` (no group of people can be called so). From
    * memory, at once. A token's scope is its attribute `scope`: whoever acts on a token must look at it.
    * @throws Fault `unknown-caller` when the credential is revoked or ended, or the user is gone or disabled
    */
   standing(who: Principal): Principal;
+  /** A room whose credentials are its own (`vpn:…`) answers for them from now on. */
+  vouch(kind: string, voucher: Voucher): void;
   /** Users that may have fewer groups or roles than before. The returned function ends it. */
   onLess(call: (user: string) => void): () => void;
   /** Credentials that stopped counting, certificates included. The returned function ends it. */
   onRevoked(call: (credential: string) => void): () => void;
+}
+
+/** Who knows a kind of credential that is kept elsewhere. */
+export interface Voucher {
+  counts(id: string, who: Principal): boolean;
+  /** All credentials of a user, with their kind: `vpn:…`. */
+  of(user: string): readonly string[];
+  /** The user is gone, and with them the rows that point at them. */
+  forget(user: string): void;
 }
 
 const roleGroup = (role: Role): string => `role:${role}`;
@@ -80,7 +97,7 @@ const shortest = 8;
 const longest = 1024;
 
 export async function createDirectory(options: DirectoryOptions): Promise<Directory> {
-  const { store, authority, clock = systemClock, log } = options;
+  const { store, authority, clock = systemClock, log, device = () => undefined } = options;
   const { db } = store;
   const users = await openUsers(store, clock);
   const keyring = await openKeyring(store, await openSealer(options.dir), clock);
@@ -115,7 +132,10 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
         // A foreign certificate is its attributes only; its own CA's list was looked at when it came.
         if (!record) return who.kind === 'user' && who.id === '';
         if (record.revoked || record.notAfter < clock.now()) return false;
-        return who.id === '' || (record.kind === who.kind && record.name === who.id);
+        if (who.id === '') return true;
+        if (record.kind !== who.kind) return false;
+        // A renamed device is known by today's name while its certificate still carries the one before.
+        return record.name === who.id || (record.kind === 'device' && device(record.name) === who.id);
       },
       password: (id: string, who: Principal) => passwords.get(who.id)?.id === id,
       token: (id: string, who: Principal) =>
@@ -126,6 +146,8 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       local: (_: string, who: Principal) => who.kind === 'user' && who.id === '',
     }),
   );
+
+  const vouchers = new Set<Voucher>();
 
   return {
     all: users.all,
@@ -156,6 +178,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       await users.remove(user);
       keyring.forget(user);
       passwords.delete(user);
+      for (const voucher of vouchers) voucher.forget(user);
       for (const credential of credentials) ended(credential);
       log.info({ user }, 'user removed');
     },
@@ -240,12 +263,25 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       return principal(code.kind, code.name, `code:${code.id}`);
     },
 
+    async endDevice(names, reason = 'cessationOfOperation') {
+      for (const name of names) {
+        await codes.forget('device', name);
+        for (const record of authority.list({ device: name, revoked: false }))
+          await authority.revoke(record.serial, reason);
+      }
+    },
+
     standing(who) {
       if (who.kind === 'anonymous' && who.credential === '') return who;
       const [kind = '', ...rest] = who.credential.split(':');
       const user = users.find(who.id);
       const needsUser = who.id !== '' && who.kind === 'user';
-      if (!(counts.get(kind)?.(rest.join(':'), who) ?? false) || (needsUser && user?.state !== 'active')) {
+      const today = who.kind === 'device' ? device(who.id) : undefined;
+      if (
+        !(counts.get(kind)?.(rest.join(':'), who) ?? false) ||
+        (needsUser && user?.state !== 'active') ||
+        (who.kind === 'device' && today === undefined)
+      ) {
         throw new Fault(
           'unknown-caller',
           'who you are could not be confirmed; sign in again or use a valid certificate',
@@ -254,8 +290,14 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
           },
         );
       }
+      if (today !== undefined) return today === who.id ? who : { ...who, id: today };
       if (!needsUser || !user) return who;
       return { ...who, groups: [...user.groups, ...user.roles.map(roleGroup)] };
+    },
+    vouch(kind, voucher) {
+      if (counts.has(kind)) throw new Fault('bug', `somebody vouches for ${kind} already`);
+      counts.set(kind, (id, who) => voucher.counts(id, who));
+      vouchers.add(voucher);
     },
     onLess: less.on,
     onRevoked: revoked.on,
@@ -268,6 +310,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       ...keyring.tokens(user).map(token => `token:${token.id}`),
       ...keyring.accessKeys(user).map(key => `key:${key.id}`),
       ...authority.list({ user, revoked: false }).map(record => `cert:${record.fingerprint}`),
+      ...[...vouchers].flatMap(voucher => voucher.of(user)),
     ];
   }
 }
