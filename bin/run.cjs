@@ -28,6 +28,7 @@ const programs = {
   chromium: /fixtures\/chromium/,
   certutil: /fixtures\/chromium/,
   python3: /'python3'/,
+  fossil: /'fossil'/,
 };
 const isHere = program =>
   [...(process.env.PATH || '').split(':'), '/usr/sbin'].some(folder => existsSync(join(folder, program)));
