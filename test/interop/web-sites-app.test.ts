@@ -14,7 +14,10 @@ test('Fossil behind a renamed site: sign-in with cookies and redirects, a page w
   const repository = join(folder, 'wiki.fossil');
   const env = { HOME: folder, USER: 'root' };
   assert.equal((await run('fossil', ['new', repository, '--admin-user', 'admin'], { env })).code, 0);
-  assert.equal((await run('fossil', ['user', 'password', 'admin', 'correct horse', '-R', repository], { env })).code, 0);
+  assert.equal(
+    (await run('fossil', ['user', 'password', 'admin', 'correct horse', '-R', repository], { env })).code,
+    0,
+  );
   const [port = 0] = await freePorts(1);
   const args = ['server', repository, '--localhost', '--port', String(port), '--nojail'];
   await using _ = await serving('fossil', args, /Listening/, { env });
@@ -55,7 +58,7 @@ test('Fossil behind a renamed site: sign-in with cookies and redirects, a page w
   assert.deepEqual([saved.status, saved.url.startsWith(site)], [200, true]);
   const after = await browser.open(`${site}/index`);
   assert.ok(after.url.startsWith(site), after.url);
-  const text = await browser.run<string>("document.documentElement.outerHTML");
+  const text = await browser.run<string>('document.documentElement.outerHTML');
   assert.match(text, /関所/);
   assert.doesNotMatch(text, /http:\/\/wiki:8080/);
 });
