@@ -1,4 +1,4 @@
-// The web gate beside nginx: small answers on kept connections, a big one down, a big one up, and bytes through CONNECT,
+// The web gate, both ways, beside nginx: small answers on kept connections, a big one down, a big one up, and bytes through CONNECT,
 // each per CPU-second of the process under test. `node bench/web.ts [seconds]`; needs nginx.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -41,7 +41,10 @@ writeFileSync(
   join(dir, 'sekisho.yaml'),
   `gate: { name: localhost, listen: "tls://127.0.0.1:${gatePort}", workers: 0 }
 access: [ { allow: web.request, who: { user: staff01 }, to: web/* } ]
-web: { forward: { hosts: { site: "tcp://127.0.0.1:${originPort}", sink: "tcp://127.0.0.1:${sinkPort}" } } }
+web:
+  domain: bench.test
+  sites: { site: { to: "http://127.0.0.1:${originPort}/" }, sink: { to: "http://127.0.0.1:${sinkPort}/" } }
+  forward: { hosts: { site: "tcp://127.0.0.1:${originPort}", sink: "tcp://127.0.0.1:${sinkPort}" } }
 log: { level: warn }
 `,
 );
@@ -94,10 +97,23 @@ interface Subject {
   readonly port: number;
   readonly pid: number;
   readonly url: (site: string, path: string) => string;
+  /** The server name for a site. */
+  readonly server: (site: string) => string;
+  readonly host: (site: string) => string;
 }
 const subjects: readonly Subject[] = [
-  { name: 'nginx', port: nginxPort, pid: nginx.pid ?? 0, url: (_, path) => path },
-  { name: 'sekisho', port: gatePort, pid: gate.pid ?? 0, url: (site, path) => `http://${site}${path}` },
+  {
+    ...{ name: 'nginx', port: nginxPort, pid: nginx.pid ?? 0 },
+    ...{ url: (_, path) => path, server: site => site, host: site => site },
+  },
+  {
+    ...{ name: 'forward', port: gatePort, pid: gate.pid ?? 0 },
+    ...{ url: (site, path) => `http://${site}${path}`, server: () => 'localhost', host: site => site },
+  },
+  {
+    ...{ name: 'site', port: gatePort, pid: gate.pid ?? 0 },
+    ...{ url: (_, path) => path, server: site => `${site}.bench.test`, host: site => `${site}.bench.test` },
+  },
 ];
 
 const rows: [string, string, (subject: Subject) => Promise<number>][] = [
@@ -131,11 +147,11 @@ process.stdout.write(`CONNECT    sekisho  ${Math.round(connectRate)} MB/CPU-s\n`
 for (const clean of cleanups.reverse()) clean();
 process.exitCode = 0;
 
-async function open({ port }: Subject, site: string): Promise<TLSSocket> {
+async function open({ port, server }: Subject, site: string): Promise<TLSSocket> {
   const socket = tlsConnect({
     host: '127.0.0.1',
     port,
-    servername: port === gatePort ? 'localhost' : site,
+    servername: server(site),
     cert,
     key,
     rejectUnauthorized: false,
@@ -151,7 +167,7 @@ async function small(subject: Subject): Promise<number> {
   await Promise.all(
     Array.from({ length: connections }, async () => {
       const socket = await open(subject, 'site');
-      const ask = `GET ${subject.url('site', '/small')} HTTP/1.1\r\nHost: site\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n`;
+      const ask = `GET ${subject.url('site', '/small')} HTTP/1.1\r\nHost: ${subject.host('site')}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n`;
       await new Promise<void>(resolve => {
         let got = 0;
         let size = 0;
@@ -177,7 +193,7 @@ async function bulk(subject: Subject, site: string, method: 'GET' | 'PUT'): Prom
   const socket = await open(subject, site);
   const length = method === 'PUT' ? `Content-Length: ${big}\r\n` : '';
   socket.write(
-    `${method} ${subject.url(site, '/big')} HTTP/1.1\r\nHost: ${site}\r\n${length}Connection: close\r\n\r\n`,
+    `${method} ${subject.url(site, '/big')} HTTP/1.1\r\nHost: ${subject.host(site)}\r\n${length}Connection: close\r\n\r\n`,
   );
   if (method === 'PUT') await pour(socket);
   await drainAll(socket);

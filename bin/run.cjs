@@ -35,6 +35,7 @@ const programs = {
   ssh: /fixtures\/ssh-server/,
   vpncmd: /fixtures\/softether-programs/,
   vpnclient: /startVpnClient/,
+  fossil: /'fossil'/,
 };
 /** What only root may: network namespaces and TAP devices. CI's ordinary user is no reason to fail. */
 const rootOnly = /startVpnClient/;

@@ -17,6 +17,11 @@ export interface DemoText {
   readonly deviceToService: string;
   readonly told: string;
   readonly closed: string;
+  readonly article004: string;
+  readonly siteHears: string;
+  readonly siteSends: string;
+  readonly staffGets: string;
+  readonly strangerGets: string;
   readonly plain: string;
   readonly encrypted: string;
   readonly answered: string;
@@ -41,6 +46,11 @@ export const texts: Readonly<Record<'en' | 'ja', DemoText>> = {
     deviceToService: '  device ──▶ its sshd        ',
     told: '  the device was told over MQTT:',
     closed: '  and when it was closed both ends were told:',
+    article004: 'An internal site under a new name, with a client certificate in front of it (article 004)',
+    siteHears: '  the site hears its old name,',
+    siteSends: 'and redirects to',
+    staffGets: '  staff with a certificate are sent to ',
+    strangerGets: '  somebody without one is told what is missing:',
     plain: 'plain: everybody on this leg reads it',
     encrypted: 'encrypted, and the certificate was verified',
     answered: '  the answer came back through every leg:',
@@ -64,6 +74,11 @@ export const texts: Readonly<Record<'en' | 'ja', DemoText>> = {
     deviceToService: '  デバイス ──▶ その sshd     ',
     told: '  デバイスには MQTT でこう知らされました:',
     closed: '  閉じたとき、両端にはこう伝えられました:',
+    article004: '社内サイトを新しい名前で、クライアント証明書つきで公開する(記事 004)',
+    siteHears: '  サイトに届く Host は元の名前',
+    siteSends: 'のまま、リダイレクト先は',
+    staffGets: '  証明書を持つ社員に届くリダイレクト先は ',
+    strangerGets: '  証明書がない人には説明のページ:',
     plain: '平文:この区間では誰でも読めます',
     encrypted: '暗号化済み。証明書も検証されています',
     answered: '  応答はすべての区間を通って戻りました:',

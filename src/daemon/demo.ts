@@ -1,16 +1,17 @@
-// `sekisho demo`: articles 001 and 000 played on loopback with real sockets, and the bytes that each leg carried.
+// `sekisho demo`: articles 001, 000 and 004 played on loopback with real sockets, and the bytes that each leg carried.
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Log } from '../core/parts.ts';
+import type { Log, Metrics } from '../core/parts.ts';
 import { openStore } from '../store/index.ts';
 import { openAuthority } from '../trust/index.ts';
 import { openBareRoutes } from './bare-routes.ts';
 import { openDemoGate } from './demo-gate.ts';
 import { type DemoText, texts } from './demo-text.ts';
 import { openTunnelPlay } from './demo-tunnel.ts';
+import { playWeb } from './demo-web.ts';
 import { hexLines, looksEncrypted } from './hex.ts';
 import { createRead } from './read.ts';
 
@@ -134,6 +135,16 @@ export async function demo(options: DemoOptions): Promise<void> {
   options.line(`${text.told} ${play.notice}`);
   options.line(`${text.closed} ${await play.close()}`);
   options.line('');
+
+  // Article 004, the second way: [browser] → TLS with a client certificate → [site that knows only its old name]
+  const { service, staff, stranger } = await playWeb(authority, silent, quiet);
+  if (staff.status !== 302 || stranger !== 403) throw new Error(`the site answered ${staff.status} and ${stranger}`);
+  options.line(options.tone('bold', text.article004));
+  options.line('');
+  options.line(`${text.siteHears} ${JSON.stringify(service.host)} ${text.siteSends} ${service.location}`);
+  options.line(`${text.staffGets} ${options.tone('green', staff.location)}`);
+  options.line(`${text.strangerGets} ${options.tone('yellow', String(stranger))}`);
+  options.line('');
   options.line(text.end);
 }
 
@@ -222,4 +233,5 @@ async function ask(port: number, said: string, signal: AbortSignal): Promise<str
   return answer;
 }
 
+const quiet: Metrics = { count() {}, gauge() {}, observe() {} };
 const silent: Log = { child: () => silent, debug() {}, info() {}, warn() {}, error() {} };

@@ -3,7 +3,7 @@ import { directiveText, type ImportRow } from '../wire/import-report.ts';
 import type { Directive } from '../wire/nginx-conf.ts';
 
 export interface MainImport {
-  /** Rows of everything but the stream block. */
+  /** Rows of everything but the stream and http blocks. */
   readonly rows: readonly ImportRow[];
 }
 
@@ -37,14 +37,14 @@ const table: Readonly<Record<string, (directive: Directive) => Verdict>> = {
   ssl_engine: () => refuse('keys in hardware are out of scope', 'give the key as a file'),
   mail: () => refuse('mail is not proxied', 'keep nginx for it, or write its ports as routes'),
   google_perftools_profiles: () => ignore('it is for profiling nginx'),
-  http: keepHttp,
+  http: () => refuse('"http" directive is duplicate', 'join the two blocks; nginx does not start with both'),
 };
 
 export function convertMain(directives: readonly Directive[]): MainImport {
   const rows: ImportRow[] = [];
-  const [first] = directives.filter(one => one.name === 'stream' && one.block);
+  const firsts = ['stream', 'http'].map(name => directives.find(one => one.name === name && one.block));
   for (const directive of directives) {
-    if (directive === first) continue;
+    if (firsts.includes(directive)) continue;
     rows.push(row(directive, verdict(directive)));
     if (directive.name === 'events')
       for (const one of directive.block ?? []) rows.push(row(one, ignore("the system's event loop stands")));
@@ -89,13 +89,4 @@ function loadModule({ args }: Directive): Verdict {
   if (/^ngx_stream(_ssl|_ssl_preread|_realip)?_module$/.test(module)) return ignore('it is built in');
   if (/^ngx_(http|mail)_/.test(module)) return ignore('it serves http {} or mail {} only');
   return refuse(`${module} is a program of its own`, 'find out what it does for you, and write that by hand');
-}
-
-function keepHttp(directive: Directive): Verdict {
-  const count = (list: readonly Directive[]): number => list.reduce((sum, one) => sum + 1 + count(one.block ?? []), 0);
-  const servers = (directive.block ?? []).filter(one => one.name === 'server').length;
-  return refuse(
-    `kept for \`web\`, not converted yet: ${servers} servers, ${count(directive.block ?? [])} directives`,
-    'keep nginx for it until `web` is there',
-  );
 }

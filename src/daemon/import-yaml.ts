@@ -1,6 +1,7 @@
 // The imported configuration as a file that a person can read: each remark names the line it comes from.
 import { Document, isCollection, isMap, isScalar, isSeq, type Node, type Pair, type YAMLMap } from 'yaml';
 import type { ImportedRoute } from '../features/proxy/index.ts';
+import type { HttpImport, ImportedSite } from '../features/web/index.ts';
 import { type ImportFinding, type ImportRow, placeText } from '../wire/import-report.ts';
 
 export interface ImportDocument {
@@ -10,28 +11,44 @@ export interface ImportDocument {
   readonly certified: readonly string[];
   readonly rows: readonly ImportRow[];
   readonly findings: readonly ImportFinding[];
+  /** What came of http {}. */
+  readonly web?: Omit<HttpImport, 'rows' | 'findings'>;
 }
 
-export function writeImport({ name, routes, certified, rows, findings }: ImportDocument): string {
+export function writeImport({ name, routes, certified, rows, findings, web }: ImportDocument): string {
+  const access = [...certified.map(openToHolders), ...(web?.access ?? [])];
+  const sites = web?.sites ?? [];
   const document = new Document(
     {
-      ...(certified.length > 0 && { access: certified.map(openToHolders) }),
-      proxy: Object.fromEntries(routes.map(route => [route.name, route.value])),
+      ...(web && sites.length > 0 && { gate: web.gate }),
+      ...(web && Object.keys(web.trust).length > 0 && { trust: web.trust }),
+      ...(access.length > 0 && { access }),
+      ...((routes.length > 0 || sites.length === 0) && {
+        proxy: Object.fromEntries(routes.map(route => [route.name, route.value])),
+      }),
+      ...(web &&
+        sites.length > 0 && {
+          web: { ...web.web, sites: Object.fromEntries(sites.map(one => [one.name, one.value])) },
+        }),
     },
     { aliasDuplicateObjects: false }, // &a1 and *a1 are not how people write
   );
   document.commentBefore = header(name, rows, findings);
   const top = document.contents as YAMLMap;
   for (const [index, pair] of top.items.entries()) if (isScalar(pair.key)) pair.key.spaceBefore = index > 0;
-  const access = document.get('access', true);
-  if (isSeq(access)) {
-    for (const one of access.items) if (isMap(one)) one.flow = true;
-    access.commentBefore = remark([
-      'nginx lets in every certificate of the CAs named in `clients:`; narrow `who:` to whom you mean',
+  const rules = document.get('access', true);
+  if (isSeq(rules)) {
+    for (const one of rules.items) if (isMap(one)) one.flow = true;
+    rules.commentBefore = remark([
+      'nginx lets in every certificate of the CAs that it names; narrow `who:` to whom you mean',
     ]);
   }
   const proxy = document.get('proxy', true);
   for (const [index, route] of routes.entries()) if (isMap(proxy)) annotate(proxy, route, index > 0);
+  const map = document.getIn(['web', 'sites'], true);
+  for (const [index, site] of sites.entries()) if (isMap(map)) annotate(map, site, index > 0);
+  for (const key of ['gate', 'trust']) flatten(document.get(key, true));
+  if (web) flattenBeside(document.get('web', true));
   return document.toString({ lineWidth: 0, flowCollectionPadding: true });
 }
 
@@ -59,7 +76,7 @@ function header(name: string, rows: readonly ImportRow[], findings: readonly Imp
   ]);
 }
 
-function annotate(proxy: YAMLMap, { name, at, comments }: ImportedRoute, apart: boolean): void {
+function annotate(proxy: YAMLMap, { name, at, comments }: ImportedRoute | ImportedSite, apart: boolean): void {
   const pair = find(proxy, name);
   if (!pair) return;
   setBefore(pair, [`${placeText(at)} server`, ...(comments.get('') ?? [])]);
@@ -71,6 +88,16 @@ function annotate(proxy: YAMLMap, { name, at, comments }: ImportedRoute, apart: 
     let place: Pair | undefined = pair;
     for (const key of keys) place = isMap(place?.value) ? find(place.value, key) : undefined;
     if (place) comment(place, lines);
+  }
+}
+
+/** The keys beside the sites, on one line each. */
+function flattenBeside(web: unknown): void {
+  if (!isMap(web)) return;
+  for (const pair of web.items) {
+    if (!isScalar(pair.key) || pair.key.value === 'sites') continue;
+    if (isMap(pair.value)) pair.value.flow = true;
+    flatten(pair.value);
   }
 }
 

@@ -35,10 +35,7 @@ for (const file of files) {
         },
       });
       const count = (list: readonly Directive[]): number =>
-        list.reduce(
-          (sum, { name, block = [] }) => sum + 1 + (name === 'http' || name === 'mail' ? 0 : count(block)),
-          0,
-        );
+        list.reduce((sum, { name, block = [] }) => sum + 1 + (name === 'mail' ? 0 : count(block)), 0);
       assert.equal(result.rows.length, count(conf.directives) + conf.includes.length);
       const places = result.rows.map(({ at }) => `${at.file}:${at.line}:${at.column}`);
       assert.equal(new Set(places).size, places.length, 'a directive has two rows');
@@ -127,12 +124,11 @@ suite('the file that is written', () => {
 });
 
 suite('http {}', () => {
-  test('is one row: kept for the web room, not converted', () => {
-    const { rows, kept, refused } = load('http { server { listen 80; location / { proxy_pass http://x; } } }');
-    assert.equal(rows.length, 1);
-    assert.equal(refused, 1);
-    assert.match(rows[0]?.reason ?? '', /kept for `web`, not converted yet: 1 servers, 4 directives/);
-    assert.equal(kept.http[0]?.block?.[0]?.name, 'server');
+  test('in the clear nothing is passed on, and the report says so', () => {
+    const { rows, refused } = load('http { server { listen 80; location / { proxy_pass http://x; } } }');
+    assert.equal(rows.length, 5);
+    assert.equal(refused, 4);
+    assert.match(rows[1]?.reason ?? '', /nothing is served in the clear/);
   });
   test('a pattern over the printed subject is found: it can be forged', () => {
     assert.deepEqual(codes('http { server {\n if ($ssl_client_s_dn !~ "OU=Staff") { return 403; } } }'), [

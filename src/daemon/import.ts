@@ -3,7 +3,8 @@ import { globSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { Fault } from '../core/fault.ts';
 import { importStream } from '../features/proxy/index.ts';
-import { directiveText, type ImportFinding, type ImportRow } from '../wire/import-report.ts';
+import { importHttp } from '../features/web/index.ts';
+import { directiveText, type ImportFinding, type ImportRow, importStatuses } from '../wire/import-report.ts';
 import { type Directive, type Files, parseNginxConf } from '../wire/nginx-conf.ts';
 import { findInHttp } from './import-http.ts';
 import { convertMain } from './import-main.ts';
@@ -16,8 +17,6 @@ export interface NginxImport {
   readonly rows: readonly ImportRow[];
   readonly findings: readonly ImportFinding[];
   readonly refused: number;
-  /** Blocks that another room will convert one day, as they were read. */
-  readonly kept: { readonly http: readonly Directive[] };
 }
 
 export interface NginxSource {
@@ -57,28 +56,49 @@ export function importNginx({ name, text, folder, files }: NginxSource): NginxIm
   const [stream] = directives.filter(one => one.name === 'stream' && one.block);
   const imported = stream && importStream(stream, { file });
   if (imported) rows.push(...imported.rows);
-  const http = directives.filter(one => one.name === 'http' && one.block);
-  const findings = [...(imported?.findings ?? []), ...http.flatMap(findInHttp)];
+  const [http, ...more] = directives.filter(one => one.name === 'http' && one.block);
+  const web = http && importHttp(http, { file });
+  if (web) rows.push(...web.rows);
+  const findings = [
+    ...(imported?.findings ?? []),
+    ...(web?.findings ?? []),
+    ...[http, ...more].flatMap(one => (one ? findInHttp(one) : [])),
+  ];
   const place = order(
     directives,
     includes.map(one => one.directive),
   );
   rows.sort((a, b) => (place.get(key(a)) ?? 0) - (place.get(key(b)) ?? 0));
-  findings.sort((a, b) => severities.indexOf(a.severity) - severities.indexOf(b.severity));
+  const said = heaviest(rows);
+  const found = onceEach(findings, one => `${key(one)} ${one.code} ${one.text}`);
+  found.sort((a, b) => severities.indexOf(a.severity) - severities.indexOf(b.severity));
   return {
     yaml: writeImport({
       name,
       routes: imported?.routes ?? [],
       certified: imported?.certified ?? [],
-      rows,
-      findings,
+      rows: said,
+      findings: found,
+      ...(web ? { web } : {}),
     }),
-    rows,
-    findings,
-    refused: rows.filter(row => row.status === 'refused').length,
-    kept: { http },
+    rows: said,
+    findings: found,
+    refused: said.filter(row => row.status === 'refused').length,
   };
 }
+
+/** A file that several blocks include has one row a directive: what became of it where that weighs most. */
+function heaviest(rows: readonly ImportRow[]): ImportRow[] {
+  const kept = new Map<string, ImportRow>();
+  for (const row of rows) {
+    const other = kept.get(key(row));
+    if (!other || importStatuses.indexOf(row.status) > importStatuses.indexOf(other.status)) kept.set(key(row), row);
+  }
+  return [...kept.values()];
+}
+
+const onceEach = <T>(list: readonly T[], id: (one: T) => string): T[] =>
+  [...new Map(list.map(one => [id(one), one] as const).reverse()).values()].reverse();
 
 const severities = ['high', 'medium', 'low'];
 const key = ({ at }: { at: ImportRow['at'] }): string => `${at.file}:${at.line}:${at.column}`;

@@ -43,6 +43,7 @@ export function openSitesPlane(options: SitesPlaneOptions): SitesService | undef
     decide: (who, resource, from) =>
       current().plan.policy.decide({ who, action: 'web.request', resource, from }, clock.now()),
     checkUrl: () => {
+      if (!current().plan.web.forward) return undefined; // it is the forward proxy's page
       const name = current().file.config.gate?.name ?? 'localhost';
       const at = current().plan.sites?.plan.port ?? port();
       return `https://${name}${at === 443 ? '' : `:${at}`}/check`;

@@ -2,8 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { Fault } from '../../src/core/fault.ts';
 import { isProxyRequest } from '../../src/features/web/index.ts';
+import { AnswerParser } from '../../src/features/web/sites/answer-parser.ts';
 import { openOrigin, openRig } from '../e2e/web/rig.ts';
+import { openSitesRig } from '../e2e/web/sites-rig.ts';
 
 const runs = Number(process.env['FUZZ_RUNS'] ?? 150);
 
@@ -107,6 +110,90 @@ test('no malformed request makes an error of ours or passes the gate by', async 
     JSON.stringify(rig.log.lines.filter(({ level }) => level === 'error')),
   );
 });
+
+test('no malformed request to a renamed site makes an error of ours or passes the gate by', async () => {
+  await using origin = await openOrigin();
+  const to = `http://127.0.0.1:${origin.port}/`;
+  await using rig = await openSitesRig({
+    sites: { server1: { to, host: 'server1' }, server2: { to, host: 'server2' } },
+    decide: ({ resource }) => (resource === 'web/server1' ? undefined : 'not this one'),
+  });
+  const ours = request.map(text =>
+    text.replaceAll('http://server', '/').replace(/(?<=Host: server[12])/g, '.example.com'),
+  );
+  await fc.assert(
+    fc.asyncProperty(ours, fc.constantFrom('server1.example.com', 'server2.example.com'), async (bytes, name) => {
+      const socket = await rig.tls(name);
+      const got: Buffer[] = [];
+      socket.on('data', chunk => got.push(chunk));
+      socket.on('end', () => socket.end());
+      const closed = new Promise(resolve => socket.once('close', resolve));
+      socket.end(Buffer.from(bytes, 'latin1'));
+      await closed;
+      const text = Buffer.concat(got).toString('latin1');
+      assert.doesNotMatch(text, /HTTP\/1\.1 500|at .*\.ts:\d+/);
+      if (name.startsWith('server2')) assert.doesNotMatch(text, /HTTP\/1\.1 2/);
+    }),
+    { numRuns: runs },
+  );
+  assert.ok(origin.seen.every(({ headers }) => headers[headers.indexOf('Host') + 1] === 'server1'));
+  assert.ok(rig.gate.admissions.every(({ request: { resource } }) => resource === 'web/server1'));
+  const errors = rig.log.lines.filter(({ level }) => level === 'error');
+  assert.deepEqual(errors, []);
+});
+
+test('answers of services, however broken and however cut, end or fail, and never as another one', () => {
+  const part = fc.oneof(
+    fc.constantFrom(
+      'HTTP/1.1 200 OK',
+      '\r\n',
+      '\n',
+      'Content-Length: 3',
+      'Transfer-Encoding: chunked',
+      ': ',
+      '3\r\nabc\r\n',
+      '0\r\n\r\n',
+      'abc',
+    ),
+    fc.string({ unit: 'binary', maxLength: 8 }),
+  );
+  fc.assert(
+    fc.property(fc.array(part, { maxLength: 20 }), fc.array(fc.nat(200), { maxLength: 4 }), (parts, cuts) => {
+      const bytes = Buffer.from(parts.join(''), 'latin1');
+      const whole = readAnswer(bytes, []);
+      assert.deepEqual(readAnswer(bytes, cuts), whole);
+    }),
+    { numRuns: runs * 5 },
+  );
+});
+
+/** What a parser tells about these bytes, cut into pieces. */
+function readAnswer(bytes: Buffer, cuts: readonly number[]): unknown {
+  const parser = new AnswerParser();
+  const told: unknown[] = [];
+  let body = '';
+  parser.expect('GET', {
+    onInterim: ({ status }) => told.push(status),
+    onHead: ({ status, fields }) => told.push(status, fields),
+    onData: chunk => {
+      body += chunk.toString('latin1');
+    },
+    onEnd: trailers => told.push('end', trailers),
+  });
+  try {
+    const ends = [...cuts.map(cut => Math.min(cut, bytes.length)).sort((a, b) => a - b), bytes.length];
+    let at = 0;
+    for (const end of ends) {
+      if (parser.push(bytes.subarray(at, end))) break;
+      at = end;
+    }
+    parser.end();
+  } catch (error) {
+    assert.ok(error instanceof Fault && error.code === 'unreachable', String(error));
+    told.push('broken');
+  }
+  return [told, body];
+}
 
 test('the first bytes of a connection are told apart in any cut', () => {
   fc.assert(

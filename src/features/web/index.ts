@@ -5,6 +5,7 @@ export type { Explanation } from './check.ts';
 export { type WebConfig, webConfig } from './config.ts';
 export { type Form, type FormName, forms } from './forms.ts';
 export { compileHosts } from './hosts.ts';
+export { type HttpImport, type ImportedSite, importHttp } from './import/http.ts';
 export type { Page } from './pages.ts';
 export { type ForwardPlan, planWeb, type WebPlan } from './plan.ts';
 export { isProxyRequest, openWeb, type WebDeps, type WebService, type WebState } from './service.ts';

@@ -315,7 +315,7 @@ test('a body that is too long is a 413, however it comes', async () => {
   await using origin = await openOrigin();
   await using rig = await openSitesRig({ sites: { server1: to(origin.port, { limits: { body: '1k' } }) } });
   assert.match(await rig.raw(name, ask('POST /', 'Content-Length: 1025\r\n')), /^HTTP\/1\.1 413 /);
-  const chunked = ask('POST /', 'Transfer-Encoding: chunked\r\n') + `401\r\n${'x'.repeat(0x401)}\r\n`;
+  const chunked = `${ask('POST /', 'Transfer-Encoding: chunked\r\n')}401\r\n${'x'.repeat(0x401)}\r\n`;
   assert.match(await rig.raw(name, chunked), /^HTTP\/1\.1 413 /);
   assert.match(
     await rig.raw(name, `${ask('POST /', 'Content-Length: 1024\r\n')}${'x'.repeat(1024)}`),

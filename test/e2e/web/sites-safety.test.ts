@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { TestClock } from '../../../src/core/clock.ts';
 import type { Fault } from '../../../src/core/fault.ts';
 import { planSites, webConfig } from '../../../src/features/web/index.ts';
-import { header, type Origin, openOrigin, openSitesRig } from './sites-rig.ts';
+import { header, openOrigin, openSitesRig } from './sites-rig.ts';
 
 const to = (port: number, more: object = {}) => ({ to: `http://127.0.0.1:${port}/`, ...more });
 const name = 'server1.example.com';
@@ -143,11 +143,10 @@ test('policy and addresses decide per site; a site without certificates is open 
 });
 
 test('another map ends what it does not cover, and keeps what stays the same', async () => {
-  let served: Origin;
-  await using origin = (served = await openOrigin((_, response) => {
+  await using origin = await openOrigin((_, response) => {
     response.writeHead(200).write('for ever');
-  }));
-  await using rig = await openSitesRig({ sites: { a: to(served.port), b: to(served.port) } });
+  });
+  await using rig = await openSitesRig({ sites: { a: to(origin.port), b: to(origin.port) } });
   const open = async (site: string) => {
     const socket = await rig.tls(`${site}.example.com`);
     socket.write(`GET / HTTP/1.1\r\nHost: ${site}.example.com\r\n\r\n`);

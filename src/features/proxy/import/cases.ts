@@ -1,6 +1,7 @@
 // `proxy_pass $variable`: which map leads where, as a list of conditions that routes can carry.
+
+import type { Ledger } from '../../../wire/import-ledger.ts';
 import { type Directive, splitVariables } from '../../../wire/nginx-conf.ts';
-import type { Ledger } from './ledger.ts';
 import type { Listen } from './listen.ts';
 import { type NameReading, readAlpn, readName } from './names.ts';
 

@@ -1,8 +1,9 @@
 // One server block with what it inherits from stream{}, and the route's keys that come of it.
+
+import type { Ledger } from '../../../wire/import-ledger.ts';
 import type { ImportFinding } from '../../../wire/import-report.ts';
 import { placeText } from '../../../wire/import-report.ts';
 import { type Directive, parseNginxSize, parseNginxTime } from '../../../wire/nginx-conf.ts';
-import type { Ledger } from './ledger.ts';
 
 /** A route's key, nested ones with a dot: `limits.idle`. */
 export type Key = string;

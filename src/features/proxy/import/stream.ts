@@ -1,11 +1,12 @@
 // nginx's stream {} → routes of `proxy:`, with one row for every directive and what the original leaves open.
+
+import { Ledger } from '../../../wire/import-ledger.ts';
 import type { ImportFinding, ImportRow } from '../../../wire/import-report.ts';
 import { type Directive, splitVariables } from '../../../wire/nginx-conf.ts';
 import { route } from '../config.ts';
 import { type Server, settleOverlaps, shareAddresses } from './addresses.ts';
 import type { StreamContext } from './context.ts';
 import type { FilePath } from './files.ts';
-import { Ledger } from './ledger.ts';
 import { readListens } from './listen.ts';
 import type { ImportedRoute } from './route.ts';
 import { readZones } from './rules.ts';

@@ -1,8 +1,8 @@
 // nginx's `upstream {}` and plain addresses → targets and how they are balanced.
 import { isIP } from 'node:net';
 import { formatDuration } from '../../../core/duration.ts';
+import type { Ledger } from '../../../wire/import-ledger.ts';
 import { type Directive, parseNginxTime } from '../../../wire/nginx-conf.ts';
-import type { Ledger } from './ledger.ts';
 
 export interface Server {
   /** `host:port` with IPv6 in brackets, or `unix:/path`. */

@@ -36,16 +36,20 @@ export interface Target {
 
 /** Reads what a request is for. @throws Fault `protocol` (400), `denied` with status 421 */
 export function aim({ authority, path }: Target, guest: Guest, deps: SitesDeps): Naming {
-  const place = readAuthority(authority);
-  if (!place) throw new Fault('protocol', 'the Host of this request cannot be read');
   if (!/^(\*|\/[\x21\x22\x24-\x7e]*)$/.test(path))
     throw new Fault('protocol', 'the path of this request cannot be read');
+  if (guest.aimed?.authority === authority) return guest.aimed.naming;
+  const place = readAuthority(authority);
+  if (!place) throw new Fault('protocol', 'the Host of this request cannot be read');
   const { site } = guest;
   // RFC 9110 §15.5.20: the connection was made, and its caller admitted, for one name.
   if (place.host !== site.name) {
     throw new Fault('protocol', 'this connection is for another site', { facts: { status: 421 } });
   }
-  return { sites: deps.sites(), site, port: place.port === undefined || place.port === 443 ? '' : `:${place.port}` };
+  const port = place.port === undefined || place.port === 443 ? '' : `:${place.port}`;
+  const naming = { sites: deps.sites(), site, port };
+  guest.aimed = { authority, naming };
+  return naming;
 }
 
 /** Serves one request. Never throws. */

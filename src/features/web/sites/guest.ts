@@ -6,6 +6,7 @@ import { matchCidr, parseCidr } from '../../../wire/cidr.ts';
 import { Caller } from '../caller.ts';
 import type { Site } from './map.ts';
 import { Stay, type StayOptions } from './stay.ts';
+import type { Naming } from './urls.ts';
 
 export interface GuestDeps {
   readonly gate: Gate;
@@ -23,6 +24,8 @@ export class Guest {
   readonly conn: Conn;
   /** Says who it is; its own visits are the forward proxy's and stay empty. */
   readonly caller: Caller;
+  /** What the last request said that it is for, read: the next one mostly says the same. */
+  aimed: { readonly authority: string; readonly naming: Naming } | undefined;
   readonly #deps: GuestDeps;
   #site: Site;
   #stay: Stay | Promise<Stay> | undefined;
@@ -104,6 +107,7 @@ export class Guest {
 
   /** Another map: the site of this name now, or none. Connections stay, what was admitted under other words ends. */
   replace(site: Site | undefined): void {
+    this.aimed = undefined;
     if (site && JSON.stringify(describe(site)) === JSON.stringify(describe(this.#site))) {
       this.#site = site;
       return;

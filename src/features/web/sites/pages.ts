@@ -12,7 +12,7 @@ export interface SiteRefusal {
   readonly issuers: readonly string[];
   readonly help?: string | undefined;
   /** Where somebody sees how they arrived. */
-  readonly check: string;
+  readonly check: string | undefined;
   readonly wantsHtml: boolean;
 }
 
@@ -31,7 +31,12 @@ export function siteRefusalPage(facts: SiteRefusal): Page {
   if (!wantsHtml) {
     return textPage(
       status,
-      [`sekisho: ${site}: ${what}`, ...next, `${check} says how you arrived`, `request ${request}`].join('\n'),
+      [
+        `sekisho: ${site}: ${what}`,
+        ...next,
+        ...(check === undefined ? [] : [`${check} says how you arrived`]),
+        `request ${request}`,
+      ].join('\n'),
     );
   }
   const title =
@@ -40,10 +45,11 @@ export function siteRefusalPage(facts: SiteRefusal): Page {
       : certificate.state === 'none'
         ? 'No client certificate'
         : 'This client certificate does not count';
+  const link = check === undefined ? '' : `<p><a href="${html(check)}">${html(check)}</a></p>`;
   const list = next.length === 0 ? '' : `<ul>${next.map(step => `<li>${html(step)}</li>`).join('')}</ul>`;
   return htmlPage(
     status,
     title,
-    `<h1>${html(title)}</h1><p>${html(`${site}: ${what}`)}</p>${list}<p class="ja" lang="ja">${html(japanese(status, certificate))}</p><p><a href="${html(check)}">${html(check)}</a></p><small>Sekisho · <code>${html(request)}</code></small>`,
+    `<h1>${html(title)}</h1><p>${html(`${site}: ${what}`)}</p>${list}<p class="ja" lang="ja">${html(japanese(status, certificate))}</p>${link}<small>Sekisho · <code>${html(request)}</code></small>`,
   );
 }

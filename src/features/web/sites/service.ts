@@ -29,8 +29,8 @@ export interface SitesWorld {
   readonly decide: (who: Principal, resource: string, from: Address) => Decision;
   /** The port in public addresses. */
   readonly port: () => number;
-  /** Where somebody sees how they arrived, `https://gate.example.com/check`. */
-  readonly checkUrl: () => string;
+  /** Where somebody sees how they arrived, `https://gate.example.com/check`; undefined where there is no such page. */
+  readonly checkUrl: () => string | undefined;
   /** Names of the gate itself, which are never sites. */
   readonly names: () => readonly string[];
   /** Whether a name is also one of web.forward, where it must stay reachable as http. */

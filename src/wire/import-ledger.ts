@@ -5,8 +5,8 @@ import {
   type ImportRow,
   type ImportStatus,
   importStatuses,
-} from '../../../wire/import-report.ts';
-import type { Directive } from '../../../wire/nginx-conf.ts';
+} from './import-report.ts';
+import type { Directive } from './nginx-conf.ts';
 
 interface Entry {
   status: ImportStatus;
