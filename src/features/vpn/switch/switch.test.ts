@@ -154,6 +154,21 @@ test('a port that takes nothing, or too slowly, costs the others nothing', async
   assert.ok(stuck.queue.length === 0 && stuck.dropped >= 500);
 });
 
+test('a port that fails does not stop the others', async () => {
+  const { net, join } = hub();
+  const policy = { kind: 'member', session: 's', user: '', groups: [], security: defaultSecurity } as const;
+  const broken = memoryPort('broken', () => {
+    throw new Error('broken');
+  });
+  net.plug(broken, policy);
+  const [a, b] = [join(), join()];
+  for (let times = 0; times < 3; times++) {
+    a.port.put(plain(1, 'all'));
+    await turn();
+  }
+  assert.equal(b.got.length, 3);
+});
+
 test('what one turn brings for a port is bounded', async () => {
   const { join } = hub();
   const [a, b] = [join({ noBroadcastLimiter: true }), join()];

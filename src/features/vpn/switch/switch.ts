@@ -234,14 +234,23 @@ export class Switch {
   #run(): void {
     this.#turn = 'running';
     for (let round = 0; round < rounds; round++) {
-      for (const { service } of this.#services) service?.turn();
+      for (const { service } of this.#services) this.#guard(() => service?.turn());
       const waiting = this.#waiting;
       if (waiting.length === 0) break;
       this.#waiting = [];
-      for (const plug of waiting) plug.flush();
+      for (const plug of waiting) this.#guard(() => plug.flush());
     }
     this.#turn = 'idle';
     if (this.#waiting.length > 0) this.#ask();
+  }
+
+  /** An edge: what fails at one port is logged, and the others get their frames. */
+  #guard(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#deps.log.error({ hub: this.name, error }, 'a port of the hub failed');
+    }
   }
 
   #relist(): void {
