@@ -236,7 +236,12 @@ const settings = frame(4, 0, 0, Buffer.from('000300000064', 'hex'));
 const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 const headers = (stream: number): Buffer =>
   // CONNECT to x: literal :method (index 2), literal :authority (index 1), without indexing
-  frame(1, 4, stream, Buffer.concat([Buffer.from('0207', 'hex'), Buffer.from('CONNECT'), Buffer.from('0101', 'hex'), Buffer.from('x')]));
+  frame(
+    1,
+    4,
+    stream,
+    Buffer.concat([Buffer.from('0207', 'hex'), Buffer.from('CONNECT'), Buffer.from('0101', 'hex'), Buffer.from('x')]),
+  );
 
 const floods: Record<string, () => Buffer> = {
   settings: () => settings,
@@ -265,7 +270,11 @@ for (const [name, make] of Object.entries(floods)) {
   });
   test(`a gate that floods with ${name} is left by the device`, async t => {
     const [near, far] = await pair(t);
-    const device = serveLink(near, { services: { find: () => undefined, all: () => ({}) }, requests, log: memoryLog() });
+    const device = serveLink(near, {
+      services: { find: () => undefined, all: () => ({}) },
+      requests,
+      log: memoryLog(),
+    });
     const { stream } = far;
     stream.on('error', () => {}).resume();
     stream.write(Buffer.concat([preface, settings]));
@@ -288,7 +297,10 @@ test('a gate that opens and resets streams without end is left by the device (ra
   let id = -1;
   const pour = (): void => {
     do id += 2;
-    while (!stream.destroyed && stream.write(Buffer.concat([headers(id), frame(3, 0, id, Buffer.from('00000008', 'hex'))])));
+    while (
+      !stream.destroyed &&
+      stream.write(Buffer.concat([headers(id), frame(3, 0, id, Buffer.from('00000008', 'hex'))]))
+    );
   };
   stream.on('drain', pour);
   pour();

@@ -148,7 +148,9 @@ export function serveLink(conn: Conn, options: { services: Services; requests: R
         socket.destroy();
       }, patience);
       socket.once('close', () => clearTimeout(late));
-      if (!session.ping(() => clearTimeout(late))) clearTimeout(late);
+      session.ping(error => {
+        if (!error) clearTimeout(late);
+      });
     },
     async leave(deadline) {
       state = 'leaving';
