@@ -78,6 +78,8 @@ export class LiveEndpoint {
   #ways: readonly Way[] = [];
   #state: 'open' | 'ending' = 'open';
   #idle: (() => void)[] = [];
+  /** The newest write of its row. */
+  saved: Promise<void> = Promise.resolve();
   /** Ends it in time. */
   disarm: () => void = () => {};
 

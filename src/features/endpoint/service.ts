@@ -463,11 +463,24 @@ class Endpoints implements EndpointService {
     });
   }
 
-  async #keepClaim(live: LiveEndpoint): Promise<void> {
+  /** On the disk before a byte reaches the target; who comes while it is written waits as well. */
+  #keepClaim(live: LiveEndpoint): Promise<void> {
     const { latched, used } = live.guard;
-    if (live.endpoint.latched === latched && live.endpoint.used === used) return;
+    if (live.endpoint.latched === latched && live.endpoint.used === used) {
+      return live.saved.catch(() => this.#save(live));
+    }
     live.endpoint = { ...live.endpoint, latched, used };
-    await this.#deps.store.change(live.endpoint);
+    return this.#save(live);
+  }
+
+  /** One write after the other, each of what is so by then: an older one must not undo a newer one. */
+  #save(live: LiveEndpoint): Promise<void> {
+    const write = async (): Promise<void> => {
+      if (this.#live.get(live.endpoint.id) !== live) throw new Fault('gone', 'the endpoint is over');
+      await this.#deps.store.change(live.endpoint);
+    };
+    live.saved = live.saved.then(write, write);
+    return live.saved;
   }
 
   // --- Waiting for approvals ----------------------------------------------------------------------------------------
@@ -571,10 +584,13 @@ class Endpoints implements EndpointService {
       { now, opened, until, more, granted: decision.until },
       { usual: this.config.lifetime.default, most: this.config.lifetime.max },
     );
-    const changed = { ...endpoint, until: end };
-    await this.#deps.store.change(changed);
-    // The latch may have closed while that was written.
     live.endpoint = { ...live.endpoint, until: end };
+    try {
+      await this.#save(live);
+    } catch (error) {
+      live.endpoint = { ...live.endpoint, until };
+      throw error;
+    }
     if (this.#live.get(endpoint.id) === live) this.#arm(live);
     this.#tell('endpoint.extended', live.endpoint);
     return live.endpoint;
@@ -612,6 +628,7 @@ class Endpoints implements EndpointService {
       this.#lent.delete(port);
       this.#pool.give(port, owner.id);
     }
+    await live.saved.catch(() => {}); // what was being written must not come after this
     live.endpoint = await this.#finish(live.endpoint, cause);
     // What somebody closed is written down by the gate, as an act of theirs.
     if (cause !== 'closed') {
