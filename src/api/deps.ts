@@ -5,7 +5,8 @@ import type { Authenticator, Gate, Log, Metrics, Policy, Principal } from '../co
 import type { EndpointService } from '../features/endpoint/index.ts';
 import type { RouteState } from '../features/proxy/index.ts';
 import type { TunnelService } from '../features/tunnel/index.ts';
-import type { WebService } from '../features/web/index.ts';
+import type { VpnService } from '../features/vpn/index.ts';
+import type { SitesService, WebService } from '../features/web/index.ts';
 import type { Authority, Directory } from '../trust/index.ts';
 import type { AnswerOf } from './contract/routes.ts';
 import type { DeviceHouse } from './device.ts';
@@ -38,6 +39,8 @@ export interface House {
   readonly since: Date;
   /** Host names and addresses that this gate goes by; the first is its name. */
   names(): readonly string[];
+  /** `https://gate.example.com:8443`, where people open the console. */
+  origin(): string;
   health(): AnswerOf<'gate.health'>['health'];
   listeners(): AnswerOf<'status.show'>['listeners'];
   /** The proxy's routes, over all workers. */
@@ -50,6 +53,10 @@ export interface House {
   endpoints?(): EndpointHouse | undefined;
   /** Tunnels to devices. */
   tunnels?(): TunnelService | undefined;
+  /** Hubs and their members. */
+  vpn?(): VpnService | undefined;
+  /** Renamed sites, where there are some. */
+  sites?(): SitesService | undefined;
   /** What is weak or unwell, in sentences. */
   warnings(): readonly string[];
   check(): Promise<AnswerOf<'gate.check'>>;

@@ -8,6 +8,7 @@ import type { Log } from '../core/parts.ts';
 import { openStore } from '../store/index.ts';
 import { openAuthority } from '../trust/index.ts';
 import { openBareRoutes } from './bare-routes.ts';
+import { openDemoGate } from './demo-gate.ts';
 import { type DemoText, texts } from './demo-text.ts';
 import { hexLines, looksEncrypted } from './hex.ts';
 import { createRead } from './read.ts';
@@ -46,12 +47,12 @@ export async function demo(options: DemoOptions): Promise<void> {
   };
   const terminate = (to: number) =>
     routes({ 'forward-in': { listen: 'tls://127.0.0.1:0', certificate: 'auto', to: `tcp://127.0.0.1:${to}` } });
-  const originate = (to: number) =>
+  const originate = (to: number, ca = join(folder, 'ca.pem')) =>
     routes({
       'forward-out': {
         listen: 'tcp://127.0.0.1:0',
         to: `tls://127.0.0.1:${to}`,
-        verify: { ca: 'file:ca.pem', name: 'localhost' },
+        verify: { ca: `file:${ca}`, name: 'localhost' },
       },
     });
 
@@ -74,19 +75,23 @@ export async function demo(options: DemoOptions): Promise<void> {
     text,
   );
 
-  // Article 000's wrapping half: [old client] → wrap → TLS → on-demand address → [device]
+  // Article 000: [old client] → wrap → TLS → endpoint of the gate → link → agent → [device]
   const device = stack.use(await plainServer(() => words.answer));
   const last = stack.use(await tap(device.port));
-  const outside = stack.use(await tap(await terminate(last.port)));
-  const inside = stack.use(await tap(await originate(outside.port)));
+  const gate = stack.use(await openDemoGate(folder, silent, options.signal));
+  const link = stack.use(await tap(gate.port));
+  await gate.device(link.port, last.port);
+  const outside = stack.use(await tap(await gate.endpoint()));
+  const inside = stack.use(await tap(await originate(outside.port, gate.ca)));
   const answer = await ask(inside.port, words.device, options.signal);
   show(
     text.article000,
     options,
     [
       [text.clientToWrap, inside, 'plain'],
-      [text.wrapToAddress, outside, 'encrypted'],
-      [text.addressToDevice, last, 'plain'],
+      [text.wrapToEndpoint, outside, 'encrypted'],
+      [text.endpointToAgent, link, 'encrypted'],
+      [text.agentToDevice, last, 'plain'],
     ],
     words.device,
     answer,

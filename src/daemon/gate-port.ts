@@ -4,6 +4,7 @@ import type { Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
 import { peek } from '../net/peek.ts';
 import { ConnQueue } from '../net/queue.ts';
 import { choose } from '../net/split.ts';
+import { acmeAlpn } from '../trust/index.ts';
 import { type ClientHello, clientHelloLimit, readClientHello } from '../wire/client-hello.ts';
 
 export interface GatePortOptions {
@@ -24,6 +25,8 @@ export interface RouteBranch {
   readonly name: string;
   readonly names: readonly string[];
   readonly alpn: readonly string[];
+  /** ACME's probes (tls-alpn-01) for these names are the gate's to answer. */
+  readonly probes?: 'gate';
 }
 
 export interface GatePort extends AsyncDisposable {
@@ -148,7 +151,8 @@ class Places {
       place,
     }));
     const choice = choose<Choice>([...choices, { name: 'gate', default: true }], hello);
-    return typeof choice === 'number' ? undefined : choice.place;
+    const place = typeof choice === 'number' ? undefined : choice.place;
+    return place?.probes && hello.alpn.includes(acmeAlpn) ? undefined : place;
   }
 }
 

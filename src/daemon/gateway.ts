@@ -1,13 +1,14 @@
 // A configuration becomes a running gate: every room is opened in order, introduced to the others, and closed in reverse.
 import { join, resolve } from 'node:path';
 import { createApprovals, createGate, createSessions, openAudit } from '../access/index.ts';
-import { createApi, type House } from '../api/index.ts';
+import { createApi, type House, type HttpDoor } from '../api/index.ts';
 import { formatUrl, type ListenAddress } from '../core/address.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Listener, Log, Principal } from '../core/parts.ts';
 import { openDeviceRegistry } from '../features/device/index.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
-import { formatWebLine, type WebService } from '../features/web/index.ts';
+import type { VpnService } from '../features/vpn/index.ts';
+import { formatWebLine, type SitesService, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
 import { openStore } from '../store/index.ts';
 import { createAuthenticator, createDirectory, createLimiter, openAuthority } from '../trust/index.ts';
@@ -18,6 +19,7 @@ import type { CheckReport } from './check.ts';
 import { checkConfig } from './check-config.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
+import { consoleDoor } from './console-files.ts';
 import { openDataDir } from './data-dir.ts';
 import { type DevicePlane, openDevicePlane } from './device-plane.ts';
 import { type EndpointPlane, endpointDevices, openEndpointPlane } from './endpoint-plane.ts';
@@ -35,9 +37,11 @@ import { createRead } from './read.ts';
 import type { ReloadReport } from './reload.ts';
 import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
+import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
 import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
+import { openVpnPlane, serveVpnPort, vpnTenant } from './vpn-plane.ts';
 import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
 
@@ -67,6 +71,11 @@ export interface Gateway extends AsyncDisposable {
   /** By difference; a bad file changes nothing. @throws Fault `invalid` saying why */
   reload(): Promise<ReloadReport>;
   check(): Promise<CheckReport>;
+  /**
+   * A one-time link into the console for the first administrator, while no administrator can sign in otherwise; made anew
+   * at each call, valid once and for 15 minutes.
+   */
+  firstLink(): Promise<string | undefined>;
   /** Log files anew (SIGUSR1). */
   reopenLogs(): Promise<void>;
   /** Process ids of workers. */
@@ -189,7 +198,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         }),
       )
     : undefined;
-  const tenants: Tenant[] = [...(devices?.tenants ?? [])];
+  let vpn: VpnService | undefined;
+  const tenants: Tenant[] = [...(devices?.tenants ?? []), vpnTenant(() => vpn)];
+  let sites: SitesService | undefined;
   const door = config.gate
     ? stack.use(
         openGateDoor({
@@ -199,6 +210,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
           tenants,
+          sites: () => sites,
         }),
       )
     : undefined;
@@ -211,6 +223,21 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     }),
   );
   tenants.push(...tunnels.tenants);
+  const vpnPorts = await inOrder(config.vpn?.listen ?? [], address => open('vpn.listen', address, 'vpn'));
+  vpn = stack.use(
+    await openVpnPlane({
+      ...{ plan: () => current.plan, data, store, gate, authenticator, limiter, directory, clock, metrics },
+      log: room('vpn'),
+      ended: credential => void sessions.cutBy(({ who }) => who.credential === credential),
+      name: () => namesOf(current.file.config)[0] ?? 'localhost',
+      opened: () => ports.map(({ address }) => address),
+      ports: [...ports],
+    }),
+  );
+  const hubs = vpn;
+  const patience = config.gate?.limits.handshake ?? 10_000;
+  if (door)
+    for (const listener of vpnPorts) void serveVpnPort(listener, { door, vpn, patience, metrics, log: room('vpn') });
   const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
   web = openWebPlane({
@@ -221,6 +248,12 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
   });
   if (web) stack.use(web);
+  sites = openSitesPlane({
+    ...{ current: () => current, gate, directory, clock, metrics, log: room('web') },
+    opened: () => ports.map(({ address }) => address),
+    ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
+  });
+  if (sites) stack.use(sites);
   plane = stack.use(
     await openProxyPlane(current.plan.routes, {
       ...{ gate, clock, metrics, log },
@@ -238,9 +271,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const endpoints: EndpointPlane = stack.use(
     await openEndpointPlane({
       ...{ current: () => current, store, gate, audit, approvals, authority, directory, authenticator, clock, metrics },
-      port: door,
-      ...(devices ? { devices: endpointDevices(devices.service) } : {}),
-      addresses: door ? ports.map(({ address }) => address) : [],
+      ...{ port: door, data, board: certificates.board },
+      devices: endpointDevices(devices?.service),
+      addresses: ports.map(({ address }) => address),
       opened: () => ports.map(({ address }) => address),
       log: room('endpoint'),
     }),
@@ -250,6 +283,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     const answer = gateHttp({
       origin: originOf(config),
       challenge: path => certificates.board.http(path),
+      site: host => sites?.secureUrl(host),
       crl: () => authority.crl(),
       root: () => authority.root().cert,
     });
@@ -265,6 +299,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...current.plan.routes.flatMap(route => route.warnings),
     ...(current.plan.gate?.warnings ?? []),
     ...(current.plan.web.forward?.warnings ?? []),
+    ...hubs.warnings(),
+    ...(current.plan.sites?.warnings ?? []),
     ...certificates
       .acmeState()
       .filter(({ standIn }) => standIn)
@@ -274,7 +310,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
   const check = (): Promise<CheckReport> => checkConfig(file.path);
   const reloader = createReloader({
-    ...{ file, plan, door, web: () => web, endpoints, live, sessions, gate, clock, log, warnings },
+    ...{ file, plan, door, web: () => web, sites: () => sites, endpoints, vpn: hubs, live, sessions, gate, clock, log },
+    warnings,
     root: () => authority.root().cert,
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,
@@ -295,6 +332,12 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   );
 
   // Who may look after it.
+  const doors: HttpDoor[] = [
+    consoleDoor({ log: room('console') }),
+    ...(devices ? [devices.door] : []),
+    ...endpoints.doors,
+    ...tunnels.doors,
+  ];
   const socket = join(data, 'sekisho.sock');
   const listeners = (): ReturnType<House['listeners']> => [
     ...opened,
@@ -307,16 +350,19 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       authority: knowingUsers(authority, directory),
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
-      doors: () => [...(devices ? [devices.door] : []), ...endpoints.doors, ...(tunnels?.doors ?? [])],
+      doors: () => doors,
       house: {
         ...{ version, since, warnings, check, reload, listeners },
         names: () => namesOf(current.file.config),
+        origin: () => originOf(current.file.config),
         health: () => (gate.isOpen ? (gate.unwritten > 0 ? 'degraded' : proxies.health()) : 'down'),
         routes: () => proxies.states(),
         web: () => web,
         ...(devices ? { devices: () => ({ ...devices, registry }) } : {}),
         endpoints: () => endpoints.house,
         tunnels: () => tunnels?.service,
+        vpn: () => hubs,
+        sites: () => sites,
         backup: passphrase => backupOf(store, data, passphrase),
       },
     }),
@@ -344,6 +390,14 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     check,
     routes: () => proxies.states(),
     workers: () => proxies.workers()?.pids() ?? [],
+    async firstLink() {
+      const admins = directory.all().filter(({ roles, state }) => state === 'active' && roles.includes('admin'));
+      if (!door || admins.some(({ name }) => directory.hasPassword(name))) return undefined;
+      const { name } = admins[0] ?? (await directory.ensure({ name: 'admin', roles: ['admin'] }));
+      const { id, code } = await directory.addCode({ purpose: 'sign-in', name });
+      await audit.append(lifeEvent('user.link-created', { user: name, code: id }));
+      return `${originOf(current.file.config)}/#code=${code}`;
+    },
     async reopenLogs() {
       log.reopen();
       await access?.reopen();
@@ -356,6 +410,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       await reloader.settled();
       await local[Symbol.asyncDispose]();
       await door?.[Symbol.asyncDispose]();
+      for (const listener of vpnPorts) await listener[Symbol.asyncDispose]();
       // The gate last: who was accepted before the listeners closed is still let in. At the deadline it ends the
       // sessions, and the audit says why; what still hangs after the farewell is destroyed by the proxy.
       const carried = Promise.all([
@@ -365,6 +420,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         devices?.service.drain(after(deadline, farewell, clock)),
         endpoints.drain(after(deadline, farewell, clock)),
         tunnels?.service.drain(deadline),
+        hubs.drain(),
+        sites?.drain(after(deadline, farewell, clock)),
       ]);
       await Promise.race([carried, aborted(deadline)]);
       await Promise.all([carried, gate.drain(deadline)]);

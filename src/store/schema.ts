@@ -7,4 +7,6 @@ import type { EndpointTables } from './schema-endpoint.ts';
 import type { TrustTables } from './schema-trust.ts';
 import type { TunnelTables } from './schema-tunnel.ts';
 
-export type Schema = AccessTables & TrustTables & DeviceTables & TunnelTables & EndpointTables;
+export type Schema = AccessTables & TrustTables & DeviceTables & TunnelTables & EndpointTables & VpnTables;
+
+import type { VpnTables } from './schema-vpn.ts';

@@ -89,3 +89,22 @@ proxy:
   assert.equal(String(data), 'still here');
   await gate.logged(/a renewed certificate is in use/);
 });
+
+for (const challenge of ['tls-alpn-01', 'http-01']) {
+  test(`names of endpoints get certificates of their own by ${challenge}, on the gate’s own port`, async t => {
+    const echo = await echoServer(t);
+    const [port = 0, http = 0] = await freePorts(2);
+    const { directory, ca } = await pebble(t, http, port);
+    const gate = await startGate(t, {
+      config: `gate: { name: gate.test, listen: "tls://127.0.0.1:${port}", http: "tcp://127.0.0.1:${http}", workers: 0 }
+endpoint: { certificate: { acme: { directory: "${directory}", ca: "file:${ca}", challenge: ${challenge} } } }
+`,
+    });
+    const args = ['endpoint', 'open', `tcp://127.0.0.1:${echo.port}`, '--tls', '--from', '127.0.0.1', '--json'];
+    const { status, stdout, stderr } = await gate.run(...args);
+    assert.equal(status, 0, stderr);
+    const { name } = JSON.parse(stdout) as { name: string };
+    assert.match(await issuerAt(port, name), /Pebble Intermediate/, 'the handshake waits for it');
+    assert.doesNotMatch(await issuerAt(port, 'gate.test'), /Pebble/);
+  });
+}

@@ -123,7 +123,7 @@ const lessOne = (fields: Fields, hops: number): Fields =>
   );
 
 /** What services are told, if they are; whatever the client wrote there has been taken away. */
-function identityFields({ who }: Caller): Fields {
+export function identityFields({ who }: Caller): Fields {
   const out = ['X-Sekisho-User', encodeValue(whoText(who)), 'X-Sekisho-Certificate', encodeValue(who.credential)];
   const groups = who.groups.filter(group => !group.startsWith('role:'));
   return groups.length === 0 ? out : [...out, 'X-Sekisho-Groups', groups.map(encodeValue).join(', ')];
