@@ -27,9 +27,12 @@ const programs = {
   pebble: /pebble/,
   chromium: /fixtures\/chromium/,
   certutil: /fixtures\/chromium/,
-  python3: /'python3'/,
+  python3: /'(\/usr\/bin\/)?python3'/,
   sshd: /sbin\/sshd/,
   squid: /'squid'/,
+  aws: /tunnel-aws|'aws'/,
+  mosquitto: /'mosquitto_sub'/,
+  ssh: /fixtures\/ssh-server/,
 };
 const isHere = program =>
   [...(process.env.PATH || '').split(':'), '/usr/sbin'].some(folder => existsSync(join(folder, program)));

@@ -244,9 +244,11 @@ test('English and Japanese show the same commands and configurations', () => {
         .filter(line => line !== ''),
     }));
   assert.deepEqual(lines('README.md'), lines('README.ja.md'));
+  assert.deepEqual(lines('docs/tunnel.md'), lines('docs/tunnel.ja.md'));
   const headings = (path: string): number[] =>
     [...read(path).matchAll(/^(#+) /gm)].map(([, marks]) => marks?.length ?? 0);
   assert.deepEqual(headings('README.md'), headings('README.ja.md'));
+  assert.deepEqual(headings('docs/tunnel.md'), headings('docs/tunnel.ja.md'));
 });
 
 test('every link between the documents leads to a file', () => {

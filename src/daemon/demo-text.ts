@@ -10,6 +10,13 @@ export interface DemoText {
   readonly wrapToEndpoint: string;
   readonly endpointToAgent: string;
   readonly agentToDevice: string;
+  readonly article002: string;
+  readonly clientToSource: string;
+  readonly sourceToGate: string;
+  readonly deviceToGate: string;
+  readonly deviceToService: string;
+  readonly told: string;
+  readonly closed: string;
   readonly plain: string;
   readonly encrypted: string;
   readonly answered: string;
@@ -27,6 +34,13 @@ export const texts: Readonly<Record<'en' | 'ja', DemoText>> = {
     wrapToEndpoint: '  wrap ──▶ endpoint          ',
     endpointToAgent: '  gate ◀── agent: the link   ',
     agentToDevice: '  agent ──▶ device           ',
+    article002: 'A device behind a firewall: told over MQTT, both ends dial out, one-time tokens (article 002)',
+    clientToSource: '  ssh ──▶ source side        ',
+    sourceToGate: '  source side ──▶ gate       ',
+    deviceToGate: '  device ──▶ gate            ',
+    deviceToService: '  device ──▶ its sshd        ',
+    told: '  the device was told over MQTT:',
+    closed: '  and when it was closed both ends were told:',
     plain: 'plain: everybody on this leg reads it',
     encrypted: 'encrypted, and the certificate was verified',
     answered: '  the answer came back through every leg:',
@@ -42,6 +56,14 @@ export const texts: Readonly<Record<'en' | 'ja', DemoText>> = {
     wrapToEndpoint: '  wrap ──▶ エンドポイント    ',
     endpointToAgent: '  gate ◀── agent:リンク      ',
     agentToDevice: '  agent ──▶ デバイス         ',
+    article002:
+      'ファイアウォールの内側のデバイスへ。MQTT で知らせ、両端が外向きに接続し、トークンは 1 回限り(記事 002)',
+    clientToSource: '  ssh ──▶ ソース側           ',
+    sourceToGate: '  ソース側 ──▶ ゲート        ',
+    deviceToGate: '  デバイス ──▶ ゲート        ',
+    deviceToService: '  デバイス ──▶ その sshd     ',
+    told: '  デバイスには MQTT でこう知らされました:',
+    closed: '  閉じたとき、両端にはこう伝えられました:',
     plain: '平文:この区間では誰でも読めます',
     encrypted: '暗号化済み。証明書も検証されています',
     answered: '  応答はすべての区間を通って戻りました:',

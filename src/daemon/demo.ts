@@ -10,6 +10,7 @@ import { openAuthority } from '../trust/index.ts';
 import { openBareRoutes } from './bare-routes.ts';
 import { openDemoGate } from './demo-gate.ts';
 import { type DemoText, texts } from './demo-text.ts';
+import { openTunnelPlay } from './demo-tunnel.ts';
 import { hexLines, looksEncrypted } from './hex.ts';
 import { createRead } from './read.ts';
 
@@ -25,6 +26,8 @@ const words = {
   fluentd: 'fluentd: {"tag":"app.log","message":"hello over the wire"}\n',
   device: 'GET-TEMPERATURE sensor-1\n',
   answer: 'sensor-1 21.5C\n',
+  shell: 'uptime\n',
+  uptime: 'up 41 days, behind the firewall\n',
 };
 /** Bytes of a leg that are kept to be looked at: beyond TLS's handshake there is application data among them. */
 const kept = 16 * 1024;
@@ -97,6 +100,40 @@ export async function demo(options: DemoOptions): Promise<void> {
     answer,
     text,
   );
+
+  // Article 002: [ssh] → source → TLS → gate ← TLS ← destination → [sshd], the device told over MQTT
+  const shell = stack.use(await plainServer(() => words.uptime));
+  const local = stack.use(await tap(shell.port));
+  const legs: Partial<Record<'source' | 'destination', Tap>> = {};
+  const play = stack.use(
+    await openTunnelPlay({
+      ...{ folder, application: local.port, log: silent, signal: options.signal },
+      async between(leg, gate) {
+        const made = stack.use(await tap(gate));
+        legs[leg] = made;
+        return made.port;
+      },
+    }),
+  );
+  const client = stack.use(await tap(play.port));
+  const said = await ask(client.port, words.shell, options.signal);
+  const { source = client, destination = client } = legs;
+  show(
+    text.article002,
+    options,
+    [
+      [text.clientToSource, client, 'plain'],
+      [text.sourceToGate, source, 'encrypted'],
+      [text.deviceToGate, destination, 'encrypted'],
+      [text.deviceToService, local, 'plain'],
+    ],
+    words.shell,
+    said,
+    text,
+  );
+  options.line(`${text.told} ${play.notice}`);
+  options.line(`${text.closed} ${await play.close()}`);
+  options.line('');
   options.line(text.end);
 }
 

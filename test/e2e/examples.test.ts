@@ -12,6 +12,7 @@ import { type Gateway, openGateway } from '../../src/daemon/gateway.ts';
 import { type Ca, makeCa, temporaryFolder } from '../fixtures/certificates.ts';
 import { freePorts, runSekisho, until } from '../fixtures/gate-process.ts';
 import { ask, askUdp, backend, echo, handshake, tlsBackend, udpBackend } from '../fixtures/probes.ts';
+import { knock } from '../fixtures/tunnel-peer.ts';
 
 const examples = join(import.meta.dirname, '../../examples');
 const tried = new Set<string>();
@@ -136,6 +137,27 @@ test('postgres-client-certificates.yaml: only the department named gets in', asy
   assert.equal(answerOf(await visit('staff01')), 'db:hello');
   assert.equal(await visit('staff02'), 'closed');
   assert.equal(await visit(undefined), 'closed');
+});
+
+test('tunnel.yaml: tunnels on the gate’s port, and MQTT for devices on a port of its own', async t => {
+  const [port = 0, mqtt = 0] = await freePorts(2);
+  const { folder } = await open(t, 'tunnel.yaml', {
+    '0.0.0.0:443': `127.0.0.1:${port}`,
+    'tls://:8883': `tls://127.0.0.1:${mqtt}`,
+  });
+  const data = ['--data', join(folder, 'data')];
+  const { stdout } = await runSekisho(['cert', 'ca', ...data]);
+  const opened = await runSekisho(['tunnel', 'open', 'TunnelTestDevice', '--service', 'ssh', ...data, '--json']);
+  const { sourceToken } = JSON.parse(opened.stdout) as { sourceToken: string };
+  const peer = await knock({ port, ca: stdout, mode: 'source', token: sourceToken });
+  assert.ok('next' in peer);
+  assert.deepEqual((await peer.next()).services, ['ssh']);
+  peer.drop();
+  assert.equal(
+    await handshake(mqtt, { ca: stdout, servername: 'gate.example.com' }),
+    'closed',
+    'a device shows a certificate',
+  );
 });
 
 test('redis.yaml: TLS outside, plain inside, and only for the addresses listed', async t => {
