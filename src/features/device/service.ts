@@ -13,6 +13,7 @@ import type {
   Service,
   Session,
 } from '../../core/parts.ts';
+import { Reset } from '../../net/reset.ts';
 import type { DeviceConfig } from './config.ts';
 import { parseHello } from './hello.ts';
 import { DeviceLink, speakLink } from './link.ts';
@@ -154,26 +155,40 @@ class Devices implements DeviceService {
     session.note('service', service);
     // What was admitted is the rule; this stream is a session of its own, so that it is seen, counted and cut by device.
     const { who, from, resource, action } = session.request;
-    if (action === 'device.stream') return this.#open(linked.link, device, service, session);
-    const own = await gate.admit({
+    if (action === 'device.stream') return this.#open(linked.link, device, service, session.signal);
+    // Who asks stands written down already; the stream's own record is committed while the device dials. What the gate
+    // refuses (a limit, a drain) it refuses at once, long before the device has answered.
+    let refused: unknown;
+    const own = gate.admit({
       ...{ who, from, action: 'device.stream', resource: `device/${device.name}`, opened: resource },
       limits: { connections: this.#config.limits.streams },
     });
+    own.catch((error: unknown) => {
+      refused = error;
+    });
+    const facts = (admitted: Session): void => {
+      admitted.note('service', service);
+      admitted.note('for', session.id);
+    };
     try {
-      own.note('service', service);
-      own.note('for', session.id);
-      const conn = await this.#open(linked.link, device, service, AbortSignal.any([session.signal, own.signal]));
-      hold(conn, own);
+      const conn = await this.#open(linked.link, device, service, session.signal);
+      hold(conn, own, facts);
+      if (refused !== undefined) throw refused;
       return conn;
     } catch (error) {
-      own.note('cause', toFault(error).code);
-      await own[Symbol.asyncDispose]();
-      throw error;
+      void own.then(
+        async admitted => {
+          facts(admitted);
+          admitted.note('cause', toFault(error).code);
+          await admitted[Symbol.asyncDispose]();
+        },
+        () => {},
+      );
+      throw refused ?? error;
     }
   }
 
-  async #open(link: DeviceLink, device: Device, service: string, by: Session | AbortSignal): Promise<Conn> {
-    const signal = 'signal' in by ? by.signal : by;
+  async #open(link: DeviceLink, device: Device, service: string, signal: AbortSignal): Promise<Conn> {
     this.#deps.metrics.count('device_streams_total');
     try {
       return await link.open(service, signal);
@@ -351,7 +366,7 @@ class Devices implements DeviceService {
 }
 
 /** The stream's session ends with it, and cuts it. Bytes are counted where they pass node:http2 anyway. */
-function hold({ stream }: Conn, session: Session): void {
+function hold({ stream }: Conn, admitted: Promise<Session>, facts: (session: Session) => void): void {
   let [up, down] = [0, 0];
   const { push, _write: write, _writev: writev } = stream;
   stream.push = function counted(chunk: Buffer | null, encoding?: BufferEncoding) {
@@ -368,14 +383,23 @@ function hold({ stream }: Conn, session: Session): void {
       writev.call(this, chunks, done);
     };
   }
-  const cut = (): void => void stream.destroy(Object.assign(new Error('cut'), { code: 'ECONNRESET' }));
-  session.signal.addEventListener('abort', cut);
-  stream.once('close', () => {
-    session.signal.removeEventListener('abort', cut);
-    session.count('up', up);
-    session.count('down', down);
-    void session[Symbol.asyncDispose]();
-  });
+  const cut = (): void => void stream.destroy(new Reset());
+  admitted.then(
+    session => {
+      facts(session);
+      const end = (): void => {
+        session.signal.removeEventListener('abort', cut);
+        session.count('up', up);
+        session.count('down', down);
+        void session[Symbol.asyncDispose]();
+      };
+      session.signal.addEventListener('abort', cut);
+      if (session.signal.aborted) cut();
+      if (stream.closed) end();
+      else stream.once('close', end);
+    },
+    cut, // a record that cannot be written: nothing passes
+  );
 }
 
 function offline(device: Device, now: Date): Fault {
