@@ -40,12 +40,23 @@ export async function checkReport(file: ConfigFile, plan: Plan): Promise<CheckRe
     ...(plan.web.forward?.warnings ?? []).map(text => weak(file, text)),
     ...plan.vpn.warnings.map(text => weak(file, text)),
     ...(plan.sites?.warnings ?? []).map(text => weak(file, text)),
+    ...mqttFindings(file),
     ...gateFindings(file),
     ...(await portFindings(file)),
     ...(await endpointFindings(file)),
     ...(await fileFindings(file)),
   ];
   return { ok: true, opens: opensOf(file), findings };
+}
+
+/** Notices carry tokens: whoever reads one on the way can join the tunnel before the device does. */
+function mqttFindings(file: ConfigFile): CheckFinding[] {
+  const { mqtt } = file.config.tunnel;
+  const broker = typeof mqtt === 'object' ? mqtt.broker : mqtt;
+  if (!broker?.startsWith('mqtt://')) return [];
+  return [
+    weak(file, 'tunnel.mqtt: mqtt:// carries tokens in the clear; use mqtts:// unless the broker is on this machine'),
+  ];
 }
 
 /** `proxy db  tls://0.0.0.0:6432 → tcp://10.0.0.5:5432`, a line each. */
@@ -71,6 +82,9 @@ export function opensOf({ config }: ConfigFile): string[] {
       ? Object.entries(config.web.sites).map(
           ([key, { to }]) => `web.sites  https://${key.includes('.') ? key : `${key}.${config.web?.domain}`}/ → ${to}`,
         )
+      : []),
+    ...(typeof config.tunnel.mqtt === 'object' && config.tunnel.mqtt.listen
+      ? [`tunnel.mqtt  ${formatUrl(config.tunnel.mqtt.listen)}`]
       : []),
     ...Object.entries(config.proxy).map(([name, { listen, names, to }]) => {
       const at = listen.map(formatUrl).join(', ');
