@@ -6,7 +6,13 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type GateProcess, newFolder, runSekisho, startGate, until } from '../fixtures/gate-process.ts';
-import { type Account, addAddress, administer, startVpnClient, type VpnClient } from '../fixtures/softether-programs.ts';
+import {
+  type Account,
+  addAddress,
+  administer,
+  startVpnClient,
+  type VpnClient,
+} from '../fixtures/softether-programs.ts';
 import { inside, layLine } from './namespaces.ts';
 
 const password = 'correct horse';
@@ -71,9 +77,13 @@ test('every way of connecting carries frames both ways between two real clients'
       (await sessionsOf(gate)).some(one => !one.name.startsWith('SID-BOB') && one.connections.now === count),
     );
     addAddress(line.left, alice.device, '192.168.40.1/24');
-    const server = spawn('ip', ['netns', 'exec', line.right, 'iperf3', '-s', '-1', '-B', '192.168.40.2'], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const server = spawn(
+      'ip',
+      ['netns', 'exec', line.right, 'iperf3', '-s', '-1', '--forceflush', '-B', '192.168.40.2'],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
     t.after(() => server.kill('SIGKILL'));
     await once(server.stdout, 'data');
     // A file of bytes in both directions at once; iperf3 fails when it is not all there.
@@ -137,7 +147,5 @@ test('vpncmd makes a bridge of its own and takes it away', async t => {
   execFileSync('ip', ['-n', line.right, 'link', 'show', 'tap_lab0'], { stdio: 'ignore' });
   const gone = await administer('127.0.0.1:443', 'a long password', ['BridgeDelete lab /DEVICE:lab0'], under);
   assert.deepEqual(gone.codes, [0]);
-  await until('the device is gone', () =>
-    spawnSync('ip', ['-n', line.right, 'link', 'show', 'tap_lab0']).status !== 0,
-  );
+  await until('the device is gone', () => spawnSync('ip', ['-n', line.right, 'link', 'show', 'tap_lab0']).status !== 0);
 });
