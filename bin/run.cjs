@@ -20,14 +20,19 @@ const programs = {
   openssl: /fixtures\/(certificates|gate-process|imported)|'openssl'|\/(rig|house|planning)\.ts/,
   nginx: /nginx-process|imported\.ts|'nginx'/,
   haproxy: /'haproxy'/,
-  curl: /'curl'/,
+  curl: /'curl'|'bash'/,
   nc: /'nc'/,
   'redis-server': /redis-server/,
   psql: /'psql'/,
   pebble: /pebble/,
   chromium: /fixtures\/chromium/,
   certutil: /fixtures\/chromium/,
-  python3: /'python3'/,
+  python3: /'(\/usr\/bin\/)?python3'/,
+  sshd: /sbin\/sshd/,
+  squid: /'squid'/,
+  aws: /tunnel-aws|'aws'/,
+  mosquitto: /'mosquitto_sub'/,
+  ssh: /fixtures\/ssh-server/,
   vpncmd: /fixtures\/softether-programs/,
   vpnclient: /startVpnClient/,
 };
@@ -65,6 +70,14 @@ function everyTest() {
   });
 }
 
+/** `npm run bench -- vpn …` is bench/vpn.ts; without a room's name the stream proxy is measured. */
+function benchOf([first = '', ...more]) {
+  const own = join(root, `bench/${first}.ts`);
+  return /^[a-z]+$/.test(first) && existsSync(own)
+    ? [node, [own, ...more]]
+    : [node, [join(root, 'bench/run.ts'), ...rest]];
+}
+
 /** One row a script: the commands it runs, in order; the first that fails ends it. */
 const scripts = {
   test: [tests(process.argv[2] === 'test' ? everyTest() : [])],
@@ -75,14 +88,21 @@ const scripts = {
   soak: [tests(['test/soak/**/*.test.ts'], ['--test-timeout=7200000'])],
   fuzz: [tests(['test/fuzz/**/*.test.ts'], ['--test-timeout=7200000'])],
   lint: [[bin('biome'), ['check', '--error-on-warnings', ...rest]]],
-  types: [[bin('tsc'), ['-p', '.']]],
+  types: [
+    [bin('tsc'), ['-p', '.']],
+    [bin('tsc'), ['--noEmit', '-p', 'console']],
+  ],
   check: [
     [bin('biome'), ['check', '--error-on-warnings']],
     [bin('tsc'), ['-p', '.']],
+    [bin('tsc'), ['--noEmit', '-p', 'console']],
     tests(['src/**/*.test.ts', 'test/*.test.ts']),
   ],
-  bench: [[node, [join(root, 'bench/run.ts'), ...rest]]],
-  build: [[bin('tsc'), ['-p', 'tsconfig.build.json']]],
+  bench: [benchOf(rest)],
+  build: [
+    [bin('tsc'), ['-p', 'tsconfig.build.json']],
+    [node, [join(root, 'src/daemon/build-main.ts')]],
+  ],
 };
 
 const script = scripts[process.argv[2]];

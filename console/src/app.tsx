@@ -6,9 +6,14 @@ import { closeLive, isLive, openLive, watch } from './live.ts';
 import { ApprovalPage } from './pages/approval.tsx';
 import { AuditPage } from './pages/audit.tsx';
 import { CertPage } from './pages/cert.tsx';
+import { DevicePage } from './pages/device.tsx';
+import { EndpointPage } from './pages/endpoint.tsx';
 import { ProxyPage } from './pages/proxy.tsx';
 import { StatusPage } from './pages/status.tsx';
+import { TunnelPage } from './pages/tunnel.tsx';
 import { UserPage } from './pages/user.tsx';
+import { VpnPage } from './pages/vpn.tsx';
+import { WebPage } from './pages/web.tsx';
 import { Dialog, Field, Form, Problem } from './parts.tsx';
 import { currentLanguage, setLanguage, t } from './text.ts';
 import { usePath } from './use.ts';
@@ -18,7 +23,12 @@ export type Me = AnswerOf<'auth.whoami'>;
 /** A page per word, in the order of the day's work. */
 const pages = {
   status: StatusPage,
+  device: DevicePage,
+  endpoint: EndpointPage,
+  tunnel: TunnelPage,
   proxy: ProxyPage,
+  web: WebPage,
+  vpn: VpnPage,
   approval: ApprovalPage,
   cert: CertPage,
   user: UserPage,

@@ -1,12 +1,12 @@
 // The console's files, as the gate hands them out: a page, a script, a style sheet, and headers that let nothing else in.
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import type { HttpDoor } from '../api/index.ts';
 import type { Log } from '../core/parts.ts';
-import { bundleConsole } from './console-bundle.ts';
+import { bundleConsole, hasConsoleSources } from './console-bundle.ts';
 
 interface File {
   readonly type: string;
@@ -52,7 +52,7 @@ const built = join(import.meta.dirname, '../console');
 export function consoleDoor({ log }: { readonly log: Log }): HttpDoor {
   let files: Promise<ReadonlyMap<string, File>> | undefined;
   const load = (): Promise<ReadonlyMap<string, File>> => {
-    files ??= readConsole(log).catch(error => {
+    files ??= readConsole().catch(error => {
       files = undefined; // the next request tries again
       throw error;
     });
@@ -79,10 +79,10 @@ const nameOf = (url = ''): string => {
   return path === '/' ? 'index.html' : (path?.slice(1) ?? '');
 };
 
-async function readConsole(log: Log): Promise<ReadonlyMap<string, File>> {
-  const texts = existsSync(join(built, 'index.html'))
-    ? new Map(Object.keys(types).map(name => [name, readFileSync(join(built, name), 'utf8')]))
-    : await bundleConsole(log);
+async function readConsole(): Promise<ReadonlyMap<string, File>> {
+  const texts = hasConsoleSources
+    ? await bundleConsole()
+    : new Map(Object.keys(types).map(name => [name, readFileSync(join(built, name), 'utf8')]));
   return new Map([...texts].map(([name, text]) => [name, fileOf(name, text)]));
 }
 

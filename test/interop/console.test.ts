@@ -97,7 +97,19 @@ for (const [language, status] of [
     await browser.run(`location.hash = '#/status'`);
     assert.match(await appears(browser, `document.querySelector('h2')`), new RegExp(status));
     await appears(browser, `document.querySelector('.dot.up')`);
-    for (const word of ['status', 'proxy', 'approval', 'cert', 'user', 'audit']) {
+    for (const word of [
+      'status',
+      'device',
+      'endpoint',
+      'tunnel',
+      'proxy',
+      'web',
+      'vpn',
+      'approval',
+      'cert',
+      'user',
+      'audit',
+    ]) {
       await browser.run(`location.hash = '#/${word}'`);
       await appears(browser, `document.querySelector('nav a[href="#/${word}"][aria-current]')`);
       await appears(browser, `!document.querySelector('main').innerText.match(/Loading|読み込み中/)`);

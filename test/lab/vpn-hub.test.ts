@@ -10,7 +10,7 @@ import { type TestContext, test } from 'node:test';
 import { defaultSecurity } from '../../src/features/vpn/softether/policy.ts';
 import { articleNat, type HubLab, net, openHubLab, whyNoHubLab } from '../fixtures/hub-lab.ts';
 import { memoryPort } from '../fixtures/memory-port.ts';
-import { serving } from '../fixtures/programs.ts';
+import { run, serving } from '../fixtures/programs.ts';
 
 const skip = whyNoHubLab() ?? false;
 const seconds = process.env['LAB_SECONDS'] ?? '10';
@@ -125,8 +125,8 @@ test('eight streams each way over a line that loses, reorders and delays', { ski
   });
   const before = process.memoryUsage().rss;
   for (const way of [[], ['-R']]) {
-    const run = await member.run('iperf3', '-J', '-c', lab.target.host, '-P', '8', '-t', seconds, ...way);
-    assert.ok(speed(run) > 5, `${speed(run)} Mbit/s`);
+    const outcome = await member.run('iperf3', '-J', '-c', lab.target.host, '-P', '8', '-t', seconds, ...way);
+    assert.ok(speed(outcome) > 5, `${speed(outcome)} Mbit/s`);
   }
   assert.ok(process.memoryUsage().rss - before < 300 * 1024 * 1024, 'memory does not grow');
   assert.equal(lab.hub.natTable().filter(({ state }) => state === 'connecting').length, 0);
@@ -144,8 +144,8 @@ test('two members see each other: ARP, broadcast, IPv6 link-local, and any TCP',
   assert.equal(arp.stdout.trim(), b.tap.mac, arp.stderr);
   const address = /inet6 (fe80::\S+)\//.exec((await b.run('ip', '-6', 'addr', 'show', 'dev', b.device)).stdout)?.[1];
   for (const host of ['192.168.40.2', `${address}%${a.device}`]) {
-    const run = await a.run('iperf3', '-J', '-c', host, '-t', '1');
-    assert.ok(speed(run) > 10, `${host}: ${run.stdout.slice(-300)}`);
+    const outcome = await a.run('iperf3', '-J', '-c', host, '-t', '1');
+    assert.ok(speed(outcome) > 10, `${host}: ${outcome.stdout.slice(-300)}`);
   }
   assert.ok(b.attached.counts().down.broadcastFrames > 0);
 });
@@ -256,8 +256,8 @@ test('members who read nothing cost a bounded amount, and no other member his sh
     kill(t, spawn(program, args, { stdio: 'ignore' }));
   }
   while (lab.hub.natTable().filter(({ received }) => received > 0).length < 40) await pause();
-  const run = await busy.run('iperf3', '-J', '-c', lab.target.host, '-t', '4', '-R');
-  assert.ok(speed(run) > 100, `${speed(run)} Mbit/s`);
+  const outcome = await busy.run('iperf3', '-J', '-c', lab.target.host, '-t', '4', '-R');
+  assert.ok(speed(outcome) > 100, `${speed(outcome)} Mbit/s`);
   const grown = (process.memoryUsage().rss - before) / 1024 / 1024;
   assert.ok(grown < 250, `${grown} MiB`);
 });
@@ -287,4 +287,29 @@ for to in ('192.168.30.1', '${net}.2', '${net}.77'):
 `) as [string, ...string[]]),
   );
   assert.match(echo.stdout, /^\S+ 0\n\S+ 0\n\S+ (3|False)\n$/, echo.stdout + echo.stderr);
+});
+
+test('a local bridge: this machine is on the hub, its kernel routes, and the device goes with the hub', {
+  skip,
+}, async t => {
+  const device = `tap_${process.pid % 10_000}`;
+  const lab = await openHubLab('vpnnet', { bridge: device });
+  t.after(() => lab[Symbol.asyncDispose]());
+  assert.deepEqual(
+    lab.hub.ownPorts().map(({ kind, active, device: name }) => [kind, active, name]),
+    [['bridge', true, device]],
+  );
+  const ip = (...args: string[]) => run('ip', args);
+  assert.equal((await ip('addr', 'add', '192.168.30.1/24', 'dev', device)).code, 0);
+  for (const name of [device, lab.near]) writeFileSync(`/proc/sys/net/ipv4/conf/${name}/forwarding`, '1');
+  const [first = '', ...there] = lab.target.prefix;
+  await run(first, [...there, 'ip', 'route', 'add', '192.168.30.0/24', 'via', `${net}.1`]);
+  await using _server = await iperf(lab.target.prefix);
+  const member = await lab.member({ address: '192.168.30.11/24' });
+  for (const way of [[], ['-R']])
+    assert.ok(speed(await member.run('iperf3', '-J', '-c', lab.target.host, '-t', '2', ...way)) > 10);
+  const twin = await lab.hub.setBridge('no/name').catch((error: Error) => error.message);
+  assert.match(String(twin), /not a name for a network device/);
+  await lab[Symbol.asyncDispose]();
+  assert.notEqual((await ip('link', 'show', device)).code, 0, 'the device is gone');
 });

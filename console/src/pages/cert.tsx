@@ -2,6 +2,7 @@
 import { useState } from 'preact/hooks';
 import { type AnswerOf, call } from '../api.ts';
 import { Act, Answer, Dialog, Field, Form, Page, Table, Tag } from '../parts.tsx';
+import { save } from '../save.ts';
 import { day, t } from '../text.ts';
 import { useAnswer } from '../use.ts';
 
@@ -115,11 +116,5 @@ export function CertPage() {
   );
 }
 
-function save(name: string, content: string | Uint8Array<ArrayBuffer>, type: string): void {
-  const url = URL.createObjectURL(new Blob([content], { type }));
-  const link = Object.assign(document.createElement('a'), { href: url, download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
-}
 const bytesOf = (base64: string): Uint8Array<ArrayBuffer> =>
   Uint8Array.from(atob(base64), letter => letter.charCodeAt(0));

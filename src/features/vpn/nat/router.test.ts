@@ -207,6 +207,16 @@ test('the gate says no: the member sees a reset, nothing is dialled', async t =>
   assert.equal(dialled, 0);
 });
 
+test('a forward whose name turns out to be the gate itself is refused', async t => {
+  const port = await listen(
+    t,
+    createServer(socket => socket.on('error', () => {})),
+  );
+  const rules = [{ listen: '192.168.30.1:80', to: `tcp://localhost:${port}` }];
+  const { hub } = await house(t, rules, {}, { isOwn: (host, at) => host === '127.0.0.1' && at === port });
+  await assert.rejects(join(hub, 1).dial('192.168.30.1', 80), { code: 'unreachable' });
+});
+
 test('a session that ends cuts its connection at once', async t => {
   const port = await listen(
     t,

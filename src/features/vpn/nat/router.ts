@@ -124,9 +124,11 @@ export class Router implements AsyncDisposable {
     const { localIp, localPort, remoteIp, remotePort } = request.path;
     const to = this.#way('tcp', localIp, localPort);
     if (typeof to !== 'string') {
-      const relay = relayTcp(request, owner, to, { flows: this.flows, idle: this.#tcpIdle }).finally(() =>
-        this.#running.delete(relay),
-      );
+      const relay = relayTcp(request, owner, to, {
+        flows: this.flows,
+        idle: this.#tcpIdle,
+        isOwn: this.#options.isOwn,
+      }).finally(() => this.#running.delete(relay));
       this.#running.add(relay);
       return;
     }
