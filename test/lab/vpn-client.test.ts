@@ -77,9 +77,13 @@ test('every way of connecting carries frames both ways between two real clients'
       (await sessionsOf(gate)).some(one => !one.name.startsWith('SID-BOB') && one.connections.now === count),
     );
     addAddress(line.left, alice.device, '192.168.40.1/24');
-    const server = spawn('ip', ['netns', 'exec', line.right, 'iperf3', '-s', '-1', '-B', '192.168.40.2'], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const server = spawn(
+      'ip',
+      ['netns', 'exec', line.right, 'iperf3', '-s', '-1', '--forceflush', '-B', '192.168.40.2'],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
     t.after(() => server.kill('SIGKILL'));
     await once(server.stdout, 'data');
     // A file of bytes in both directions at once; iperf3 fails when it is not all there.
