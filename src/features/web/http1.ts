@@ -175,6 +175,9 @@ class Http1Exchange implements Exchange {
     request.on('error', () => {});
     response.on('error', () => {});
   }
+  get writesAtOnce(): boolean {
+    return true;
+  }
   get isAnswered(): boolean {
     return this.#response.headersSent;
   }

@@ -177,6 +177,9 @@ class Http2Exchange implements Exchange {
       if (this.body.kind === 'none') stream.resume();
     }
   }
+  get writesAtOnce(): boolean {
+    return false;
+  }
   get isAnswered(): boolean {
     return this.source.headersSent;
   }

@@ -152,7 +152,7 @@ class Web implements WebService {
       gate: this.#deps.gate,
       identify: this.#deps.identify,
       clock: this.#deps.clock,
-      dial: (visit, signal) => reach(visit.site, visit.entry, visit.session, this.#reach(), signal),
+      dial: (visit, signal) => reach(visit.site, visit.entry, visit.session, this.#reach(), signal, true),
     });
     // The place is taken before anything is waited for: the limit counts those who are still being looked at.
     this.#live.set(stream, { caller });
