@@ -62,7 +62,9 @@ export class Caller {
     if (now - this.#checked < fresh && now >= this.#checked) return;
     try {
       this.#who = await this.#deps.identify(this.conn, AbortSignal.timeout(5000));
-      this.#certificate = this.#who.kind === 'anonymous' ? { state: 'none' } : { state: 'good' };
+      const refused = this.conn.tls?.refused;
+      if (this.#who.kind !== 'anonymous') this.#certificate = { state: 'good' };
+      else this.#certificate = refused === undefined ? { state: 'none' } : { state: 'refused', reason: refused };
     } catch (error) {
       this.#refused(toFault(error));
     }
