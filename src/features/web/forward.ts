@@ -12,16 +12,23 @@ import { type Page, refusalPage } from './pages.ts';
 import { reach } from './reach.ts';
 import { type Relayed, relay } from './relay.ts';
 import type { ForwardDeps } from './service.ts';
-import { type AbsoluteTarget, hostHeader, parseAuthority, type Site, siteName, siteResource } from './site.ts';
+import { type AbsoluteTarget, hostHeader, type Site, siteName, siteResource } from './site.ts';
 import type { Visit } from './visit.ts';
 
-/** A CONNECT, by either HTTP. */
+/** A CONNECT, by either HTTP, or a WebSocket. */
 export interface TunnelAsk {
   readonly id: string;
-  readonly authority: string;
+  readonly kind: 'tunnel' | 'websocket';
+  /** As it was asked for, for pages and the access log. */
+  readonly method: string;
+  readonly url: string;
+  /** @throws Fault `protocol`, `invalid` */
+  readonly site: () => Site;
   readonly version: string;
   /** What was wrong with it before it came here. */
   readonly fault?: Fault;
+  /** What must be said to the site first. */
+  readonly prepare?: (far: Conn, visit: Visit, signal: AbortSignal) => Promise<void>;
   /** Says yes; from then on the conn is the tunnel. */
   accept(): Conn;
   refuse(page: Page): void;
@@ -129,6 +136,20 @@ function identityFields({ who }: Caller): Fields {
   return groups.length === 0 ? out : [...out, 'X-Sekisho-Groups', groups.map(encodeValue).join(', ')];
 }
 
+/** The fields of a WebSocket's opening request, and what `openWebSocket` needs besides. */
+export function webSocketFields(
+  fields: Fields,
+  site: Site,
+  version: string,
+  caller: Caller,
+  deps: ForwardDeps,
+): Fields {
+  return requestFields(fields, {
+    ...{ host: hostHeader(site), body: { kind: 'none' }, method: 'GET', version },
+    extra: deps.plan().identity ? identityFields(caller) : [],
+  });
+}
+
 /** CONNECT, from asking to its end. Never throws. */
 export async function tunnel(ask: TunnelAsk, caller: Caller, deps: ForwardDeps): Promise<void> {
   const started = deps.clock.now();
@@ -141,7 +162,7 @@ export async function tunnel(ask: TunnelAsk, caller: Caller, deps: ForwardDeps):
   ask.onClose(() => gone.abort());
   try {
     if (ask.fault) throw ask.fault;
-    site = parseAuthority(ask.authority);
+    site = ask.site();
     const entry = deps.hosts().match(site);
     await caller.identify();
     const visit = await caller.visit(site, known(entry, site, caller, deps), deps.plan());
@@ -156,6 +177,18 @@ export async function tunnel(ask: TunnelAsk, caller: Caller, deps: ForwardDeps):
         deps.reach(),
         AbortSignal.any([visit.signal, gone.signal]),
       );
+      if (ask.prepare) {
+        try {
+          await ask.prepare(
+            far,
+            visit,
+            AbortSignal.any([visit.signal, gone.signal, AbortSignal.timeout(timeouts.read)]),
+          );
+        } catch (error) {
+          far.stream.destroy();
+          throw error;
+        }
+      }
       const near = ask.accept();
       cause = await splice(near, far, {
         signal: visit.signal,
@@ -176,12 +209,13 @@ export async function tunnel(ask: TunnelAsk, caller: Caller, deps: ForwardDeps):
     cause = fault?.code ?? 'near-reset';
     if (fault) {
       if (site) noteUnreached(fault, caller, site, deps);
-      status = statusOf(fault);
+      const theirs = Number(fault.facts['status'] ?? 0);
+      status = theirs >= 400 && theirs < 600 ? theirs : statusOf(fault);
       reportFault(fault, caller, deps);
-      ask.refuse(refusal(fault, status, ask.authority.slice(0, 300), caller, ask.id, false, deps));
+      ask.refuse(refusal(fault, status, ask.url.slice(0, 300), caller, ask.id, false, deps));
     }
   }
-  deps.metrics.count('web_requests_total', { kind: 'tunnel', status: String(status) });
+  deps.metrics.count('web_requests_total', { kind: ask.kind, status: String(status) });
   deps.accessLog(
     lineOf({
       ask,
@@ -192,8 +226,8 @@ export async function tunnel(ask: TunnelAsk, caller: Caller, deps: ForwardDeps):
       ...bytes,
       started,
       cause,
-      method: 'CONNECT',
-      url: ask.authority.slice(0, 300),
+      method: ask.method,
+      url: ask.url.slice(0, 300),
     }),
   );
 }

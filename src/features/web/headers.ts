@@ -38,6 +38,14 @@ export function valuesOf(fields: Fields, name: string): string[] {
   return found;
 }
 
+/** All fields but those of this name. */
+export const without = (fields: Fields, name: string): Fields => {
+  const out: string[] = [];
+  for (let at = 0; at < fields.length; at += 2)
+    if (fields[at]?.toLowerCase() !== name) out.push(fields[at] ?? '', fields[at + 1] ?? '');
+  return out;
+};
+
 /** `a, b , c` → lower-case tokens. */
 export const tokensOf = (values: readonly string[]): string[] =>
   values.flatMap(value => value.toLowerCase().split(',')).flatMap(token => token.trim() || []);
