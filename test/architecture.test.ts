@@ -18,8 +18,16 @@ const may: Record<string, readonly string[]> = {
   cli: ['core', 'api/contract', 'daemon'],
   'main.ts': ['cli', 'core'],
 };
-/** Rooms whose only public file is index.ts. */
+/** Rooms that are entered through index.ts, config.ts (schemas alone), or worker.ts (what a worker process needs). */
 const closed = ['store', 'trust', 'access', 'features', 'api', 'daemon', 'cli'];
+
+/** Further front doors: what runs elsewhere, with a small import closure of its own. */
+const fronts = [
+  'features/device/agent/index.ts',
+  'daemon/agent-parts.ts',
+  'features/tunnel/local.ts',
+  'daemon/tunnel-join.ts',
+];
 
 const root = join(import.meta.dirname, '..', 'src');
 const room = (path: string): string => {
@@ -60,7 +68,8 @@ for (const file of globSync('**/*.ts', { cwd: root })) {
         `${file} imports ${target}: features never import each other`,
       );
       if (closed.includes(floor(target)) && there !== 'api/contract') {
-        assert.match(target, /(^|\/)(index|config)\.ts$/, `${file} imports ${target}: go through the room's index.ts`);
+        const isFront = /(^|\/)(index|config|worker)\.ts$/.test(target) || fronts.includes(target);
+        assert.ok(isFront, `${file} imports ${target}: go through the room's index.ts`);
       }
     }
   });
@@ -70,3 +79,19 @@ for (const file of globSync('**/*.ts', { cwd: root })) {
     if (file !== 'main.ts') assert.doesNotMatch(text, /process\.exit\(/, `${file}: only main.ts may end the process`);
   });
 }
+
+test('a worker process loads no schemas, no database and no HTTP framework', () => {
+  const seen = new Set<string>();
+  const packages = new Set<string>();
+  const follow = (file: string): void => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    const text = readFileSync(join(root, file), 'utf8');
+    for (const [, from = ''] of text.matchAll(/^(?:import|export)\b(?! type)[^;'"]*?\bfrom ['"]([^'"]+)['"]/gm)) {
+      if (from.startsWith('.')) follow(normalize(join(dirname(file), from)));
+      else if (!from.startsWith('node:')) packages.add(from);
+    }
+  };
+  follow('daemon/worker-main.ts');
+  assert.deepEqual([...packages].sort(), ['pino', 'prom-client'], 'each megabyte of heap costs a worker throughput');
+});

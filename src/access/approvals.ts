@@ -53,6 +53,8 @@ export interface Approvals {
   approve(vote: ApprovalVote): Promise<ApprovalView>;
   /** One no is enough. @throws as `approve` */
   refuse(vote: ApprovalVote): Promise<ApprovalView>;
+  /** Called when a request was voted on or has lapsed; it must not throw. The answer ends it. */
+  onChange(call: (view: ApprovalView) => void): () => void;
   /** For the gate: the answer there is, or a new request that waits from now on. */
   ask(
     request: AccessRequest,
@@ -83,6 +85,8 @@ class StoredApprovals implements Approvals {
   /** One at a time: two admissions of one caller must not make two requests, nor use one approval twice. */
   #turn: Promise<unknown> = Promise.resolve();
 
+  readonly #listeners = new Set<(view: ApprovalView) => void>();
+
   constructor({ store, audit, clock, log }: ApprovalsOptions) {
     this.#store = store;
     this.#audit = audit;
@@ -103,11 +107,21 @@ class StoredApprovals implements Approvals {
   }
 
   approve(vote: ApprovalVote): Promise<ApprovalView> {
-    return this.#inTurn(() => this.#vote(vote, 'approve'));
+    return this.#inTurn(() => this.#vote(vote, 'approve')).then(view => this.#tell(view));
   }
 
   refuse(vote: ApprovalVote): Promise<ApprovalView> {
-    return this.#inTurn(() => this.#vote(vote, 'refuse'));
+    return this.#inTurn(() => this.#vote(vote, 'refuse')).then(view => this.#tell(view));
+  }
+
+  onChange(call: (view: ApprovalView) => void): () => void {
+    this.#listeners.add(call);
+    return () => this.#listeners.delete(call);
+  }
+
+  #tell(view: ApprovalView): ApprovalView {
+    for (const call of this.#listeners) call(view);
+    return view;
   }
 
   ask(
@@ -233,6 +247,7 @@ class StoredApprovals implements Approvals {
     for (const row of rows) {
       if (row.state === 'waiting') await this.#record(row, 'lapsed', { kind: 'node', id: 'gate', credential: '' }, {});
       await this.#setState(row, 'expired');
+      if (this.#listeners.size > 0) this.#tell(await this.#show(row.id));
     }
   }
 

@@ -2,8 +2,10 @@
 import { type Clock, systemClock } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import type { Log, Metrics } from '../core/parts.ts';
-import type { Append, Store, Value } from '../store/index.ts';
+import type { Append, Change, Store, Value } from '../store/index.ts';
 import type { AuditKey, SignedHead } from './audit-key.ts';
+import type { OpenSessions } from './audit-open.ts';
+import { pages } from './audit-read.ts';
 import {
   type AuditEvent,
   type AuditRow,
@@ -35,6 +37,15 @@ const pace = 3;
 const mostAtOnce = 1000;
 const mostDoubts = 100;
 
+export interface ChainStart {
+  /** Where the chain goes on. */
+  readonly end: ChainEnd;
+  /** Row of the newest stored head. */
+  readonly head: number;
+  /** Knows the rows after that head. */
+  readonly open: OpenSessions;
+}
+
 interface Waiting {
   readonly event: AuditEvent;
   readonly at: string;
@@ -55,6 +66,9 @@ export class Chain implements AsyncDisposable {
   #end: ChainEnd;
   /** Row of the newest stored head. */
   #signed: number;
+  readonly #open: OpenSessions;
+  /** Whether the next commit brings a head, however few rows are new. */
+  #headDue: PromiseWithResolvers<void> | undefined;
   #waiting: Waiting[] = [];
   #state: 'idle' | 'due' | 'writing' | 'closed' = 'idle';
   #written: Promise<void> = Promise.resolve();
@@ -68,8 +82,7 @@ export class Chain implements AsyncDisposable {
   #later: NodeJS.Timeout | undefined;
   #lastText = '';
 
-  /** `end` is where the chain goes on, `signed` the row of the newest stored head. */
-  constructor(options: ChainOptions, key: AuditKey, end: ChainEnd, signed: number) {
+  constructor(options: ChainOptions, key: AuditKey, { end, head, open }: ChainStart) {
     this.#store = options.store;
     this.#key = key;
     this.#clock = options.clock ?? systemClock;
@@ -78,7 +91,8 @@ export class Chain implements AsyncDisposable {
     this.#headRows = options.headRows ?? 1000;
     this.unsigned = 2 * this.#headRows + mostAtOnce;
     this.#end = end;
-    this.#signed = signed;
+    this.#signed = head;
+    this.#open = open;
     this.#armTimer();
   }
 
@@ -127,19 +141,22 @@ export class Chain implements AsyncDisposable {
 
   async #write(): Promise<void> {
     this.#state = 'writing';
-    while (this.#waiting.length > 0) {
+    while (this.#waiting.length > 0 || this.#headDue) {
       const wait = this.#begun + pace - performance.now();
       if (wait >= 1) await new Promise(resolve => setTimeout(resolve, wait));
       this.#begun = performance.now();
       const group = this.#waiting.splice(0, mostAtOnce);
-      const fault = await this.#commit(group);
+      const asked = this.#headDue;
+      this.#headDue = undefined;
+      const fault = await this.#commit(group, asked !== undefined);
       if (fault) for (const { reject } of group) reject(fault);
+      asked?.resolve();
     }
     this.#state = 'idle';
   }
 
-  /** Resolves all of the group, or answers why none of it was kept. */
-  async #commit(group: readonly Waiting[]): Promise<Fault | undefined> {
+  /** Resolves all of the group, or answers why none of it was kept. The head is over what was there before. */
+  async #commit(group: readonly Waiting[], isHeadDue: boolean): Promise<Fault | undefined> {
     const started = performance.now();
     const rows: FlatRow[] = [];
     try {
@@ -152,16 +169,29 @@ export class Chain implements AsyncDisposable {
         rows.push(row);
         end = row;
       }
-      const appends: Append[] = [{ table: 'audit', columns, values }];
-      const head = end.seq - this.#signed >= this.#headRows ? this.#key.signHead(end, this.now()) : undefined;
-      if (head) appends.push(headAppend(head));
-      await this.#store.writer.append(appends);
+      const unsigned = this.#end.seq - this.#signed;
+      const head = unsigned >= this.#headRows || (isHeadDue && unsigned > 0) ? this.head() : undefined;
+      if (rows.length === 0 && !head) return undefined;
+      const changes: Change[] = head ? [headAppend(head), ...this.#open.changes()] : [];
+      if (rows.length > 0) changes.push({ table: 'audit', columns, values });
+      try {
+        await this.#store.writer.append(changes);
+      } catch (error) {
+        if (head) this.#open.failed();
+        throw error;
+      }
       if (head) this.#announce(head);
     } catch (error) {
+      if (rows.length === 0) {
+        this.#log.error({ error }, 'the head of the audit could not be stored; it will be signed again');
+        return undefined;
+      }
       if (!(await this.#wasKept(rows))) return this.#refuse(error, group.length);
     }
+    if (rows.length === 0) return undefined;
     this.#end = rows.at(-1) ?? this.#end;
     this.#doubts = [];
+    for (const row of rows) this.#open.note(row);
     this.#options.metrics?.observe('audit_commit_seconds', {}, (performance.now() - started) / 1000);
     this.#options.metrics?.count('audit_rows_total', {}, rows.length);
     for (const [index, row] of rows.entries()) group[index]?.resolve(toAuditRow(row));
@@ -192,6 +222,9 @@ export class Chain implements AsyncDisposable {
         'conflict',
         'another program has written to the audit, so this gate can no longer continue its chain',
       );
+    }
+    for await (const page of pages(this.#store.db, this.#end.seq, found.seq)) {
+      for (const row of page) this.#open.note(row);
     }
     this.#end = found;
   }
@@ -231,26 +264,23 @@ export class Chain implements AsyncDisposable {
   #armTimer(): void {
     this.#stopTimer = this.#clock.after(this.#options.headEvery ?? 300_000, () => {
       this.#armTimer();
-      void this.#signNow();
+      void this.sign();
     });
   }
 
-  async #signNow(): Promise<void> {
-    if (this.#end.seq === this.#signed || this.#doubts.length > 0) return;
-    const head = this.head();
-    const before = this.#signed;
-    this.#signed = head.seq;
-    try {
-      await this.#store.writer.append([headAppend(head)]);
-      this.#announce(head);
-    } catch (error) {
-      this.#signed = before;
-      this.#log.error({ error }, 'the head of the audit could not be stored; it will be signed again');
-    }
+  /** Stores a head over what is committed, if there are rows without one. Never throws: it is tried again. */
+  sign(): Promise<void> {
+    if (this.#state === 'closed' || (this.#state === 'idle' && this.#end.seq === this.#signed))
+      return Promise.resolve();
+    this.#headDue ??= Promise.withResolvers();
+    const { promise } = this.#headDue;
+    this.#schedule();
+    return promise;
   }
 
   #announce(head: SignedHead): void {
     this.#signed = head.seq;
+    this.#open.stored();
     this.#log.info({ head }, 'audit head');
     this.#options.onHead?.(head);
   }
@@ -263,8 +293,9 @@ export class Chain implements AsyncDisposable {
       await new Promise(resolve => setImmediate(resolve));
       await this.#written;
     }
+    await this.sign();
+    await this.#written;
     this.#state = 'closed';
-    await this.#signNow();
     for (const call of this.#followers) call();
   }
 }
@@ -274,4 +305,5 @@ const headAppend = ({ seq, at, hash, key, signature }: SignedHead): Append => ({
   table: 'audit_head',
   columns: headColumns,
   values: [seq, at, hash, key, signature],
+  ifMissing: true, // it may be there: a commit whose answer was lost
 });

@@ -1,7 +1,7 @@
 // Removes old rows and signs where the chain goes on, so that what is left still verifies.
 import { setImmediate as breathe } from 'node:timers/promises';
 import type { Kysely, Schema } from '../store/index.ts';
-import type { AuditKey, Checkpoint } from './audit-key.ts';
+import { type AuditKey, type Checkpoint, sealsOf } from './audit-key.ts';
 import { seqRange } from './audit-read.ts';
 import type { ChainEnd } from './audit-row.ts';
 import { lastCheckpoint } from './audit-verify.ts';
@@ -48,9 +48,10 @@ export async function prune(options: PruneOptions): Promise<Checkpoint & { reado
 }
 
 /** Ends what a prune before the last stop had left over. */
-export async function sweepPruned(db: Kysely<Schema>): Promise<void> {
+export async function sweepPruned(db: Kysely<Schema>, key: AuditKey): Promise<void> {
   const point = await lastCheckpoint(db);
-  if (point) await removeUpTo(db, point.seq);
+  // A forged one must not make us remove what somebody wants gone.
+  if (point && sealsOf([key.publicKey]).isCheckpoint(point)) await removeUpTo(db, point.seq);
 }
 
 async function removeUpTo(db: Kysely<Schema>, seq: number): Promise<number> {

@@ -4,7 +4,7 @@ import { type Checkpoint, type SignedHead, sealsOf } from './audit-key.ts';
 import { pages } from './audit-read.ts';
 import type { ChainEnd } from './audit-row.ts';
 import { genesis } from './canonical.ts';
-import { ChainCheck, headName, type VerifyReport } from './chain-check.ts';
+import { ChainCheck, headName, keptName, type VerifyReport } from './chain-check.ts';
 
 export interface VerifyOptions {
   /** A head that was kept outside: from the log, from `audit head`. */
@@ -20,6 +20,8 @@ export interface VerifyDeps extends VerifyOptions {
   readonly end: ChainEnd;
   /** How many rows may stand unsigned at the end. */
   readonly unsigned: number;
+  /** Heads that the gate itself has kept outside the database. */
+  readonly kept: readonly SignedHead[];
 }
 
 /** Reads everything once, page by page; the gate goes on meanwhile. */
@@ -35,6 +37,7 @@ export async function verifyStore(deps: VerifyDeps): Promise<VerifyReport> {
   const start = check.end?.seq ?? 0;
   check.anchor(end, 'the running gate');
   if (head) expect(check, head, seals.isHead(head), start);
+  for (const own of deps.kept) if (own.seq > start && seals.isHead(own)) check.anchor(own, keptName(own));
 
   let signed = start;
   for await (const page of pages(db, start, end.seq)) {

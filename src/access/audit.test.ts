@@ -225,6 +225,7 @@ describe('verification finds', () => {
   });
 
   test('removed heads, forged heads and a head of another key', async () => {
+    await audit.append(event()); // whose commit brings the head over row 25
     await store.db.updateTable('audit_head').set({ signature: 'AAAA' }).execute();
     assert.deepEqual(found(await audit.verify()), ['signature@25']);
     const other = await openAudit({ store, keyFile: `${dir}/other.key`, clock, log: quiet });

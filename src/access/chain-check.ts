@@ -141,3 +141,6 @@ export class ChainCheck {
 
 /** How a head is named in a report. */
 export const headName = (head: SignedHead): string => `the head signed at ${head.at}`;
+
+/** Likewise, of one that the gate has kept outside the database. */
+export const keptName = (head: SignedHead): string => `the head kept beside the audit key (signed at ${head.at})`;

@@ -12,6 +12,7 @@ const streams: Readonly<Record<string, readonly [opened: string, closed: string]
   'proxy.connect': ['opened', 'closed'],
   'tunnel.join': ['joined', 'left'],
   'tunnel.use': ['connected', 'disconnected'],
+  'tunnel.subscribe': ['subscribed', 'unsubscribed'],
   'device.link': ['online', 'offline'],
   'device.stream': ['connected', 'disconnected'],
   'endpoint.connect': ['connected', 'disconnected'],
@@ -32,6 +33,9 @@ const irregular: Readonly<Record<string, string>> = {
   enroll: 'enrolled',
   apply: 'applied',
   verify: 'verified',
+  notify: 'notified',
+  tag: 'tagged',
+  untag: 'untagged',
   login: 'signed-in',
   logout: 'signed-out',
 };
@@ -43,6 +47,14 @@ export function eventNames(action: Action): EventNames {
   const names = known.get(action) ?? makeNames(action);
   if (known.size < 1000) known.set(action, names);
   return names;
+}
+
+/** The end that belongs to an opening, where only the opening's name is known, and an act's action. */
+export function closedEvent(opened: string, action: string | null): string {
+  const [word = 'api', what = ''] = opened.split('.', 2);
+  if (what === 'allowed') return action === null ? `${word}.ended` : eventNames(action as Action).closed;
+  const stream = Object.entries(streams).find(([name, [first]]) => first === what && name.startsWith(`${word}.`));
+  return `${word}.${stream?.[1][1] ?? 'closed'}`;
 }
 
 /** Whether the action opens a way for bytes, which no role ever grants. */

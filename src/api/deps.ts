@@ -2,10 +2,13 @@
 import type { Approvals, Audit, Sessions } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Authenticator, Gate, Log, Metrics, Policy, Principal } from '../core/parts.ts';
+import type { EndpointService } from '../features/endpoint/index.ts';
 import type { RouteState } from '../features/proxy/index.ts';
+import type { TunnelService } from '../features/tunnel/index.ts';
 import type { WebService } from '../features/web/index.ts';
 import type { Authority, Directory } from '../trust/index.ts';
 import type { AnswerOf } from './contract/routes.ts';
+import type { DeviceHouse } from './device.ts';
 import type { HttpDoor, HttpLimits } from './http-server.ts';
 
 export interface ApiDeps {
@@ -41,6 +44,12 @@ export interface House {
   routes(): readonly RouteState[] | Promise<readonly RouteState[]>;
   /** The web gate, where there is one. */
   web?(): WebService | undefined;
+  /** Devices, where there is a port that they can reach. */
+  devices?(): DeviceHouse | undefined;
+  /** Timed endpoints, and where people find them. */
+  endpoints?(): EndpointHouse | undefined;
+  /** Tunnels to devices. */
+  tunnels?(): TunnelService | undefined;
   /** What is weak or unwell, in sentences. */
   warnings(): readonly string[];
   check(): Promise<AnswerOf<'gate.check'>>;
@@ -48,4 +57,17 @@ export interface House {
   reload(): Promise<AnswerOf<'gate.reload'>>;
   /** The backup's bytes, sealed with the passphrase. */
   backup(passphrase: string): Promise<AsyncIterable<Uint8Array>>;
+}
+
+export interface EndpointHouse {
+  readonly service: EndpointService;
+  /** The gate's own name, as people type it, and the port of host names. */
+  host(): string;
+  namePort(): number;
+  /** Where one signs in. */
+  page(id: string): string;
+  /** A one-time link of this user's for this endpoint. */
+  link(id: string, user: string): Promise<{ readonly link: string; readonly until: Date }>;
+  /** One signed JSON document. */
+  evidence(id: string): Promise<string>;
 }

@@ -89,7 +89,9 @@ export function createHttpServer(
     const path = request.url?.split('?', 1)[0];
     const door = doors().find(({ upgrade }) => upgrade?.path === path);
     if (!conn || !door?.upgrade || draining) {
-      socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
+      // 503, or clients that come back by themselves would take it for the end.
+      const line = draining && door ? '503 Service Unavailable' : '404 Not Found';
+      socket.end(`HTTP/1.1 ${line}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
       return;
     }
     conns.delete(socket); // it is no request any more: neither counted nor awaited here

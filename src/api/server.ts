@@ -10,8 +10,11 @@ import type { Page } from '../features/web/index.ts';
 import { approvalHandlers } from './approval.ts';
 import { auditHandlers } from './audit.ts';
 import { authHandlers } from './auth.ts';
+import { awsDoor } from './aws/door.ts';
 import { certHandlers } from './cert.ts';
 import type { ApiDeps } from './deps.ts';
+import { deviceHandlers } from './device.ts';
+import { endpointHandlers } from './endpoint.ts';
 import { faultHandler, pathOf, sendFault } from './faults.ts';
 import { gateHandlers } from './gate.ts';
 import { groupHandlers } from './group.ts';
@@ -19,6 +22,8 @@ import { createHttpServer, defaultLimits, type HttpServer } from './http-server.
 import { sessionHandlers } from './session.ts';
 import { statusHandlers } from './status.ts';
 import { tokenHandlers } from './token.ts';
+import { tunnelHandlers } from './tunnel.ts';
+import { tunnelStreamDoor } from './tunnel-stream.ts';
 import { userHandlers } from './user.ts';
 import { registerVerbs } from './verbs.ts';
 import { webHandlers } from './web.ts';
@@ -42,7 +47,8 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   let http: HttpServer | undefined;
   const app = fastify({
     serverFactory: listener => {
-      http = createHttpServer(listener, limits, deps.doors);
+      const own = [awsDoor(deps), tunnelStreamDoor(deps, conn => local.has(conn))];
+      http = createHttpServer(listener, limits, () => [...own, ...(deps.doors?.() ?? [])]);
       return http.server;
     },
     bodyLimit: limits.body,
@@ -103,6 +109,9 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   const handlers = {
     ...statusHandlers(deps),
     ...webHandlers(deps),
+    ...deviceHandlers(deps),
+    ...endpointHandlers(deps),
+    ...tunnelHandlers(deps),
     ...sessionHandlers(deps),
     ...certHandlers(deps),
     ...userHandlers(deps),

@@ -41,6 +41,12 @@ export const seats: readonly Seat[] = [
     summary: 'convert an nginx.conf; say what it leaves open',
     load: () => import('./import.ts'),
   },
+  {
+    group: running,
+    name: 'agent',
+    summary: 'the device side: stay linked to a gate',
+    load: () => import('./agent.ts'),
+  },
   { group: running, name: 'demo', summary: 'play the articles on this machine', load: () => import('./demo.ts') },
   {
     group: now,
@@ -55,6 +61,24 @@ export const seats: readonly Seat[] = [
     name: 'web',
     summary: 'internal web services: list, pac, check',
     load: () => import('./web.ts'),
+  },
+  {
+    group: now,
+    name: 'device',
+    summary: 'devices: list, enroll, show, rename, revoke',
+    load: () => import('./device.ts'),
+  },
+  {
+    group: now,
+    name: 'endpoint',
+    summary: 'timed endpoints: open, list, show, extend, close, approve',
+    load: () => import('./endpoint.ts'),
+  },
+  {
+    group: now,
+    name: 'tunnel',
+    summary: 'tunnels to devices: open, list, show, rotate, close, notify, connect',
+    load: () => import('./tunnel.ts'),
   },
   { group: now, name: 'audit', summary: 'the record: tail, search, verify, export', load: () => import('./audit.ts') },
   {

@@ -118,9 +118,9 @@ const rows: readonly (readonly [promise: string, text: string, expected: readonl
   ['a list where words belong', '- proxy\n', [/^sekisho\.yaml:1:1 the file holds no configuration/]],
   [
     'a word whose room is not built says so, beside the other mistakes',
-    'tunnel: { lifetime: 1h }\nlog: { level: loud }\n',
+    'vpn: { hubs: {} }\nlog: { level: loud }\n',
     [
-      /^sekisho\.yaml:1:1 tunnel: this version of Sekisho does not have tunnels yet; remove this block$/,
+      /^sekisho\.yaml:1:1 vpn: this version of Sekisho does not have the VPN hub yet; remove this block$/,
       /log\.level: this is "loud"; write "debug"/,
     ],
   ],

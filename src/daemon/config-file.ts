@@ -99,6 +99,8 @@ function crossChecks(checked: Config, source: YamlSource): Mistake[] {
     const address = checked.gate?.[key];
     if (address) claim(['gate', key], address);
   }
+  const { mqtt } = checked.tunnel;
+  if (typeof mqtt === 'object' && mqtt.listen) claim(['tunnel', 'mqtt', 'listen'], mqtt.listen);
   for (const [name, route] of Object.entries(checked.proxy)) {
     for (const address of route.listen) claim(['proxy', name, 'listen'], address);
   }

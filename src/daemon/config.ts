@@ -1,17 +1,17 @@
 // The whole configuration file: each room's slice under its word, and the gate's own keys. This file only joins them.
 import { z } from 'zod';
 import { accessConfig } from '../access/config.ts';
+import { deviceConfig } from '../features/device/config.ts';
+import { endpointConfig } from '../features/endpoint/config.ts';
 import { certificate, proxyConfig } from '../features/proxy/config.ts';
+import { tunnelConfig } from '../features/tunnel/config.ts';
 import { webConfig } from '../features/web/config.ts';
 import { trustConfig } from '../trust/config.ts';
 import { cidr, duration, listen, oneOrMany, reference } from '../wire/config-value.ts';
 
 /** Words that PRODUCT names and whose rooms are not part of this version. */
 export const later: Readonly<Record<string, string>> = {
-  tunnel: 'tunnels',
-  endpoint: 'timed endpoints',
   vpn: 'the VPN hub',
-  device: 'devices',
 };
 
 const tcpListen = listen.refine(
@@ -93,6 +93,9 @@ export const config = z.strictObject({
   access: accessConfig,
   proxy: proxyConfig.default({}),
   web: webConfig.optional(),
+  device: deviceConfig.prefault({}),
+  endpoint: endpointConfig.prefault({}),
+  tunnel: tunnelConfig.prefault({}),
   log: logConfig.prefault({}),
   audit: auditConfig.prefault({}),
 });

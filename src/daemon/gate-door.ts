@@ -44,6 +44,8 @@ export interface Tenant {
     readonly protocols: readonly string[];
     /** Whose client certificate is asked for; default nobody's. */
     readonly clients?: { readonly mode: 'optional' | 'required'; readonly trust: () => ClientTrust };
+    /** What the gate shows there; default its own certificate. */
+    readonly identities?: () => readonly Identity[];
   };
   /** Told by the first decrypted bytes, of at most 8 kB. */
   readonly claims?: (bytes: Uint8Array) => boolean | 'more';
@@ -86,7 +88,8 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
       }
       const byName = proxyName !== undefined && hello.sni === proxyName;
       conn = await (byName ? proxyUpgrade : upgrade)(raw, signal);
-      const claimed = byName || tenants.length === 0 ? undefined : await claim(tenants, conn, signal);
+      const claimers = tenants.filter(({ claims }) => claims);
+      const claimed = byName || claimers.length === 0 ? undefined : await claim(claimers, conn, signal);
       if (claimed) return await claimed.handle(conn);
       const web = byName || proxyName === undefined ? options.web() : undefined;
       if (web && (byName || (await asksProxy(conn, signal)))) await web.handle(conn);
@@ -163,8 +166,9 @@ function proxyTlsOptions({ identities, trust, proxy }: GateTls, handshake: numbe
 /** TLS as a tenant wants it; its context is made anew when the gate's certificate or the tenant's trust is another. */
 function tenantTls(handshake: number): (tenant: Tenant, tls: GateTls) => Upgrade {
   const made = new Map<Tenant, { readonly identities: unknown; readonly trust: unknown; readonly upgrade: Upgrade }>();
-  return (tenant, { identities }) => {
+  return (tenant, tls) => {
     const { protocols = [], clients } = tenant.alpn ?? {};
+    const identities = tenant.alpn?.identities?.() ?? tls.identities;
     const trust = clients?.trust();
     const known = made.get(tenant);
     if (known?.identities === identities && known.trust === trust) return known.upgrade;

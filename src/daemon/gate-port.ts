@@ -35,6 +35,8 @@ export interface GatePort extends AsyncDisposable {
 
 interface Place extends RouteBranch {
   readonly queue: ConnQueue;
+  /** Which came first. */
+  readonly number: number;
 }
 type Choice =
   | {
@@ -49,7 +51,8 @@ const waiting = 511;
 
 export function openGatePort(options: GatePortOptions): GatePort {
   const { listeners, before, patience, connections, serve, log, metrics } = options;
-  const places = new Set<Place>();
+  const places = new Places();
+  let branches = 0;
   let looking = 0;
   let live = 0;
 
@@ -58,7 +61,7 @@ export function openGatePort(options: GatePortOptions): GatePort {
     const conn = before ? await before(raw, signal) : raw;
     const hello = await peek(conn.stream, readClientHello, { limit: clientHelloLimit, signal });
     if (hello === 'not-tls') return sayTls(conn);
-    const place = placeFor(places, hello);
+    const place = places.find(hello);
     if (!place) return void own(conn, hello);
     const told: Conn = hello.sni === undefined ? conn : { ...conn, tls: { sni: hello.sni } };
     if (place.queue.push(told)) return;
@@ -93,7 +96,7 @@ export function openGatePort(options: GatePortOptions): GatePort {
       return live;
     },
     branch(branch) {
-      const place: Place = { ...branch, queue: new ConnQueue(waiting) };
+      const place: Place = { ...branch, queue: new ConnQueue(waiting), number: ++branches };
       places.add(place);
       return {
         address: listeners[0]?.address ?? { path: '' },
@@ -110,17 +113,49 @@ export function openGatePort(options: GatePortOptions): GatePort {
   };
 }
 
-/** While a route is replaced, its old and its new place both stand: the newer one counts. */
-function placeFor(places: ReadonlySet<Place>, hello: ClientHello): Place | undefined {
-  const choices: Choice[] = [...places].reverse().map(place => ({
-    name: place.name,
-    ...(place.names.length > 0 ? { names: place.names } : {}),
-    ...(place.alpn.length > 0 ? { alpn: place.alpn } : {}),
-    place,
-  }));
-  const choice = choose<Choice>([...choices, { name: 'gate', default: true }], hello);
-  return typeof choice === 'number' ? undefined : choice.place;
+/**
+ * Who stands where. With a thousand endpoints a ClientHello is still compared with those few that have its name: exact
+ * names are looked up, only wildcards and those without names are gone through.
+ */
+class Places {
+  readonly #byName = new Map<string, Set<Place>>();
+  readonly #others = new Set<Place>();
+
+  add(place: Place): void {
+    for (const name of exactNames(place)) {
+      const here = this.#byName.get(name) ?? new Set();
+      this.#byName.set(name, here.add(place));
+    }
+    if (hasOthers(place)) this.#others.add(place);
+  }
+
+  delete(place: Place): void {
+    for (const name of exactNames(place)) {
+      const here = this.#byName.get(name);
+      here?.delete(place);
+      if (here?.size === 0) this.#byName.delete(name);
+    }
+    this.#others.delete(place);
+  }
+
+  /** While a route is replaced, its old and its new place both stand: the newer one counts. */
+  find(hello: ClientHello): Place | undefined {
+    const named = this.#byName.get(hello.sni?.toLowerCase() ?? '') ?? [];
+    const choices: Choice[] = [...new Set([...this.#others, ...named])].sort(newestFirst).map(place => ({
+      name: place.name,
+      ...(place.names.length > 0 ? { names: place.names } : {}),
+      ...(place.alpn.length > 0 ? { alpn: place.alpn } : {}),
+      place,
+    }));
+    const choice = choose<Choice>([...choices, { name: 'gate', default: true }], hello);
+    return typeof choice === 'number' ? undefined : choice.place;
+  }
 }
+
+const newestFirst = (a: Place, b: Place): number => b.number - a.number;
+const exactNames = ({ names }: Place): string[] =>
+  names.filter(name => !name.startsWith('*')).map(name => name.toLowerCase());
+const hasOthers = ({ names }: Place): boolean => names.length === 0 || names.some(name => name.startsWith('*'));
 
 /** Somebody typed http:// — a sentence is kinder than a reset. */
 function sayTls(conn: Conn): never {

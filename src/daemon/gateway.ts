@@ -4,7 +4,8 @@ import { createApprovals, createGate, createSessions, openAudit } from '../acces
 import { createApi, type House } from '../api/index.ts';
 import { formatUrl, type ListenAddress } from '../core/address.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
-import type { Listener, Log } from '../core/parts.ts';
+import type { Listener, Log, Principal } from '../core/parts.ts';
+import { openDeviceRegistry } from '../features/device/index.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
 import { formatWebLine, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
@@ -18,13 +19,15 @@ import { checkConfig } from './check-config.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
 import { openDataDir } from './data-dir.ts';
-import { openGateDoor } from './gate-door.ts';
+import { type DevicePlane, openDevicePlane } from './device-plane.ts';
+import { type EndpointPlane, endpointDevices, openEndpointPlane } from './endpoint-plane.ts';
+import { openGateDoor, type Tenant } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
 import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, reallyAt } from './gateway-parts.ts';
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
-import { logPlace, namesOf, originOf, storeUrl, version } from './places.ts';
+import { logPlace, namesOf, originOf, storeName, storeUrl, version } from './places.ts';
 import { servePlainHttp } from './plain-http.ts';
 import { type Plan, planConfig } from './plan.ts';
 import { openProxyPlane, type ProxyPlane } from './proxy-plane.ts';
@@ -34,6 +37,7 @@ import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
+import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
 import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
 
@@ -71,6 +75,9 @@ export interface Gateway extends AsyncDisposable {
   drain(deadline: AbortSignal): Promise<void>;
 }
 
+const isTunnelToken = ({ kind, credential }: Principal): boolean =>
+  kind === 'token' && credential.startsWith('tunnel:');
+
 /** How long what is carried may go on after SIGTERM, where the file says nothing. */
 const defaultDrain = 30_000;
 /** How long sessions may take to end after that. */
@@ -93,12 +100,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const metrics = createMetrics({ process: true });
 
   // What is kept, and who counts.
-  const store = stack.use(
-    await openStore({ url: await storeUrl(file, data), log: room('store'), clock, backups: data }),
-  );
+  const url = await storeUrl(file, data);
+  const store = stack.use(await openStore({ url, log: room('store'), clock, backups: data }));
   const audit = stack.use(
     await openAudit({
-      ...{ store, clock, metrics, log: room('audit'), keyFile: join(data, 'audit.key') },
+      ...{ store, clock, metrics, log: room('audit'), keyFile: join(data, 'audit.key'), storeName: storeName(url) },
       headEvery: config.audit.checkpoint,
     }),
   );
@@ -110,17 +116,22 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       ...(crlUrl === undefined ? {} : { crlUrl }),
     }),
   );
-  const directory = await createDirectory({ store, dir: data, authority, clock, log: room('trust') });
+  const registry = stack.use(await openDeviceRegistry({ store, clock, log: room('device') }));
+  const directory = await createDirectory({
+    ...{ store, dir: data, authority, clock, log: room('trust') },
+    device: name => registry.standing(name),
+  });
 
   // What is decided.
   const live = createLiveCertificates();
   const sessions = createSessions();
   const approvals = createApprovals({ store, audit, clock, log: room('access') });
   let current: { file: ConfigFile; plan: Plan };
+  let tunnels: TunnelPlane | undefined;
   const gate = createGate({
     ...{ audit, sessions, approvals, clock, metrics, log: room('access') },
     policy: () => current.plan.policy,
-    standing: who => directory.standing(who),
+    standing: who => (isTunnelToken(who) && tunnels ? tunnels.service.standing(who) : directory.standing(who)),
   });
   stack.defer(directory.onRevoked(credential => void sessions.cutBy(({ who }) => who.credential === credential)));
   stack.defer(directory.onLess(user => gate.recheck(user)));
@@ -142,9 +153,10 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
   current = { file, plan: await plan(file) };
   live.learn(current.plan.routes);
+  const limiter = createLimiter(config.trust['rate-limit']);
   const authenticator = createAuthenticator({
     directory,
-    limiter: createLimiter(config.trust['rate-limit']),
+    limiter,
     certificates: latestChecker(() => current.plan.trust),
     log: room('trust'),
   });
@@ -161,6 +173,23 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
   let api: Awaited<ReturnType<typeof createApi>> | undefined;
   let web: WebService | undefined;
+  const gatePort = (): number => ports.flatMap(({ address }) => ('port' in address ? [address.port] : []))[0] ?? 443;
+  const devices: DevicePlane | undefined = config.gate
+    ? stack.use(
+        await openDevicePlane({
+          ...{ registry, gate, authority, directory, clock, metrics, log: room('device') },
+          config: () => current.file.config.device,
+          identities: () =>
+            certificates.source(namesOf(current.file.config), createRead({ folder: current.file.folder })).auto([]),
+          onIdentities: certificates.onChange,
+          shown: () => current.plan.gate?.identities ?? [],
+          name: () => namesOf(current.file.config)[0] ?? 'localhost',
+          origin: () => originOf(current.file.config, gatePort()),
+          api: async conn => api?.handle(conn),
+        }),
+      )
+    : undefined;
+  const tenants: Tenant[] = [...(devices?.tenants ?? [])];
   const door = config.gate
     ? stack.use(
         openGateDoor({
@@ -169,9 +198,19 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           tls: gateTls(current.plan, authority.root().cert),
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
+          tenants,
         }),
       )
     : undefined;
+  tunnels = stack.use(
+    await openTunnelPlane({
+      ...{ current: () => current, store, gate, audit, authority, directory, limiter, clock, metrics, open },
+      read: createRead({ folder: file.folder, ...(options.seen ? { seen: options.seen } : {}) }),
+      ...(devices ? { devices: () => devices.service } : {}),
+      log: room('tunnel'),
+    }),
+  );
+  tenants.push(...tunnels.tenants);
   const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
   web = openWebPlane({
@@ -190,11 +229,22 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       identify: trust => live.identify(trust),
       inherited: socketFor,
       ...(door ? { gateListener: branch => door.branch(branch) } : {}),
+      ...(devices ? { dialers: { device: devices.service.dialer } } : {}),
       ...(accessFile ? { accessFile } : {}),
       ...(access ? { accessLog: line => access.line(formatAccessLine(line)) } : {}),
     }),
   );
   const proxies = plane;
+  const endpoints: EndpointPlane = stack.use(
+    await openEndpointPlane({
+      ...{ current: () => current, store, gate, audit, approvals, authority, directory, authenticator, clock, metrics },
+      port: door,
+      ...(devices ? { devices: endpointDevices(devices.service) } : {}),
+      addresses: door ? ports.map(({ address }) => address) : [],
+      opened: () => ports.map(({ address }) => address),
+      log: room('endpoint'),
+    }),
+  );
   if (config.gate?.http) {
     const { http } = config.gate;
     const answer = gateHttp({
@@ -211,6 +261,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   }
 
   const warnings = (): string[] => [
+    ...audit.warnings,
     ...current.plan.routes.flatMap(route => route.warnings),
     ...(current.plan.gate?.warnings ?? []),
     ...(current.plan.web.forward?.warnings ?? []),
@@ -223,13 +274,14 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
   const check = (): Promise<CheckReport> => checkConfig(file.path);
   const reloader = createReloader({
-    ...{ file, plan, door, web: () => web, live, sessions, gate, clock, log, warnings },
+    ...{ file, plan, door, web: () => web, endpoints, live, sessions, gate, clock, log, warnings },
     root: () => authority.root().cert,
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,
     current: () => current,
     adopt: next => {
       current = next;
+      devices?.refresh();
     },
   });
   const { reload } = reloader;
@@ -246,6 +298,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const socket = join(data, 'sekisho.sock');
   const listeners = (): ReturnType<House['listeners']> => [
     ...opened,
+    ...endpoints.listeners(),
     { name: 'api', listen: `unix:${socket}`, note: 'whoever owns the data folder' },
   ];
   api = stack.use(
@@ -254,12 +307,16 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       authority: knowingUsers(authority, directory),
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
+      doors: () => [...(devices ? [devices.door] : []), ...endpoints.doors, ...(tunnels?.doors ?? [])],
       house: {
         ...{ version, since, warnings, check, reload, listeners },
         names: () => namesOf(current.file.config),
         health: () => (gate.isOpen ? (gate.unwritten > 0 ? 'degraded' : proxies.health()) : 'down'),
         routes: () => proxies.states(),
         web: () => web,
+        ...(devices ? { devices: () => ({ ...devices, registry }) } : {}),
+        endpoints: () => endpoints.house,
+        tunnels: () => tunnels?.service,
         backup: passphrase => backupOf(store, data, passphrase),
       },
     }),
@@ -305,6 +362,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         proxies.drain(after(deadline, farewell, clock)),
         served.drain(deadline),
         web?.drain(after(deadline, farewell, clock)),
+        devices?.service.drain(after(deadline, farewell, clock)),
+        endpoints.drain(after(deadline, farewell, clock)),
+        tunnels?.service.drain(deadline),
       ]);
       await Promise.race([carried, aborted(deadline)]);
       await Promise.all([carried, gate.drain(deadline)]);

@@ -1,8 +1,8 @@
 // Who is connected by which client certificate, so that a changed CA file or revocation list also ends live sessions.
 import { X509Certificate } from 'node:crypto';
 import type { Identify } from '../core/parts.ts';
-import type { RoutePlan, RouteTrust } from '../features/proxy/index.ts';
-import { type ClientTrust, certificateChecker, identifyByCertificate } from '../trust/index.ts';
+import type { RoutePlan, RouteTrust } from '../features/proxy/worker.ts';
+import { type ClientTrust, certificateChecker, identifyByCertificate } from '../trust/worker.ts';
 
 /** A credential that no longer passes on a route. */
 export interface Lapsed {

@@ -30,6 +30,12 @@ test('TCP listeners go to workers; the gate port, unix sockets and datagrams sta
   assert.deepEqual(names(plans), { gate: ['b', 'c', 'd'], workers: ['a', 'e'] });
 });
 
+test('a route that leads to a device stays with the link', () => {
+  const device = { ...plan('a', 'tls://:1'), outward: { upstreams: [{ target: { kind: 'device' } }] } };
+  const { gate, workers } = placeRoutes([device, plan('b', 'tls://:2')], () => false);
+  assert.deepEqual([gate.map(({ name }) => name), workers.map(({ name }) => name)], [['a'], ['b']]);
+});
+
 test('routes that share an address are carried together, over several steps', () => {
   const plans = [
     plan('a', 'tls://:1', 'tls://:2'),

@@ -4,6 +4,7 @@ import { formatUrl, type ListenAddress } from '../core/address.ts';
 interface Placed {
   readonly name: string;
   readonly listens: readonly { readonly address: ListenAddress }[];
+  readonly outward?: { readonly upstreams: readonly { readonly target: { readonly kind: string } }[] };
 }
 export interface Placement<P> {
   readonly gate: readonly P[];
@@ -13,7 +14,7 @@ export interface Placement<P> {
 /**
  * The gate process keeps what cannot be shared: its own port; unix sockets (each worker would take the file from the
  * others); datagrams (the kernel would deal one client's to several workers); descriptors from systemd (cluster would
- * close them with the last worker that dies). Routes that stand on one address stay together, and an address that the
+ * close them with the last worker that dies); ways to devices, whose links it holds. Routes that stand on one address stay together, and an address that the
  * gate process holds now stays there, so that it never has to be bound twice.
  */
 export function placeRoutes<P extends Placed>(
@@ -23,8 +24,10 @@ export function placeRoutes<P extends Placed>(
 ): Placement<P> {
   const keysOf = (plan: P): string[] => plan.listens.map(({ address }) => keyOf(address));
   const here = new Set(held.flatMap(keysOf));
-  let gate = plans.filter(plan =>
-    plan.listens.some(({ address }) => isUnshared(address) || stays(address) || here.has(keyOf(address))),
+  let gate = plans.filter(
+    plan =>
+      plan.listens.some(({ address }) => isUnshared(address) || stays(address) || here.has(keyOf(address))) ||
+      plan.outward?.upstreams.some(({ target }) => target.kind === 'device'),
   );
   for (;;) {
     const taken = new Set(gate.flatMap(keysOf));

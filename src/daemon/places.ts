@@ -25,9 +25,16 @@ export async function storeUrl({ config, folder }: ConfigFile, data: string): Pr
   return `sqlite:${resolve(folder, path)}`;
 }
 
+/** Which database it is, without who asks and what only says how to connect: passwords stand in either. */
+export function storeName(url: string): string {
+  if (!/^postgres(ql)?:\/\//.test(url)) return url;
+  const { host, pathname } = URL.canParse(url) ? new URL(url) : { host: '', pathname: '' };
+  return `postgres://${host}${pathname}`;
+}
+
 /** `https://gate.example.com`, with its port where that is not 443. */
-export function originOf({ gate }: Config): string {
-  const port = gate?.listen.flatMap(address => ('port' in address ? [address.port] : []))[0] ?? 443;
+export function originOf({ gate }: Config, really?: number): string {
+  const port = really ?? gate?.listen.flatMap(address => ('port' in address ? [address.port] : []))[0] ?? 443;
   return `https://${gate?.name ?? 'localhost'}${port === 443 ? '' : `:${port}`}`;
 }
 

@@ -10,6 +10,7 @@ import {
   type RouteConfig,
   type RoutePlan,
 } from '../features/proxy/index.ts';
+import { planMqtt } from '../features/tunnel/index.ts';
 import { planWeb, type WebPlan } from '../features/web/index.ts';
 import { type ClientTrust, clientTrustSource } from '../trust/index.ts';
 import type { Read } from '../wire/config-value.ts';
@@ -34,6 +35,8 @@ export interface Plan {
   readonly web: WebPlan;
   /** Of `web.forward.name`. */
   readonly webIdentities: readonly Identity[];
+  /** For `*.<endpoint.domain>`, where a file holds it; else each name has one of its own. */
+  readonly endpointIdentities: readonly Identity[];
   readonly gate?: { readonly identities: readonly Identity[]; readonly warnings: readonly string[] } | undefined;
 }
 
@@ -57,12 +60,22 @@ export async function planConfig(file: ConfigFile, sources: PlanSources): Promis
   const trust = await attempt(['trust'], () => trustSource.clients({ mode: 'optional', depth }, sources.read));
   const gate = await attempt(['gate', 'certificate'], () => planGate(file, sources));
   const web = await attempt(['web'], () => planWeb(config.web));
+  await attempt(['tunnel', 'mqtt'], () => planMqtt(config.tunnel.mqtt));
   const webIdentities = await attempt(['web', 'forward', 'certificate'], () => planProxyName(file, sources));
+  const endpointIdentities = await attempt(['endpoint', 'certificate'], () => planEndpoints(file, sources));
   const routes = await attempt(['proxy'], () =>
-    planRoutes(config.proxy, { ...sources, trust: trustSource, at: ['proxy'] }),
+    planRoutes(config.proxy, { ...sources, trust: trustSource, devices: config.gate !== undefined, at: ['proxy'] }),
   );
   if (mistakes.length > 0 || !routes || !policy || !trust || !web) throw mistakesFault(mistakes);
-  return { routes, policy, trust, gate, web, webIdentities: webIdentities ?? [] };
+  return {
+    routes,
+    policy,
+    trust,
+    gate,
+    web,
+    webIdentities: webIdentities ?? [],
+    endpointIdentities: endpointIdentities ?? [],
+  };
 }
 
 /** The gate's own certificate is loaded as a route's is, with the same checks, by a route that nobody opens. */
@@ -76,6 +89,13 @@ async function planGate(file: ConfigFile, sources: PlanSources): Promise<Plan['g
 async function planProxyName(file: ConfigFile, sources: PlanSources): Promise<readonly Identity[]> {
   const { name, certificate = 'auto' } = file.config.web?.forward ?? {};
   return name === undefined ? [] : (await planOwn(certificate, [name], sources)).identities;
+}
+
+async function planEndpoints(file: ConfigFile, sources: PlanSources): Promise<readonly Identity[]> {
+  const { gate, endpoint } = file.config;
+  if (endpoint.certificate === 'auto') return [];
+  const domain = endpoint.domain ?? `ep.${gate?.name ?? 'localhost'}`;
+  return (await planOwn(endpoint.certificate, [`*.${domain}`], sources)).identities;
 }
 
 async function planOwn(

@@ -16,7 +16,8 @@ import { listenAt } from './sockets.ts';
 import type { WorkerSetup } from './worker.ts';
 import { startWorkers, type Workers } from './workers.ts';
 
-export interface ProxyPlaneOptions extends Pick<ProxyDeps, 'identify' | 'gateListener' | 'clock' | 'log' | 'metrics'> {
+export interface ProxyPlaneOptions
+  extends Pick<ProxyDeps, 'identify' | 'gateListener' | 'dialers' | 'clock' | 'log' | 'metrics'> {
   readonly gate: LiveGate;
   /** Worker processes; 0 = the gate process carries everything. */
   readonly workers: number;

@@ -3,6 +3,7 @@ import type { LiveGate, Sessions } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
 import type { WebService } from '../features/web/index.ts';
 import type { ConfigFile } from './config-file.ts';
+import type { EndpointPlane } from './endpoint-plane.ts';
 import type { GateDoor } from './gate-door.ts';
 import { gateTls } from './gateway-parts.ts';
 import type { LiveCertificates } from './live-certificates.ts';
@@ -25,6 +26,7 @@ export interface ReloaderOptions {
   readonly proxies: ProxyPlane;
   readonly door: GateDoor | undefined;
   readonly web: () => WebService | undefined;
+  readonly endpoints: EndpointPlane;
   /** PEM of the built-in CA's root. */
   readonly root: () => string;
   readonly live: LiveCertificates;
@@ -72,6 +74,7 @@ export function createReloader(options: ReloaderOptions): Reloader {
     }
     options.adopt({ file, plan });
     if (plan.web.forward) options.web()?.replace(plan.web.forward);
+    await options.endpoints.replace(file.config);
     log.setLevel(file.config.log.level);
     await proxies.workers()?.setLevel(file.config.log.level);
     await recheck();

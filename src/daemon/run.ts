@@ -1,4 +1,5 @@
 // One gate's life as a process: signals, systemd, a watched file, the end.
+import { flushCompileCache } from 'node:module';
 import { type ConfigFile, readConfigFile } from './config-file.ts';
 import { defaultConfig } from './defaults.ts';
 import { drainTime, type Gateway, openGateway } from './gateway.ts';
@@ -51,6 +52,7 @@ export async function runGateway(options: RunOptions): Promise<void> {
   using _watching = options.watch === true ? watchFiles(named, log, reload) : undefined;
 
   ready();
+  flushCompileCache(); // now rather than at the end, which a kill does not reach
   options.ready?.(gateway, file);
   for (const text of gateway.warnings()) log.warn({}, text);
   await aborted(options.signal);

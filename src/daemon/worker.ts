@@ -1,6 +1,7 @@
 // A worker's side: opens the routes it is given, asks the gate process for every admission, and outlives that process
 // only for the connections it carries.
-import { createRemoteGate, type RemoteGate } from '../access/index.ts';
+import { flushCompileCache } from 'node:module';
+import { createRemoteGate, type RemoteGate } from '../access/worker.ts';
 import { systemClock } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import {
@@ -10,7 +11,7 @@ import {
   type ProxyService,
   type RoutePlan,
   type RouteState,
-} from '../features/proxy/index.ts';
+} from '../features/proxy/worker.ts';
 import { type AppendFile, openAppendFile } from './append-file.ts';
 import { answerCalls } from './calls.ts';
 import { type IpcPeer, wiresOver } from './ipc.ts';
@@ -93,6 +94,7 @@ export function runWorker(peer: IpcPeer): Promise<void> {
       });
       for (const [name, identity] of setup.challenges) service.challenge(name, identity);
       open = { service, log, access, live, gate };
+      flushCompileCache(); // a worker is often killed: there may be no end to do it at
     },
     reload({ plans }) {
       opened().live.learn(plans);

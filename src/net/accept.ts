@@ -7,9 +7,16 @@ import { reset } from './reset.ts';
 export interface AcceptOptions {
   /** Conns that may wait to be served, 511 by default. Further ones are reset. */
   readonly queue?: number;
+  /**
+   * Asked in the accept path, before a Conn is made: whom it refuses is reset at once. It must be quick and never throw;
+   * what it turns away costs no promise and no timer.
+   */
+  readonly permit?: (host: string, port: number) => boolean;
   readonly log: Log;
   readonly metrics: Metrics;
 }
+
+const ignore = (): void => {};
 
 /** Waits until the server listens; rejects with the system's error. */
 export function listening(server: Server, where: ListenOptions & { fd?: number }): Promise<void> {
@@ -27,7 +34,7 @@ export function acceptFrom(
   server: Server,
   address: Address,
   greet: (socket: Socket) => Conn,
-  { queue: limit = 511, log, metrics }: AcceptOptions,
+  { queue: limit = 511, permit, log, metrics }: AcceptOptions,
 ): Listener {
   const queue = new ConnQueue(limit);
   let delay = 0;
@@ -40,6 +47,11 @@ export function acceptFrom(
   server.on('connection', (socket: Socket) => {
     if (breath) return turnAway(socket, 'backoff');
     delay = 0;
+    if (permit && !permit(socket.remoteAddress ?? '', socket.remotePort ?? 0)) {
+      socket.on('error', ignore);
+      socket.resetAndDestroy();
+      return;
+    }
     if (!queue.push(greet(socket))) turnAway(socket, 'queue');
   });
   // Accepting fails when descriptors or memory run out (EMFILE, ENFILE, ENOBUFS). Taking still more would starve the

@@ -1,6 +1,7 @@
 // The CAs that are trusted where the configuration names none: the system's, and Node's own list where it has none.
 import type { X509Certificate } from 'node:crypto';
-import { getCACertificates, rootCertificates, setDefaultCACertificates } from 'node:tls';
+// The whole module: the agent's file runs on Node 18 too, which lacks two of these, and a named import would not load.
+import * as tls from 'node:tls';
 import { parseCertificates } from './tls-verify.ts';
 
 let pems: readonly string[] | undefined;
@@ -9,9 +10,10 @@ let parsed: readonly X509Certificate[] | undefined;
 /** Makes OpenSSL contexts without CAs of their own use the system's; the store is then shared by all of them. */
 export function trustSystem(): void {
   if (pems) return;
-  const system = [...new Set(getCACertificates('system'))];
-  if (system.length > 0) setDefaultCACertificates(system);
-  pems = system.length > 0 ? system : rootCertificates;
+  const { getCACertificates, setDefaultCACertificates } = tls as Partial<typeof tls>;
+  const system = [...new Set(getCACertificates?.('system') ?? [])];
+  if (system.length > 0) setDefaultCACertificates?.(system);
+  pems = system.length > 0 ? system : tls.rootCertificates;
 }
 
 /** The same CAs, to be looked at. */

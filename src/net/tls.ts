@@ -141,6 +141,8 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
         return;
       }
       settle();
+      // A tls.Server would say so; node:http2 waits for it before it speaks over a socket.
+      (tls as { secureConnecting?: boolean }).secureConnecting = false;
       // Node keeps errors back until a tls.Server has taken the socket over; here nobody else would see them.
       tls.on('_tlsError', (error: Error) => tls.destroy(error));
       const done = makeConn(tls, { peer: conn.peer, ...(conn.local ? { local: conn.local } : {}), tls: verdict.facts });

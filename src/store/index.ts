@@ -14,8 +14,11 @@ export type { Kysely } from 'kysely';
 export { restoreStore } from './restore.ts';
 export type * from './schema.ts';
 export type * from './schema-access.ts';
+export type * from './schema-device.ts';
+export type * from './schema-endpoint.ts';
 export type * from './schema-trust.ts';
-export type { Append, Value, Writer } from './writer.ts';
+export type * from './schema-tunnel.ts';
+export type { Append, Change, Removal, Value, Writer } from './writer.ts';
 
 export interface StoreOptions {
   /** `sqlite:path`, `sqlite::memory:` or `postgres://…`. */

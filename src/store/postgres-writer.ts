@@ -2,7 +2,7 @@
 import type { Client } from 'pg';
 import { Fault } from '../core/fault.ts';
 import type { Log } from '../core/parts.ts';
-import type { Append, Writer } from './writer.ts';
+import { type Append, type Change, ifMissing, type Removal, type Writer } from './writer.ts';
 
 /** pg_advisory_lock's key: 'seki', 'sho ' as numbers. Advisory locks are per database. */
 const lockKey = [0x73656b69, 0x73686f20] as const;
@@ -56,13 +56,13 @@ export class PostgresWriter implements Writer, AsyncDisposable {
     this.#client = client;
   }
 
-  append(rows: readonly Append[]): Promise<void> {
-    const turn = this.#turn.then(() => this.#append(rows));
+  append(changes: readonly Change[]): Promise<void> {
+    const turn = this.#turn.then(() => this.#append(changes));
     this.#turn = turn.catch(() => {});
     return turn;
   }
 
-  async #append(rows: readonly Append[]): Promise<void> {
+  async #append(changes: readonly Change[]): Promise<void> {
     if (this.#isClosed) throw new Fault('unreachable', 'the store is closed');
     if (!this.#client) {
       // The server frees the lock when it has noticed the old connection's end; until then this says `conflict`.
@@ -74,9 +74,11 @@ export class PostgresWriter implements Writer, AsyncDisposable {
     try {
       await inTime(
         (async () => {
-          if (rows.length > 1) await client.query('begin');
-          for (const append of rows) await client.query(insertArrays(append));
-          if (rows.length > 1) await client.query('commit');
+          if (changes.length > 1) await client.query('begin');
+          for (const change of changes) {
+            await client.query('remove' in change ? removeStatement(change) : insertArrays(change));
+          }
+          if (changes.length > 1) await client.query('commit');
         })(),
       );
     } catch (error) {
@@ -100,7 +102,8 @@ export class PostgresWriter implements Writer, AsyncDisposable {
 }
 
 /** One array a column: one statement for any number of rows, which the server parses once. */
-function insertArrays({ table, columns, values }: Append): { name: string; text: string; values: unknown[] } {
+function insertArrays(append: Append): { name: string; text: string; values: unknown[] } {
+  const { table, columns, values } = append;
   const arrays = columns.map((_, column) => {
     const array: unknown[] = [];
     for (let at = column; at < values.length; at += columns.length) array.push(values[at]);
@@ -112,8 +115,16 @@ function insertArrays({ table, columns, values }: Append): { name: string; text:
   const names = columns.map(column => `"${column}"`).join(', ');
   return {
     name: `append-${table}`,
-    text: `insert into "${table}" (${names}) select * from unnest(${casts.join(', ')})`,
+    text: `insert into "${table}" (${names}) select * from unnest(${casts.join(', ')})${ifMissing(append)}`,
     values: arrays,
+  };
+}
+
+function removeStatement({ table, column, remove }: Removal): { name: string; text: string; values: unknown[] } {
+  return {
+    name: `remove-${table}`,
+    text: `delete from "${table}" where "${column}" = any($1::text[])`,
+    values: [remove],
   };
 }
 

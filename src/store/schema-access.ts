@@ -4,6 +4,7 @@ export interface AccessTables {
   audit: AuditTable;
   audit_head: AuditHeadTable;
   audit_checkpoint: AuditCheckpointTable;
+  audit_open: AuditOpenTable;
   approval: ApprovalTable;
   approval_vote: ApprovalVoteTable;
 }
@@ -45,6 +46,23 @@ export interface AuditCheckpointTable {
   before: string;
   key: string;
   signature: string;
+}
+
+/** Sessions that were open at the newest stored head: what a killed gate left without an end gets one from here. */
+export interface AuditOpenTable {
+  session: string;
+  /** Of the opening, whose row may have been pruned since. */
+  seq: number;
+  at: string;
+  event: string;
+  who_kind: string;
+  who_id: string;
+  credential: string;
+  from: string | null;
+  resource: string;
+  rule: string | null;
+  /** Of an act of the API, whose opening event does not say it. */
+  action: string | null;
 }
 
 export interface ApprovalTable {

@@ -2,6 +2,9 @@
 // Types are what SQLite and PostgreSQL share: times are TEXT (RFC 3339, UTC, milliseconds), JSON is TEXT, booleans are
 // 0 and 1, ids are TEXT, bytes are Uint8Array.
 import type { AccessTables } from './schema-access.ts';
+import type { DeviceTables } from './schema-device.ts';
+import type { EndpointTables } from './schema-endpoint.ts';
 import type { TrustTables } from './schema-trust.ts';
+import type { TunnelTables } from './schema-tunnel.ts';
 
-export type Schema = AccessTables & TrustTables;
+export type Schema = AccessTables & TrustTables & DeviceTables & TunnelTables & EndpointTables;

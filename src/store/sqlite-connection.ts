@@ -1,7 +1,7 @@
 // One connection to a SQLite file with the settings that every connection of ours must have, and its errors as Faults.
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { Fault } from '../core/fault.ts';
-import { type Append, insertStatement } from './writer.ts';
+import { type Append, type Change, insertStatement } from './writer.ts';
 
 export interface SqliteOptions {
   /** A file, or `:memory:`. */
@@ -24,30 +24,42 @@ export function openConnection({ path, maxBytes }: SqliteOptions): DatabaseSync 
   return database;
 }
 
-/** Inserts all rows in one transaction. Statements are kept in `prepared` between calls. */
+/** Makes all changes in one transaction. Statements are kept in `prepared` between calls. */
 export function appendRows(
   database: DatabaseSync,
-  rows: readonly Append[],
+  changes: readonly Change[],
   prepared: Map<string, StatementSync>,
 ): void {
+  const statementFor = (name: string, text: () => string): StatementSync => {
+    const statement = prepared.get(name) ?? database.prepare(text());
+    prepared.set(name, statement);
+    return statement;
+  };
   database.exec('begin immediate');
   try {
-    for (const append of rows) {
-      let statement = prepared.get(append.table);
-      if (!statement) {
-        statement = database.prepare(insertStatement(append, () => '?'));
-        prepared.set(append.table, statement);
-      }
-      const width = append.columns.length;
-      for (let at = 0; at < append.values.length; at += width) {
-        statement.run(...(append.values.slice(at, at + width) as SQLInputValue[]));
-      }
+    for (const change of changes) {
+      if ('remove' in change) {
+        const { table, column } = change;
+        const statement = statementFor(`- ${table}`, () => `delete from "${table}" where "${column}" = ?`);
+        for (const value of change.remove) statement.run(value);
+      } else
+        insertAll(
+          statementFor(change.table, () => insertStatement(change, () => '?')),
+          change,
+        );
     }
     database.exec('commit');
   } catch (error) {
     // SQLITE_FULL and SQLITE_IOERR may have rolled back by themselves; then there is nothing left to undo.
     if (database.isTransaction) database.exec('rollback');
     throw error;
+  }
+}
+
+function insertAll(statement: StatementSync, { columns, values }: Append): void {
+  const width = columns.length;
+  for (let at = 0; at < values.length; at += width) {
+    statement.run(...(values.slice(at, at + width) as SQLInputValue[]));
   }
 }
 

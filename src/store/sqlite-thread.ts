@@ -1,7 +1,7 @@
 // The thread beside a SQLite file: appends rows durably, or copies the database, while the event loop goes on.
 import { parentPort, workerData } from 'node:worker_threads';
 import { appendRows, openConnection } from './sqlite-connection.ts';
-import type { Append } from './writer.ts';
+import type { Change } from './writer.ts';
 
 export interface ThreadOptions {
   readonly path: string;
@@ -9,7 +9,7 @@ export interface ThreadOptions {
 }
 /** `write` and `copy` are answered by `done` with the same id. */
 export type ThreadRequest =
-  | { readonly id: number; readonly write: readonly Append[] }
+  | { readonly id: number; readonly write: readonly Change[] }
   | { readonly id: number; readonly copy: string }
   | { readonly id: number; readonly close: true };
 export interface ThreadAnswer {

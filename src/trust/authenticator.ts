@@ -1,4 +1,4 @@
-// The Authenticator that features are handed: one door for every kind of proof, one rate limiter before it.
+// The Authenticator that features are handed: one door for every kind of proof, one rate limiter for all of them.
 
 import { Fault } from '../core/fault.ts';
 import type { Authenticator, Claim, Log, Principal } from '../core/parts.ts';
@@ -22,36 +22,43 @@ type Of<K extends Claim['kind']> = Extract<Claim, { kind: K }>;
  * been through `standing`: groups and roles are filled in.
  */
 export function createAuthenticator({ directory, limiter, certificates, log }: AuthenticatorOptions): Authenticator {
-  /** Counted before: it takes time, and many at once must not slip through. */
-  const slow = async (guess: Guess, prove: () => Promise<Principal | undefined>): Promise<Principal | undefined> => {
+  /** Counted before: people choose passwords that can be guessed, and many tries at once must not slip through. */
+  const guessable = async (
+    guess: Guess,
+    prove: () => Promise<Principal | undefined>,
+  ): Promise<Principal | undefined> => {
     await limiter.begin(guess);
     const who = await prove();
     if (who) await limiter.succeeded(guess);
     return who;
   };
-  /** Counted after, and only when wrong: a busy client with a good token is no guesser. */
-  const quick = async (guess: Guess, prove: () => Principal | undefined): Promise<Principal | undefined> => {
+  /**
+   * 160 random bits and more: looked up first, and only what is wrong counts. A right one passes whatever else comes
+   * from its address or names its key, or thirty wrong ones would lock out everybody who shares the address.
+   */
+  const random = async (guess: Guess, prove: () => Promise<Principal | undefined>): Promise<Principal | undefined> => {
+    const who = await prove();
+    if (who) return who;
     await limiter.check(guess);
-    const who = prove();
-    if (!who) await limiter.failed(guess);
-    return who;
+    await limiter.failed(guess);
+    return undefined;
   };
 
   const proofs: { [K in Claim['kind']]: (claim: Of<K>) => Promise<Principal | undefined> } = {
     // Nothing to guess: the key was proven in the handshake.
     certificate: async claim => certificates().check(claim.leaf, claim.chain),
     password: claim =>
-      slow({ from: claim.from, subject: `user:${claim.user.normalize('NFC').slice(0, 256)}` }, () =>
+      guessable({ from: claim.from, subject: `user:${claim.user.normalize('NFC').slice(0, 256)}` }, () =>
         directory.checkPassword(claim.user, claim.password),
       ),
     token: claim =>
-      quick({ from: claim.from }, () => (isToken(claim.token) ? directory.findToken(claim.token) : undefined)),
+      random({ from: claim.from }, async () => (isToken(claim.token) ? directory.findToken(claim.token) : undefined)),
     'access-key': claim =>
-      quick({ from: claim.from, subject: `key:${claim.accessKeyId.slice(0, 128)}` }, () =>
+      random({ from: claim.from, subject: `key:${claim.accessKeyId.slice(0, 128)}` }, async () =>
         directory.checkAccessKey(claim.accessKeyId, claim.verify),
       ),
     code: claim =>
-      slow({ from: claim.from }, async () =>
+      random({ from: claim.from }, async () =>
         isCode(claim.code) ? directory.spendCode(claim.purpose, claim.code) : undefined,
       ),
   };

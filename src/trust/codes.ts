@@ -50,6 +50,13 @@ export function openCodes({ db }: Store, clock: Clock): Codes {
     },
     async spend(purpose, code) {
       const now = clock.now().toISOString();
+      // Whoever guesses must not make us write: most that comes is known to nobody.
+      const known = await db
+        .selectFrom('one_time_code')
+        .select('id')
+        .where('hash', '=', hashOf(code))
+        .executeTakeFirst();
+      if (!known) return undefined;
       // One statement decides; times are text of one form, so that comparing text compares time.
       const taken = await db
         .updateTable('one_time_code')

@@ -302,9 +302,10 @@ suite('the directory', () => {
       const at = (host: string, text: string): Promise<Principal> =>
         prove({ ...password('alice', text), from: { host, port: 1 } });
       for (let i = 0; i < 9; i += 1) await assert.rejects(at(`198.51.100.${i}`, 'wrong'), unknown);
-      await at('198.51.100.1', 'correct horse'); // in time: forgotten
+      await at('198.51.100.200', 'correct horse'); // in time: forgotten
       for (let i = 0; i < 10; i += 1) await assert.rejects(at(`198.51.100.${i}`, 'wrong'), unknown);
       await assert.rejects(at('198.51.100.99', 'correct horse'), { code: 'limit', message: /try again in 600 s/ });
+      assert.equal((await at('198.51.100.200', 'correct horse')).id, 'alice', 'not where she has signed in before');
       mock.timers.tick(600_000);
       assert.equal((await at('198.51.100.99', 'correct horse')).id, 'alice');
     } finally {
@@ -312,7 +313,7 @@ suite('the directory', () => {
     }
   });
 
-  test('the address limit covers every kind of proof and takes an IPv6 /64 as one', async () => {
+  test('wrong proofs of every kind are limited by address, an IPv6 /64 as one; right ones that nobody guesses pass', async () => {
     mock.timers.enable({ apis: ['Date', 'setTimeout'], now: Date.parse('2026-11-22T00:00:00Z') });
     try {
       await directory.add({ name: 'alice' });
@@ -326,8 +327,20 @@ suite('the directory', () => {
           unknown,
         );
       }
-      await assert.rejects(prove({ ...token(good.token), from: host(999) }), { code: 'limit' });
-      assert.equal((await prove({ ...token(good.token), from: { host: '2001:db8:0:2::1', port: 1 } })).id, 'alice');
+      const limited = { code: 'limit' };
+      await assert.rejects(prove({ ...token('sks_wrong'), from: host(999) }), limited);
+      await assert.rejects(prove({ ...password('alice', 'correct horse'), from: host(999) }), limited);
+      assert.equal((await prove({ ...token(good.token), from: host(999) })).id, 'alice');
+      const code = await directory.addCode({ purpose: 'login', name: 'alice' });
+      assert.equal((await prove({ kind: 'code', purpose: 'login', code: code.code, from: host(999) })).id, 'alice');
+      await assert.rejects(prove({ kind: 'code', purpose: 'login', code: code.code, from: host(999) }), limited);
+      // Who knows a key's id, which is no secret, cannot lock its owner out by wrong signatures from anywhere.
+      const key = await directory.addAccessKey({ user: 'alice' });
+      const signed = (fits: boolean, from: string) =>
+        prove({ kind: 'access-key', accessKeyId: key.id, verify: () => fits, from: { host: from, port: 1 } });
+      for (let i = 0; i < 10; i += 1) await assert.rejects(signed(false, `198.51.100.${i}`), unknown);
+      await assert.rejects(signed(false, '198.51.100.77'), limited);
+      assert.equal((await signed(true, '198.51.100.77')).id, 'alice');
       // Good proofs cost nothing, however many.
       for (let i = 0; i < 100; i += 1) await prove(token(good.token));
     } finally {

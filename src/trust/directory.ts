@@ -9,6 +9,7 @@ import { newId } from './credentials.ts';
 import { type AccessKey, isAlive, type Keyring, openKeyring, type Token } from './keyring.ts';
 import { createNotices } from './notices.ts';
 import { createPasswords } from './passwords.ts';
+import type { Reason } from './pki-crl.ts';
 import { openSealer } from './sealing.ts';
 import { type NewUser, openUsers, type Role, type User, type Users } from './users.ts';
 
@@ -17,6 +18,8 @@ export interface DirectoryOptions {
   /** The data directory; `<dir>/secrets.key` encrypts what must be kept readable. */
   readonly dir: string;
   readonly authority: Authority;
+  /** What the device of this certificate name is called today; undefined when it is unknown or revoked. Default: nobody. */
+  readonly device?: (name: string) => string | undefined;
   readonly clock?: Clock;
   readonly log: Log;
 }
@@ -52,6 +55,9 @@ export interface Directory
   addCode(wanted: NewCode): Promise<{ readonly id: string; readonly code: string; readonly expires: Date }>;
   spendCode(purpose: string, code: string): Promise<Principal | undefined>;
 
+  /** Every certificate and open code of a device's names ends. */
+  endDevice(names: readonly string[], reason?: Reason): Promise<void>;
+
   /**
    * What the caller is now: groups, and roles as groups `role:admin` (no group of people can be called so). From
    * memory, at once. A token's scope is its attribute `scope`: whoever acts on a token must look at it.
@@ -80,7 +86,7 @@ const shortest = 8;
 const longest = 1024;
 
 export async function createDirectory(options: DirectoryOptions): Promise<Directory> {
-  const { store, authority, clock = systemClock, log } = options;
+  const { store, authority, clock = systemClock, log, device = () => undefined } = options;
   const { db } = store;
   const users = await openUsers(store, clock);
   const keyring = await openKeyring(store, await openSealer(options.dir), clock);
@@ -115,7 +121,10 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
         // A foreign certificate is its attributes only; its own CA's list was looked at when it came.
         if (!record) return who.kind === 'user' && who.id === '';
         if (record.revoked || record.notAfter < clock.now()) return false;
-        return who.id === '' || (record.kind === who.kind && record.name === who.id);
+        if (who.id === '') return true;
+        if (record.kind !== who.kind) return false;
+        // A renamed device is known by today's name while its certificate still carries the one before.
+        return record.name === who.id || (record.kind === 'device' && device(record.name) === who.id);
       },
       password: (id: string, who: Principal) => passwords.get(who.id)?.id === id,
       token: (id: string, who: Principal) =>
@@ -240,12 +249,25 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       return principal(code.kind, code.name, `code:${code.id}`);
     },
 
+    async endDevice(names, reason = 'cessationOfOperation') {
+      for (const name of names) {
+        await codes.forget('device', name);
+        for (const record of authority.list({ device: name, revoked: false }))
+          await authority.revoke(record.serial, reason);
+      }
+    },
+
     standing(who) {
       if (who.kind === 'anonymous' && who.credential === '') return who;
       const [kind = '', ...rest] = who.credential.split(':');
       const user = users.find(who.id);
       const needsUser = who.id !== '' && who.kind === 'user';
-      if (!(counts.get(kind)?.(rest.join(':'), who) ?? false) || (needsUser && user?.state !== 'active')) {
+      const today = who.kind === 'device' ? device(who.id) : undefined;
+      if (
+        !(counts.get(kind)?.(rest.join(':'), who) ?? false) ||
+        (needsUser && user?.state !== 'active') ||
+        (who.kind === 'device' && today === undefined)
+      ) {
         throw new Fault(
           'unknown-caller',
           'who you are could not be confirmed; sign in again or use a valid certificate',
@@ -254,6 +276,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
           },
         );
       }
+      if (today !== undefined) return today === who.id ? who : { ...who, id: today };
       if (!needsUser || !user) return who;
       return { ...who, groups: [...user.groups, ...user.roles.map(roleGroup)] };
     },

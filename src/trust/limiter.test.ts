@@ -32,6 +32,25 @@ suite('the limiter', { concurrency: false }, () => {
     await limiter.begin({ from: at('192.0.2.2'), subject: 'user:b' });
   });
 
+  test('where somebody has signed in before, nobody else’s tries lock them out, and their own still count', async () => {
+    const limiter = createLimiter(limits({ address: { tries: 3 }, subject: { tries: 3 } }));
+    const home = { from: at('192.0.2.1'), subject: 'user:a' };
+    await limiter.begin(home);
+    await limiter.succeeded(home);
+    // Strangers at the same address, and strangers who guess at the same name from elsewhere.
+    for (let i = 0; i < 5; i += 1) {
+      await limiter.begin({ from: at('192.0.2.1'), subject: `user:x${i}` }).catch(() => {});
+      await limiter.begin({ from: at(`198.51.100.${i}`), subject: 'user:a' }).catch(() => {});
+    }
+    await assert.rejects(limiter.begin({ from: at('192.0.2.1'), subject: 'user:y' }), limit);
+    await assert.rejects(limiter.begin({ from: at('203.0.113.1'), subject: 'user:a' }), limit);
+    await limiter.begin(home);
+    await limiter.succeeded(home);
+    await assert.rejects(limiter.begin({ from: at('203.0.113.1'), subject: 'user:a' }), limit, 'strangers stay out');
+    for (let i = 0; i < 3; i += 1) await limiter.begin(home);
+    await assert.rejects(limiter.begin(home), limit);
+  });
+
   test('a block ends when it said it would', async () => {
     mock.timers.enable({ apis: ['Date', 'setTimeout'], now: 1_000_000 });
     try {

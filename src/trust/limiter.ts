@@ -12,23 +12,37 @@ export interface Guess {
 }
 
 export interface Limiter {
-  /** For proofs that take a while: counts the try first, so that many at once cannot slip through. @throws Fault `limit` */
+  /** For what can be guessed: counts the try first, so that many at once cannot slip through. @throws Fault `limit` */
   begin(guess: Guess): Promise<void>;
-  /** For proofs that are checked at once: refuses without counting. @throws Fault `limit` */
+  /** For a proof that was wrong: whether it is one too many. Refuses without counting. @throws Fault `limit` */
   check(guess: Guess): Promise<void>;
   /** A wrong one that was not counted by `begin`. */
   failed(guess: Guess): Promise<void>;
-  /** Undoes `begin` for the address and forgets what was counted against the subject. */
+  /** Undoes `begin`. From now on this subject has a count of its own at this address. */
   succeeded(guess: Guess): Promise<void>;
 }
 
+/**
+ * Strangers who guess at a name, or who share an address, must not be able to lock its owner out: where a subject has
+ * signed in before, only the tries of this subject at this address count, and nobody else's.
+ */
 export function createLimiter(config: RateLimitConfig): Limiter {
   const addresses = new Counter(config.address, config.entries);
   const subjects = new Counter(config.subject, config.entries);
+  const places = new Counter(config.subject, config.entries);
+  const known = new Set<string>();
+  const remember = (place: string): void => {
+    known.delete(place);
+    known.add(place);
+    const [oldest] = known;
+    if (known.size > config.entries && oldest !== undefined) known.delete(oldest);
+  };
   return {
-    async begin({ from, subject }) {
-      await addresses.take(keyOf(from));
-      await subjects.take(subject);
+    async begin(guess) {
+      const place = placeOf(guess);
+      if (place !== undefined && known.has(place)) return places.take(place);
+      await addresses.take(keyOf(guess.from));
+      await subjects.take(guess.subject);
     },
     async check({ from, subject }) {
       await addresses.look(keyOf(from));
@@ -38,12 +52,23 @@ export function createLimiter(config: RateLimitConfig): Limiter {
       await addresses.take(keyOf(from)).catch(ignoreLimit);
       await subjects.take(subject).catch(ignoreLimit);
     },
-    async succeeded({ from, subject }) {
-      await addresses.giveBack(keyOf(from));
-      await subjects.forget(subject);
+    async succeeded(guess) {
+      const place = placeOf(guess);
+      if (place !== undefined && known.has(place)) await places.forget(place);
+      else {
+        await addresses.giveBack(keyOf(guess.from));
+        await subjects.forget(guess.subject);
+      }
+      if (place !== undefined) remember(place);
     },
   };
 }
+
+/** A subject at an address. */
+const placeOf = ({ from, subject }: Guess): string | undefined => {
+  const address = keyOf(from);
+  return address === undefined || subject === undefined ? undefined : `${address} ${subject}`;
+};
 
 /** The owner's unix socket is not limited by address: it has none, and its caller could read the keys anyway. */
 const keyOf = (from: Address): string | undefined => ('host' in from ? addressKey(from.host) : undefined);

@@ -1,9 +1,12 @@
 // A gate as a process: what it refuses to start with, how it reloads, drains and ends, and what survives a kill.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { connect as tlsConnect } from 'node:tls';
 import {
   echoServer,
   freePorts,
@@ -200,11 +203,18 @@ test('sockets that systemd opened are used, and told apart by their names', asyn
   assert.equal(await (await talk(t, port)).say('activated'), 'activated');
 });
 
-const auditOf = async (gate: GateProcess): Promise<{ event: string; facts: Record<string, unknown> }[]> => {
-  const { stdout, stderr, status } = await gate.run('audit', 'search', '--json');
+interface AuditLine {
+  readonly event: string;
+  readonly session: string | null;
+  readonly facts: Record<string, unknown>;
+}
+const auditOf = async (gate: GateProcess): Promise<AuditLine[]> => {
+  const { stdout, stderr, status } = await gate.run('audit', 'search', '--limit', '1000', '--json');
   assert.equal(status, 0, stderr);
-  return (JSON.parse(stdout) as { rows: { event: string; facts: Record<string, unknown> }[] }).rows;
+  return (JSON.parse(stdout) as { rows: AuditLine[] }).rows;
 };
+const liveOf = async (gate: GateProcess): Promise<unknown[]> =>
+  (JSON.parse((await gate.run('session', 'list', '--json')).stdout) as { sessions: unknown[] }).sessions;
 const workersOf = (gate: GateProcess): number[] =>
   readFileSync(`/proc/${gate.child.pid}/task/${gate.child.pid}/children`, 'utf8')
     .trim()
@@ -264,6 +274,42 @@ test('kill -9 of the gate: workers keep what they carry and accept nothing new; 
   assert.equal(verified.status, 0, verified.stdout + verified.stderr);
   carried.socket.end();
   await until('the orphans end by themselves', () => workers.every(pid => !existsSync(`/proc/${pid}`)));
+});
+
+test('kill -9 of the gate: every opening of that life has its closing after the next start, and each only one', async t => {
+  const echo = await echoServer(t);
+  const [a = 0, forward = 0] = await freePorts(2);
+  const config = `gate: { listen: "tls://127.0.0.1:${forward}", workers: 0 }
+web: { forward: { hosts: { "127.0.0.1:${echo.port}": "tcp://127.0.0.1:${echo.port}" } } }
+access: [ { allow: web.request } ]
+proxy:\n${plain('a', a, echo.port)}`;
+  let gate = await startGate(t, { config });
+  await gate.run('cert', 'issue', 'alice', '--pem', gate.folder);
+  const read = (name: string): string => readFileSync(join(gate.folder, name), 'utf8');
+  const pair = { cert: read('alice.crt'), key: read('alice.key'), ca: read('ca.crt') };
+  for (let kill = 0; kill < 2; kill++) {
+    const carried = await talk(t, a);
+    await carried.say('x');
+    const web = await talk(t, forward, to => tlsConnect({ ...to, ...pair, servername: 'localhost' }) as Socket);
+    web.socket.write(`CONNECT 127.0.0.1:${echo.port} HTTP/1.1\r\nHost: 127.0.0.1:${echo.port}\r\n\r\n`);
+    await once(web.socket, 'data');
+    await until('both are in the audit', async () => (await liveOf(gate)).length >= 2);
+    gate.signal('SIGKILL');
+    await gate.ended;
+    gate = await startGate(t, { config, folder: gate.folder });
+  }
+  const rows = await auditOf(gate);
+  const opened = rows.filter(({ event }) => /^(proxy|web)\.opened$/.test(event));
+  assert.equal(opened.length, 4);
+  for (const { session, event } of opened) {
+    const ends = rows.filter(row => row.session === session && row.event !== event);
+    assert.deepEqual(
+      ends.map(row => [row.event, row.facts['cause'], row.facts['bytes']]),
+      [[event.replace('opened', 'closed'), 'gate-gone', 'unknown']],
+    );
+  }
+  assert.equal((await gate.run('audit', 'verify')).status, 0);
+  assert.deepEqual(await liveOf(gate), []);
 });
 
 test('a full disk refuses new connections, keeps those that are open, and is forgotten once there is room', async t => {

@@ -6,7 +6,18 @@ import { type VerbName, verbs } from './routes.ts';
 import type { Verb } from './verb.ts';
 
 /** Reads that need a body, and what rooms write into the audit by themselves. */
-const writtenElsewhere = ['audit.verify', 'auth.login', 'auth.logout', 'approval.approve', 'approval.refuse'];
+const writtenElsewhere = [
+  'audit.verify',
+  'auth.login',
+  'auth.logout',
+  'approval.approve',
+  'approval.refuse',
+  'endpoint.open',
+  'endpoint.extend',
+  'endpoint.close',
+  'endpoint.approve',
+  'endpoint.link',
+];
 
 const rows = Object.entries(verbs) as [VerbName, Verb][];
 

@@ -3,12 +3,15 @@ import { approvalVerbs } from './approval.ts';
 import { auditVerbs } from './audit.ts';
 import { authVerbs } from './auth.ts';
 import { certVerbs } from './cert.ts';
+import { deviceVerbs } from './device.ts';
+import { endpointVerbs } from './endpoint.ts';
 import { gateVerbs } from './gate.ts';
 import { groupVerbs } from './group.ts';
 import { proxyVerbs } from './proxy.ts';
 import { sessionVerbs } from './session.ts';
 import { statusVerbs } from './status.ts';
 import { tokenVerbs } from './token.ts';
+import { tunnelVerbs } from './tunnel.ts';
 import { userVerbs } from './user.ts';
 import type { Answer, Input, Parsed } from './verb.ts';
 import { webVerbs } from './web.ts';
@@ -18,6 +21,9 @@ export const verbs = {
   ...sessionVerbs,
   ...proxyVerbs,
   ...webVerbs,
+  ...deviceVerbs,
+  ...endpointVerbs,
+  ...tunnelVerbs,
   ...certVerbs,
   ...userVerbs,
   ...groupVerbs,

@@ -61,7 +61,7 @@ function checkTargets(config: RouteConfig, { devices }: OutwardDeps, findings: F
       );
     }
     if (url.kind === 'device' && !devices) {
-      here.mistake('devices cannot be reached yet by this gate; use tcp://, tls:// or unix:');
+      here.mistake('devices cannot be reached without a port for them; add gate:');
     }
     if (
       config.listen.some(listen => formatUrl(listen).replace(/^tls/, 'tcp') === formatUrl(url).replace(/^tls/, 'tcp'))

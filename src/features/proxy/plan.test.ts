@@ -124,7 +124,7 @@ const wrong: Record<string, [route: object, expected: RegExp]> = {
   ],
   'a device without a way to devices': [
     { listen: 'tcp://127.0.0.1:1', to: 'device://pump-7/ssh' },
-    /^proxy\.db\.to: devices cannot be reached yet/,
+    /^proxy\.db\.to: devices cannot be reached without a port/,
   ],
   'a target that is its own listener': [
     { listen: 'tcp://127.0.0.1:5432', to },

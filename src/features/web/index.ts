@@ -1,5 +1,6 @@
 // Front door of the web gate: plan it from the configuration, open it, hand it conns.
 export { formatWebLine, type WebLine } from './access-line.ts';
+export { addressFault, isOwnListener } from './addresses.ts';
 export type { Explanation } from './check.ts';
 export { type WebConfig, webConfig } from './config.ts';
 export { type Form, type FormName, forms } from './forms.ts';

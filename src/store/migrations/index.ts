@@ -1,9 +1,17 @@
 // The list of migrations, in the order in which they run. Never change one that was released; add the next.
 import { access } from './0001-access.ts';
 import { trust } from './0002-trust.ts';
+import { device } from './0003-device.ts';
+import { tunnel } from './0004-tunnel.ts';
+import { endpoint } from './0005-endpoint.ts';
+import { auditOpen } from './0008-audit.ts';
 import type { Migration } from './migrate.ts';
 
 export const migrations: readonly Migration[] = [
   { name: '0001-access', up: access },
   { name: '0002-trust', up: trust },
+  { name: '0003-device', up: device },
+  { name: '0004-tunnel', up: tunnel },
+  { name: '0005-endpoint', up: endpoint },
+  { name: '0008-audit', up: auditOpen },
 ];

@@ -1,0 +1,8 @@
+// What `tunnel connect` loads of the daemon: the local side of tunnels, and nothing else, so that ssh need not wait for it.
+export {
+  type JoinedTunnel,
+  joinTunnel,
+  type LocalService,
+  proxyFor,
+  type TunnelEnd,
+} from '../features/tunnel/local.ts';

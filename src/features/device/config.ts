@@ -1,0 +1,24 @@
+// The `device:` slice of the configuration: how many devices and streams, how soon a dead link is noticed.
+import { z } from 'zod';
+import { duration } from '../../wire/config-value.ts';
+import { mostStreams, times } from './protocol.ts';
+
+export const deviceConfig = z.strictObject({
+  /** How often a silent link is asked whether it lives; half of it later it is given up. */
+  ping: duration
+    .refine(
+      ms => ms >= 1000 && ms <= 600_000,
+      'write between 1s and 10m; NAT forgets a silent connection after minutes',
+    )
+    .default(times.ping),
+  limits: z
+    .strictObject({
+      /** Devices linked at once. */
+      links: z.int().min(1).max(1_000_000).default(10_000),
+      /** Streams at once towards one device. */
+      streams: z.int().min(1).max(mostStreams).default(1024),
+    })
+    .prefault({}),
+});
+
+export type DeviceConfig = z.output<typeof deviceConfig>;
