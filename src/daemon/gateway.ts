@@ -10,7 +10,7 @@ import { formatAccessLine } from '../features/proxy/index.ts';
 import { formatWebLine, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
 import { openStore } from '../store/index.ts';
-import { createAuthenticator, createDirectory, createLimiter, openAuthority } from '../trust/index.ts';
+import { createAuthenticator, createDirectory, createLimiter, openAuthority, openTotp } from '../trust/index.ts';
 import { openAppendFile } from './append-file.ts';
 import { backupOf } from './backup-files.ts';
 import { openCertificates } from './certificate-source.ts';
@@ -213,14 +213,23 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   tenants.push(...tunnels.tenants);
   const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
-  web = openWebPlane({
+  const totp = await openTotp({
+    store,
+    dir: data,
+    limiter,
+    issuer: () => namesOf(current.file.config)[0] ?? 'sekisho',
+    clock,
+  });
+  const webPlane = await openWebPlane({
+    ...{ store, authenticator, totp },
     ...{ current: () => current, data, gate, authority, directory, clock, metrics, log: room('web') },
     ports: [...ports],
     opened: () => ports.map(({ address }) => address),
     own: async conn => api?.handle(conn),
     ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
   });
-  if (web) stack.use(web);
+  if (webPlane) stack.use(webPlane);
+  web = webPlane?.service;
   plane = stack.use(
     await openProxyPlane(current.plan.routes, {
       ...{ gate, clock, metrics, log },
@@ -303,11 +312,16 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   ];
   api = stack.use(
     await createApi({
-      ...{ gate, authenticator, directory, audit, sessions, approvals, clock, metrics, log: room('api') },
+      ...{ gate, authenticator, directory, totp, audit, sessions, approvals, clock, metrics, log: room('api') },
       authority: knowingUsers(authority, directory),
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
-      doors: () => [...(devices ? [devices.door] : []), ...endpoints.doors, ...(tunnels?.doors ?? [])],
+      doors: () => [
+        ...(devices ? [devices.door] : []),
+        ...endpoints.doors,
+        ...(tunnels?.doors ?? []),
+        ...(webPlane?.doors ?? []),
+      ],
       house: {
         ...{ version, since, warnings, check, reload, listeners },
         names: () => namesOf(current.file.config),

@@ -6,7 +6,7 @@ import { splice } from '../../net/splice.ts';
 import { type WebLine, whoText } from './access-line.ts';
 import type { Caller } from './caller.ts';
 import type { Exchange } from './exchange.ts';
-import { encodeValue, type Fields, requestFields, valuesOf } from './headers.ts';
+import { type Fields, requestFields, valuesOf } from './headers.ts';
 import { checkHost, type HostEntry } from './hosts.ts';
 import { type Page, refusalPage } from './pages.ts';
 import { reach } from './reach.ts';
@@ -108,7 +108,7 @@ function send(
     path,
     fields: requestFields(hops === undefined ? fields : lessOne(fields, hops), {
       ...{ host: hostHeader(site), body, method, version },
-      extra: deps.plan().identity ? identityFields(caller) : [],
+      extra: deps.identity(caller, site),
     }),
     done: end => log(refused === undefined ? end : { ...end, status: refused }, visit.session.id),
     fail: fault => {
@@ -129,12 +129,7 @@ const lessOne = (fields: Fields, hops: number): Fields =>
     at % 2 === 1 && fields[at - 1]?.toLowerCase() === 'max-forwards' ? String(hops - 1) : text,
   );
 
-/** What services are told, if they are; whatever the client wrote there has been taken away. */
-function identityFields({ who }: Caller): Fields {
-  const out = ['X-Sekisho-User', encodeValue(whoText(who)), 'X-Sekisho-Certificate', encodeValue(who.credential)];
-  const groups = who.groups.filter(group => !group.startsWith('role:'));
-  return groups.length === 0 ? out : [...out, 'X-Sekisho-Groups', groups.map(encodeValue).join(', ')];
-}
+export { identityFields } from './identity.ts';
 
 /** The fields of a WebSocket's opening request, and what `openWebSocket` needs besides. */
 export function webSocketFields(
@@ -146,7 +141,7 @@ export function webSocketFields(
 ): Fields {
   return requestFields(fields, {
     ...{ host: hostHeader(site), body: { kind: 'none' }, method: 'GET', version },
-    extra: deps.plan().identity ? identityFields(caller) : [],
+    extra: deps.identity(caller, site),
   });
 }
 
@@ -286,17 +281,19 @@ function refusal(
   caller: Caller,
   id: string,
   wantsHtml: boolean,
-  { issuers, plan }: ForwardDeps,
+  { issuers, plan, signInUrl }: ForwardDeps,
 ): Page {
   const { help } = plan();
   const isAccess = fault.code === 'denied' || fault.code === 'unknown-caller';
   return refusalPage({
     ...{ status, site, wantsHtml, request: id, issuers: issuers() },
     what:
+      (fault.facts['signIn'] === true ? 'this address wants a sign-in on top of the certificate' : undefined) ??
       (isAccess && caller.certificate.state === 'none' ? 'a client certificate is needed here' : said[fault.code]) ??
       (isAccess && fault.facts['rule'] !== undefined ? 'you may not reach this address' : fault.message),
     certificate: isAccess ? caller.certificate : { state: 'good' },
     ...(help === undefined ? {} : { help }),
+    ...(fault.facts['signIn'] === true ? { signIn: signInUrl() } : {}),
   });
 }
 

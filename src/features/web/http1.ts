@@ -107,6 +107,8 @@ function serve(request: IncomingMessage, response: ServerResponse, caller: Calle
 
 /** A request to the gate itself, on a connection that is the proxy's. */
 function own(exchange: Http1Exchange, url: string, caller: Caller, deps: ForwardDeps): void {
+  // The form of the sign-in is the API's door, whatever name the proxy has.
+  if (/^\/sign-in(\?|$)/.test(url) && deps.relayOwn(exchange, url, caller)) return;
   const page = deps.ownPage(exchange.method, url, exchange.fields, caller.conn, exchange.version);
   sendPage(exchange, page ?? deps.noPage());
   if (exchange.body.kind !== 'none') exchange.enough();

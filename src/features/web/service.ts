@@ -13,15 +13,17 @@ import type { Exchange } from './exchange.ts';
 import { type Form, type FormFacts, type FormName, forms } from './forms.ts';
 import { sendPage } from './forward.ts';
 import type { Fields } from './headers.ts';
-import { compileHosts, type Hosts } from './hosts.ts';
+import { compileHosts, type HostEntry, type Hosts } from './hosts.ts';
 import { createHttp1 } from './http1.ts';
 import { type Http2Front, serveHttp2 } from './http2.ts';
+import { type IdentitySigner, identityFields, signedFields } from './identity.ts';
 import { askOwn } from './own.ts';
 import { pacFile, pacType } from './pac.ts';
 import { type Page, textPage } from './pages.ts';
 import type { ForwardPlan } from './plan.ts';
 import { type ReachDeps, reach } from './reach.ts';
-import { hostText } from './site.ts';
+import type { SignIns } from './sign-ins.ts';
+import { hostText, type Site } from './site.ts';
 
 export interface WebDeps {
   readonly gate: Gate;
@@ -43,6 +45,10 @@ export interface WebDeps {
   readonly issuers: () => readonly string[];
   /** PEM of the CA that signed the proxy's certificate, unless browsers know it. */
   readonly ca?: () => string | undefined;
+  /** Sign-ins on top of certificates; without them no line that wants one is reached. */
+  readonly signIns?: SignIns;
+  /** Signs identities; without it only plain fields are told. */
+  readonly signer?: IdentitySigner;
   /** Serves what is asked of the gate itself, HTTP/1.1. */
   readonly own?: (conn: Conn) => Promise<void>;
   readonly accessLog?: (line: WebLine) => void;
@@ -64,6 +70,9 @@ export interface ForwardDeps extends Pick<WebDeps, 'gate' | 'issuers' | 'clock' 
   /** A page of the web gate on the gate's own origin. */
   readonly ownPage: (method: string, url: string, fields: Fields, conn: Conn, version: string) => Page | undefined;
   readonly noPage: () => Page;
+  /** Fields that tell a service who is there, as the plan wants it. */
+  readonly identity: (caller: Caller, site: Site) => Fields;
+  readonly signInUrl: () => string;
   /** Passes it to the gate itself; false where there is nothing to pass it to. */
   readonly relayOwn: (exchange: Exchange, path: string, caller: Caller) => boolean;
 }
@@ -89,6 +98,10 @@ export interface WebService extends Service {
   /** No new conns; requests under way finish until `deadline`. */
   drain(deadline: AbortSignal): Promise<void>;
   state(): WebState;
+  /** Whether an address is in the map, so that a sign-in may lead back to it. */
+  serves(url: URL): boolean;
+  /** Where people sign in on top of their certificate. */
+  signInUrl(): string;
   form(name: FormName): Form;
   /** @throws Fault `invalid` */
   explain(options: ExplainOptions, signal: AbortSignal): Promise<Explanation>;
@@ -152,6 +165,7 @@ class Web implements WebService {
       gate: this.#deps.gate,
       identify: this.#deps.identify,
       clock: this.#deps.clock,
+      signIn: (who, entry) => this.#signIn(who, entry),
       dial: (visit, signal) => reach(visit.site, visit.entry, visit.session, this.#reach(), signal, true),
     });
     // The place is taken before anything is waited for: the limit counts those who are still being looked at.
@@ -244,6 +258,15 @@ class Web implements WebService {
     };
   }
 
+  serves({ protocol, hostname, port }: URL): boolean {
+    const at = Number(port) || (protocol === 'https:' ? 443 : 80);
+    return this.#hosts.match({ host: hostname.replace(/^\[|\]$/g, ''), port: at }) !== undefined;
+  }
+
+  signInUrl(): string {
+    return this.#signInUrl();
+  }
+
   form(name: FormName): Form {
     const { entries, pac } = this.#plan;
     const ca = this.#deps.ca?.();
@@ -286,7 +309,23 @@ class Web implements WebService {
   #pacUrl(): string {
     return `${this.#deps.origin()}${this.#pacPath()}`;
   }
+  #signIn({ credential }: Principal, { signIn }: HostEntry): Date | 'needed' | undefined {
+    if (signIn === undefined) return undefined;
+    return this.#deps.signIns?.until(credential, signIn) ?? 'needed';
+  }
+  #signInUrl(): string {
+    // Where the proxy has a name of its own, only that one asks for certificates.
+    const { host, port } = this.#deps.proxy();
+    return this.#plan.name === undefined
+      ? `${this.#deps.origin()}/sign-in`
+      : `https://${host}${port === 443 ? '' : `:${port}`}/sign-in`;
+  }
   #file(method: string, path: string): Page | undefined {
+    const { signer } = this.#deps;
+    if (path === '/.well-known/jwks.json' && signer && isReading(method)) {
+      const headers = { 'cache-control': 'max-age=300', 'x-content-type-options': 'nosniff' };
+      return { status: 200, type: 'application/jwk-set+json', text: `${JSON.stringify(signer.keys)}\n`, headers };
+    }
     if (path !== this.#pacPath() || !isReading(method)) return undefined;
     const { entries, pac } = this.#plan;
     return {
@@ -300,6 +339,8 @@ class Web implements WebService {
     const { decide, issuers, clock } = this.#deps;
     return arrivalPage({
       ...{ proxy, version, fields, decide, hosts: this.#hosts },
+      signIn: (who, entry) => this.#signIn(who, entry),
+      signInUrl: this.#signInUrl(),
       who: caller.who,
       certificate: caller.certificate,
       conn: caller.conn,
@@ -317,7 +358,7 @@ class Web implements WebService {
       plan: () => this.#plan,
       hosts: () => this.#hosts,
       reach: () => this.#reach(),
-      isOwnName: host => names().some(name => name.toLowerCase() === host),
+      isOwnName: host => host === this.#plan.name || names().some(name => name.toLowerCase() === host),
       checkPage: (caller, proxy, version, fields) => this.#checkPage(caller, proxy, version, fields),
       ownPage: (method, url, fields, conn, version) => {
         const path = url.split('?')[0] ?? '';
@@ -325,6 +366,13 @@ class Web implements WebService {
         if (path === '/check' && caller && isReading(method)) return this.#checkPage(caller, 'off', version, fields);
         return this.#file(method, path);
       },
+      identity: ({ who }, site) => {
+        const { identity } = this.#plan;
+        const { signer } = this.#deps;
+        if (identity === 'signed' && signer) return signedFields(who, site, signer, clock.now());
+        return identity === false ? [] : identityFields({ who });
+      },
+      signInUrl: () => this.#signInUrl(),
       noPage: () => textPage(404, 'sekisho: this connection is the proxy’s; there is nothing else at this address'),
       relayOwn: (exchange, path, caller) => {
         const page = this.#own.ownPage(exchange.method, path, exchange.fields, caller.conn, exchange.version);

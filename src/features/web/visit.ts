@@ -1,5 +1,6 @@
 // One client connection's stay at one site: one session, its connections upstream, and everything under way in it.
 import type { Socket } from 'node:net';
+import type { Clock } from '../../core/clock.ts';
 import type { Conn, EndReason, Session } from '../../core/parts.ts';
 import type { HostEntry } from './hosts.ts';
 import type { Site } from './site.ts';
@@ -34,6 +35,7 @@ export class Visit {
   /** Beats without anything under way. */
   #idleBeats = 0;
   #closing: Promise<void> | undefined;
+  #cancelEnd: (() => void) | undefined;
 
   constructor(options: VisitOptions) {
     const { session, site, entry, upstream, read, dial } = options;
@@ -93,6 +95,12 @@ export class Visit {
     for (const end of ends) end();
   }
 
+  /** Cuts it then: a sign-in ends although the connection lives. */
+  endAt(when: Date, clock: Clock): void {
+    this.#cancelEnd?.();
+    this.#cancelEnd = clock.after(Math.max(0, when.getTime() - clock.now().getTime()), () => this.cut('expired'));
+  }
+
   /** Writes the closing record. Once, however often it is asked. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -101,6 +109,7 @@ export class Visit {
 
   async #close(): Promise<void> {
     this.#state = 'closed';
+    this.#cancelEnd?.();
     this.session.signal.removeEventListener('abort', this.#onAbort);
     if (!this.#cut.signal.aborted) this.#cut.abort('ended');
     for (const socket of this.#sockets) this.#count(socket);
