@@ -5,7 +5,8 @@ import type { Authenticator, Gate, Log, Metrics, Policy, Principal } from '../co
 import type { EndpointService } from '../features/endpoint/index.ts';
 import type { RouteState } from '../features/proxy/index.ts';
 import type { TunnelService } from '../features/tunnel/index.ts';
-import type { WebService } from '../features/web/index.ts';
+import type { VpnService } from '../features/vpn/index.ts';
+import type { SitesService, WebService } from '../features/web/index.ts';
 import type { Authority, Directory, Totp } from '../trust/index.ts';
 import type { AnswerOf } from './contract/routes.ts';
 import type { DeviceHouse } from './device.ts';
@@ -52,6 +53,10 @@ export interface House {
   endpoints?(): EndpointHouse | undefined;
   /** Tunnels to devices. */
   tunnels?(): TunnelService | undefined;
+  /** Hubs and their members. */
+  vpn?(): VpnService | undefined;
+  /** Renamed sites, where there are some. */
+  sites?(): SitesService | undefined;
   /** What is weak or unwell, in sentences. */
   warnings(): readonly string[];
   check(): Promise<AnswerOf<'gate.check'>>;

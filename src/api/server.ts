@@ -26,6 +26,7 @@ import { tunnelHandlers } from './tunnel.ts';
 import { tunnelStreamDoor } from './tunnel-stream.ts';
 import { userHandlers } from './user.ts';
 import { registerVerbs } from './verbs.ts';
+import { vpnHandlers } from './vpn.ts';
 import { webHandlers } from './web.ts';
 
 export interface Api extends AsyncDisposable {
@@ -112,6 +113,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     ...deviceHandlers(deps),
     ...endpointHandlers(deps),
     ...tunnelHandlers(deps),
+    ...vpnHandlers(deps),
     ...sessionHandlers(deps),
     ...certHandlers(deps),
     ...userHandlers(deps),

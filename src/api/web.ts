@@ -1,4 +1,4 @@
-// web: what the forward proxy serves, its forms for browsers, and decisions taken apart.
+// web: what the forward proxy and renamed sites serve, its forms for browsers, and decisions taken apart.
 import { Fault } from '../core/fault.ts';
 import type { Address, Principal } from '../core/parts.ts';
 import type { WebService } from '../features/web/index.ts';
@@ -8,15 +8,26 @@ import type { Handlers } from './verbs.ts';
 export function webHandlers(deps: ApiDeps): Pick<Handlers, 'web.list' | 'web.pac' | 'web.check'> {
   const web = (): WebService => {
     const service = deps.house.web?.();
-    if (!service) throw new Fault('missing', 'this gate has no forward proxy; write web.forward in its configuration');
+    if (!service)
+      throw new Fault(
+        'missing',
+        'this is no renamed site, and this gate has no forward proxy; write web.forward in its configuration',
+      );
     return service;
   };
   return {
     'web.list': async () => {
       const state = deps.house.web?.()?.state();
-      if (!state) return {};
+      const sites = deps.house.sites?.()?.state();
+      const renamed = sites
+        ? { sites: { ...sites, sites: sites.sites.map(site => ({ ...site })), warnings: [...sites.warnings] } }
+        : {};
+      if (!state) return renamed;
       const { proxy, pac, hosts, connections, warnings } = state;
-      return { forward: { proxy, pac, connections, hosts: hosts.map(host => ({ ...host })), warnings: [...warnings] } };
+      return {
+        ...renamed,
+        forward: { proxy, pac, connections, hosts: hosts.map(host => ({ ...host })), warnings: [...warnings] },
+      };
     },
     'web.pac': async ({ query }) => web().form(query.for),
     'web.check': async ({ query, caller, signal }) => {
@@ -27,10 +38,9 @@ export function webHandlers(deps: ApiDeps): Pick<Handlers, 'web.list' | 'web.pac
           : 'host' in caller.from
             ? caller.from
             : { host: '127.0.0.1', port: 0 };
-      const { site, verdict, text, line, decision, addresses } = await web().explain(
-        { url: query.url, who, from },
-        signal,
-      );
+      const asked = { url: query.url, who, from };
+      const { site, verdict, text, line, decision, addresses } =
+        (await deps.house.sites?.()?.explain(asked, signal)) ?? (await web().explain(asked, signal));
       return {
         ...{ site, verdict, text },
         as: who.id || who.kind,

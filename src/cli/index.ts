@@ -80,6 +80,12 @@ export const seats: readonly Seat[] = [
     summary: 'tunnels to devices: open, list, show, rotate, close, notify, connect',
     load: () => import('./tunnel.ts'),
   },
+  {
+    group: now,
+    name: 'vpn',
+    summary: 'private networks: hub, user, session, table, admin',
+    load: () => import('./vpn.ts'),
+  },
   { group: now, name: 'audit', summary: 'the record: tail, search, verify, export', load: () => import('./audit.ts') },
   {
     group: people,

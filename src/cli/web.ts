@@ -1,7 +1,7 @@
 // sekisho web: the internal web services behind the gate, what browsers are told, and why somebody reaches one or not.
 import { writeFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
-import type { WebCheckAnswer } from '../api/contract/web.ts';
+import type { WebAnswer, WebCheckAnswer } from '../api/contract/web.ts';
 import { webForm } from '../api/contract/web.ts';
 import { type Context, examples } from './command.ts';
 import { harmless } from './width.ts';
@@ -9,12 +9,17 @@ import { harmless } from './width.ts';
 export function define(command: Command, context: Context): void {
   command
     .command('list')
-    .summary('what may be reached through the proxy, and where its PAC file is')
+    .summary('what may be reached: through the proxy, with its PAC file, and as renamed sites')
     .action(async () => {
       const answer = await (await context.client()).call('web.list');
       if (context.json) return context.screen.json(answer);
-      const { forward } = answer;
-      if (!forward) return context.screen.line('no forward proxy; write web.forward in the configuration');
+      const { forward, sites } = answer;
+      if (sites) showSites(context, sites);
+      if (sites && forward) context.screen.line();
+      if (!forward) {
+        if (!sites) context.screen.line('nothing; write web.forward or web.sites in the configuration');
+        return;
+      }
       context.screen.facts([
         ['proxy', `HTTPS ${forward.proxy}`],
         ['PAC file', `${forward.pac.url}${forward.pac.public ? '' : '  (not public: its path is the secret)'}`],
@@ -56,7 +61,18 @@ export function define(command: Command, context: Context): void {
     ['sekisho web list'],
     ['sekisho web pac --for chrome --out sekisho.json'],
     ['sekisho web check http://server1:8081/ --as staff01 --from 203.0.113.7'],
+    ['sekisho web check https://server1-8081.example.com/ --as staff01'],
   );
+}
+
+function showSites({ screen }: Context, { sites, connections, warnings }: NonNullable<WebAnswer['sites']>): void {
+  screen.facts([['connections to sites', connections]]);
+  screen.line();
+  screen.table(
+    ['site', { title: 'to', shrinks: true }, 'certificate', 'health'],
+    sites.map(({ url, to, clients, health }) => [url, to, clients, health]),
+  );
+  for (const warning of warnings) screen.line(screen.tone('yellow', `! ${harmless(warning)}`));
 }
 
 function showCheck(

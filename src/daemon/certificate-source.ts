@@ -62,7 +62,7 @@ export function openCertificates(options: CertificatesOptions): Certificates {
     onChange,
     acmeState: () => acme.state(),
     source: (names, read) => ({
-      auto: more => own.auto([...names, ...always, ...more.filter(name => !name.startsWith('*.'))]),
+      auto: more => own.auto([...names, ...always, ...more]),
       acme: async (_, wish, wanted) => acme.identities(await wishOf(wish, wanted, read)),
       onChange,
     }),

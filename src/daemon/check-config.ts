@@ -28,7 +28,7 @@ export async function checkConfig(path: string | undefined): Promise<CheckReport
       return [{ cert: cert + chain.join(''), key }];
     };
     const certificates: CertificateSource = {
-      auto: names => issue([...namesOf(file.config), ...names.filter(name => !name.startsWith('*.'))]),
+      auto: names => issue([...namesOf(file.config), ...names]),
       acme: (_, __, names) => issue(names), // whether the directory agrees is seen when the gate runs
       onChange: () => () => {},
     };

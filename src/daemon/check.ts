@@ -32,6 +32,8 @@ export async function checkReport(file: ConfigFile, plan: Plan): Promise<CheckRe
     ...plan.routes.flatMap(({ warnings }) => warnings.map(text => weak(file, text))),
     ...(plan.gate?.warnings ?? []).map(text => weak(file, text)),
     ...(plan.web.forward?.warnings ?? []).map(text => weak(file, text)),
+    ...plan.vpn.warnings.map(text => weak(file, text)),
+    ...(plan.sites?.warnings ?? []).map(text => weak(file, text)),
     ...gateFindings(file),
     ...(await portFindings(file)),
     ...(await fileFindings(file)),
@@ -50,6 +52,13 @@ export function opensOf({ config }: ConfigFile): string[] {
       ? [
           `web.forward  on the gate port (${config.web.forward.name ?? gate.name}): ${Object.keys(config.web.forward.hosts).join(', ')}`,
         ]
+      : []),
+    ...(config.vpn?.listen ?? []).map(address => `vpn.listen  ${formatUrl(address)}`),
+    ...Object.keys(config.vpn?.hubs ?? {}).map(name => `vpn hub ${name}  on the gate port (${gate?.name})`),
+    ...(gate && config.web?.sites
+      ? Object.entries(config.web.sites).map(
+          ([key, { to }]) => `web.sites  https://${key.includes('.') ? key : `${key}.${config.web?.domain}`}/ → ${to}`,
+        )
       : []),
     ...Object.entries(config.proxy).map(([name, { listen, names, to }]) => {
       const at = listen.map(formatUrl).join(', ');

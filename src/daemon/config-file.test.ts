@@ -117,14 +117,6 @@ const rows: readonly (readonly [promise: string, text: string, expected: readonl
   ['an empty file', '# nothing\n', [/^sekisho\.yaml:1:1 the file holds no configuration/]],
   ['a list where words belong', '- proxy\n', [/^sekisho\.yaml:1:1 the file holds no configuration/]],
   [
-    'a word whose room is not built says so, beside the other mistakes',
-    'vpn: { hubs: {} }\nlog: { level: loud }\n',
-    [
-      /^sekisho\.yaml:1:1 vpn: this version of Sekisho does not have the VPN hub yet; remove this block$/,
-      /log\.level: this is "loud"; write "debug"/,
-    ],
-  ],
-  [
     'a route on the gate port without a gate',
     route('listen: gate', 'names: [ a.example ]', 'to: tcp://a:1'),
     [/^sekisho\.yaml:3:13 proxy\.db\.listen: there is no gate port in this file; add a "gate:" block/],

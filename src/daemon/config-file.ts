@@ -2,7 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { Fault } from '../core/fault.ts';
-import { type Config, config, configJsonSchema, later } from './config.ts';
+import { type Config, config, configJsonSchema } from './config.ts';
 import { explainIssues, type SchemaNode } from './mistakes.ts';
 import { formatMistake, formatPath, type Mistake, readYaml, type YamlSource } from './yaml-source.ts';
 
@@ -45,17 +45,10 @@ export function parseConfig(text: string, from: { name: string; folder: string; 
       'the file holds no configuration; start with for example "proxy:" (sekisho check --schema shows all keys)';
     throw mistakesFault([source.mistake([], text)]);
   }
-  const early = Object.keys(value).filter(key => Object.hasOwn(later, key));
-  const known = Object.fromEntries(Object.entries(value).filter(([key]) => !early.includes(key)));
-  const mistakes = early.map(key =>
-    source.mistake([key], `this version of Sekisho does not have ${later[key]} yet; remove this block`, 'key'),
-  );
-  const result = config.safeParse(known);
-  if (!result.success) {
-    mistakes.push(...explainIssues(result.error.issues, source, configJsonSchema() as SchemaNode));
-  } else {
-    mistakes.push(...crossChecks(result.data, source));
-  }
+  const result = config.safeParse(value);
+  const mistakes = result.success
+    ? crossChecks(result.data, source)
+    : explainIssues(result.error.issues, source, configJsonSchema() as SchemaNode);
   if (mistakes.length > 0) throw mistakesFault(mistakes);
   return { ...from, config: result.data as Config, at: (path, sentence) => source.mistake(path, sentence) };
 }

@@ -5,14 +5,10 @@ import { deviceConfig } from '../features/device/config.ts';
 import { endpointConfig } from '../features/endpoint/config.ts';
 import { certificate, proxyConfig } from '../features/proxy/config.ts';
 import { tunnelConfig } from '../features/tunnel/config.ts';
+import { vpnConfig } from '../features/vpn/config.ts';
 import { webConfig } from '../features/web/config.ts';
 import { trustConfig } from '../trust/config.ts';
 import { cidr, duration, listen, oneOrMany, reference } from '../wire/config-value.ts';
-
-/** Words that PRODUCT names and whose rooms are not part of this version. */
-export const later: Readonly<Record<string, string>> = {
-  vpn: 'the VPN hub',
-};
 
 const tcpListen = listen.refine(
   address => address.kind === 'tcp',
@@ -96,6 +92,7 @@ export const config = z.strictObject({
   device: deviceConfig.prefault({}),
   endpoint: endpointConfig.prefault({}),
   tunnel: tunnelConfig.prefault({}),
+  vpn: vpnConfig.optional(),
   log: logConfig.prefault({}),
   audit: auditConfig.prefault({}),
 });

@@ -1,9 +1,9 @@
 // The gate's own TLS: its certificate, the client certificates it asks for, ACME's probes; then HTTP is spoken.
 import type { Api } from '../api/index.ts';
 import { isWeather, toFault } from '../core/fault.ts';
-import type { Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
+import type { Address, Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
 import type { Identity } from '../features/proxy/index.ts';
-import { isProxyRequest, type WebService } from '../features/web/index.ts';
+import { isProxyRequest, type SitesService, type WebService } from '../features/web/index.ts';
 import { peek } from '../net/peek.ts';
 import { expectProxyHeader } from '../net/proxy-header.ts';
 import { type ServerTlsOptions, upgradeTls } from '../net/tls.ts';
@@ -12,6 +12,8 @@ import { parseCidr } from '../wire/cidr.ts';
 import type { ClientHello } from '../wire/client-hello.ts';
 import type { GateConfig } from './config.ts';
 import { type GatePort, openGatePort } from './gate-port.ts';
+import { plainTls } from './plain-tls.ts';
+import { type SitesTls, siteUpgrades } from './sites-door.ts';
 
 export interface GateDoorOptions {
   readonly listeners: readonly Listener[];
@@ -21,6 +23,8 @@ export interface GateDoorOptions {
   readonly api: () => Pick<Api, 'handle'>;
   /** The forward proxy, where the configuration has one. */
   readonly web: () => WebService | undefined;
+  /** Renamed sites, where the configuration has some. */
+  readonly sites?: () => SitesService | undefined;
   /** Further protocols behind the same TLS. */
   readonly tenants?: readonly Tenant[];
   readonly log: Log;
@@ -31,6 +35,7 @@ export interface GateTls {
   readonly trust: ClientTrust;
   /** A name of the proxy's own: then only that one asks for client certificates and speaks HTTP/2. */
   readonly proxy?: { readonly name?: string | undefined; readonly identities: readonly Identity[] };
+  readonly sites?: SitesTls;
 }
 
 /**
@@ -49,11 +54,18 @@ export interface Tenant {
   };
   /** Told by the first decrypted bytes, of at most 8 kB. */
   readonly claims?: (bytes: Uint8Array) => boolean | 'more';
+  /**
+   * The certificate, as the SHA-256 of its DER, that this client must be shown again though it was renewed meanwhile:
+   * some protocols compare the certificates of one session's connections. Asked of clients without ALPN only.
+   */
+  readonly keeps?: (peer: Address) => string | undefined;
   /** Never throws weather; a Fault is logged and counted at the door. */
   handle(conn: Conn): Promise<void>;
 }
 
 export interface GateDoor extends GatePort {
+  /** TLS for clients without ALPN, as they get it on the gate's own port. */
+  plainTls(peer: Address): Upgrade;
   /** What later handshakes see. @throws Fault `invalid`, and then nothing has changed */
   replace(tls: GateTls): void;
 }
@@ -66,12 +78,23 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
   const upgrade = upgradeTls(gateTlsOptions(options.tls, patience));
   const proxyUpgrade = upgradeTls(proxyTlsOptions(options.tls, patience));
   const upgradeFor = tenantTls(patience);
+  const plain = plainTls(gateTlsOptions(options.tls, patience));
+  const kept = (peer: Address): string | undefined => {
+    for (const { keeps } of tenants) {
+      const fingerprint = keeps?.(peer);
+      if (fingerprint !== undefined) return fingerprint;
+    }
+    return undefined;
+  };
+  const siteUpgrade = siteUpgrades(patience);
   const proxyName = options.tls.proxy?.name;
   let tls = options.tls;
   const from = config['proxy-protocol']?.from.map(parseCidr);
 
-  const answerProbe = async (conn: Conn, name: string, signal: AbortSignal): Promise<void> => {
-    const identity = board.alpn(name);
+  const upgradeOf = (raw: Conn, { alpn }: ClientHello, byName: boolean): Upgrade =>
+    byName ? proxyUpgrade : alpn.length === 0 ? plain.upgrade(kept(raw.peer)) : upgrade;
+  const answerProbe = async (conn: Conn, name: string | undefined, signal: AbortSignal): Promise<void> => {
+    const identity = board.alpn(name ?? '');
     if (!identity) return;
     const probed = upgradeTls({ ...serverTls({ identities: [identity] }, patience), alpn: [acmeAlpn] });
     await (await probed(conn, signal)).close(AbortSignal.timeout(farewell));
@@ -80,26 +103,31 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     let conn = raw;
     try {
       const signal = AbortSignal.timeout(patience);
-      if (hello.alpn.includes(acmeAlpn)) return await answerProbe(raw, hello.sni ?? '', signal);
-      const tenant = tenants.find(({ alpn }) => alpn?.protocols.some(protocol => hello.alpn.includes(protocol)));
-      if (tenant) {
-        conn = await upgradeFor(tenant, tls)(raw, signal);
-        return await tenant.handle(conn);
+      if (hello.alpn.includes(acmeAlpn)) return await answerProbe(raw, hello.sni, signal);
+      const site = siteUpgrade(tls.sites, hello.sni);
+      if (site) {
+        conn = await site(raw, signal);
+        return await options.sites?.()?.handle(conn);
       }
-      const byName = proxyName !== undefined && hello.sni === proxyName;
-      conn = await (byName ? proxyUpgrade : upgrade)(raw, signal);
-      const claimers = tenants.filter(({ claims }) => claims);
-      const claimed = byName || claimers.length === 0 ? undefined : await claim(claimers, conn, signal);
-      if (claimed) return await claimed.handle(conn);
-      const web = byName || proxyName === undefined ? options.web() : undefined;
-      if (web && (byName || (await asksProxy(conn, signal)))) await web.handle(conn);
-      else await api().handle(conn);
+      const tenant = tenants.find(({ alpn }) => alpn?.protocols.some(protocol => hello.alpn.includes(protocol)));
+      const byName = !tenant && proxyName !== undefined && hello.sni === proxyName;
+      conn = await (tenant ? upgradeFor(tenant, tls) : upgradeOf(raw, hello, byName))(raw, signal);
+      await (tenant ? tenant.handle(conn) : speak(conn, byName, signal));
     } catch (error) {
       tell(error, raw, log, metrics);
     } finally {
       await conn.close(AbortSignal.timeout(farewell));
       if (conn !== raw) raw.stream.destroy();
     }
+  };
+  /** TLS stands; the first bytes say whose the conn is. */
+  const speak = async (conn: Conn, byName: boolean, signal: AbortSignal): Promise<void> => {
+    const claimers = tenants.filter(({ claims }) => claims);
+    const claimed = byName || claimers.length === 0 ? undefined : await claim(claimers, conn, signal);
+    if (claimed) return claimed.handle(conn);
+    const web = byName || proxyName === undefined ? options.web() : undefined;
+    if (web && (byName || (await asksProxy(conn, signal)))) await web.handle(conn);
+    else await api().handle(conn);
   };
   const port = openGatePort({
     listeners,
@@ -112,6 +140,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
   });
   return {
     branch: branch => port.branch(branch),
+    plainTls: peer => plain.upgrade(kept(peer)),
     get live() {
       return port.live;
     },
@@ -119,6 +148,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
       // Both are tried before either is changed.
       upgradeTls(proxyTlsOptions(next, patience))[Symbol.dispose]();
       upgrade.replace(gateTlsOptions(next, patience));
+      plain.replace(gateTlsOptions(next, patience));
       proxyUpgrade.replace(proxyTlsOptions(next, patience));
       tls = next;
     },

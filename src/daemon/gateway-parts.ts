@@ -11,15 +11,16 @@ import {
 } from '../trust/index.ts';
 import type { GateTls } from './gate-door.ts';
 import type { Plan } from './plan.ts';
+import { sitesTls } from './sites-plan.ts';
 
 /** The root comes along: `sekisho login` shows its fingerprint to who does not know this CA yet. */
-export function gateTls({ gate, trust, web, webIdentities }: Plan, root: string): GateTls {
+export function gateTls({ gate, trust, web, webIdentities, sites }: Plan, root: string): GateTls {
   const identities = (gate?.identities ?? []).map(({ cert, key }) => ({
     key,
     cert: cert.includes(root.trim()) ? cert : `${cert}${root}`,
   }));
   const proxy = web.forward ? { proxy: { name: web.forward.name, identities: webIdentities } } : {};
-  return { identities, trust, ...proxy };
+  return { identities, trust, ...proxy, ...(sites ? { sites: sitesTls(sites, trust) } : {}) };
 }
 
 /** A certificate is of use only to somebody who exists: `cert issue staff01` on a new gate makes the user as well. */

@@ -7,7 +7,8 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import type { Listener, Log, Principal } from '../core/parts.ts';
 import { openDeviceRegistry } from '../features/device/index.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
-import { formatWebLine, type WebService } from '../features/web/index.ts';
+import type { VpnService } from '../features/vpn/index.ts';
+import { formatWebLine, type SitesService, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
 import { openStore } from '../store/index.ts';
 import { createAuthenticator, createDirectory, createLimiter, openAuthority, openTotp } from '../trust/index.ts';
@@ -35,9 +36,11 @@ import { createRead } from './read.ts';
 import type { ReloadReport } from './reload.ts';
 import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
+import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
 import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
+import { openVpnPlane, serveVpnPort, vpnTenant } from './vpn-plane.ts';
 import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
 
@@ -189,7 +192,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         }),
       )
     : undefined;
-  const tenants: Tenant[] = [...(devices?.tenants ?? [])];
+  let vpn: VpnService | undefined;
+  const tenants: Tenant[] = [...(devices?.tenants ?? []), vpnTenant(() => vpn)];
+  let sites: SitesService | undefined;
   const door = config.gate
     ? stack.use(
         openGateDoor({
@@ -199,6 +204,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
           tenants,
+          sites: () => sites,
         }),
       )
     : undefined;
@@ -211,6 +217,21 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     }),
   );
   tenants.push(...tunnels.tenants);
+  const vpnPorts = await inOrder(config.vpn?.listen ?? [], address => open('vpn.listen', address, 'vpn'));
+  vpn = stack.use(
+    await openVpnPlane({
+      ...{ plan: () => current.plan, data, store, gate, authenticator, limiter, directory, clock, metrics },
+      log: room('vpn'),
+      ended: credential => void sessions.cutBy(({ who }) => who.credential === credential),
+      name: () => namesOf(current.file.config)[0] ?? 'localhost',
+      opened: () => ports.map(({ address }) => address),
+      ports: [...ports],
+    }),
+  );
+  const hubs = vpn;
+  const patience = config.gate?.limits.handshake ?? 10_000;
+  if (door)
+    for (const listener of vpnPorts) void serveVpnPort(listener, { door, vpn, patience, metrics, log: room('vpn') });
   const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
   const totp = await openTotp({
@@ -230,6 +251,12 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   });
   if (webPlane) stack.use(webPlane);
   web = webPlane?.service;
+  sites = openSitesPlane({
+    ...{ current: () => current, gate, directory, clock, metrics, log: room('web') },
+    opened: () => ports.map(({ address }) => address),
+    ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
+  });
+  if (sites) stack.use(sites);
   plane = stack.use(
     await openProxyPlane(current.plan.routes, {
       ...{ gate, clock, metrics, log },
@@ -259,6 +286,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     const answer = gateHttp({
       origin: originOf(config),
       challenge: path => certificates.board.http(path),
+      site: host => sites?.secureUrl(host),
       crl: () => authority.crl(),
       root: () => authority.root().cert,
     });
@@ -274,6 +302,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...current.plan.routes.flatMap(route => route.warnings),
     ...(current.plan.gate?.warnings ?? []),
     ...(current.plan.web.forward?.warnings ?? []),
+    ...hubs.warnings(),
+    ...(current.plan.sites?.warnings ?? []),
     ...certificates
       .acmeState()
       .filter(({ standIn }) => standIn)
@@ -283,7 +313,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
   const check = (): Promise<CheckReport> => checkConfig(file.path);
   const reloader = createReloader({
-    ...{ file, plan, door, web: () => web, endpoints, live, sessions, gate, clock, log, warnings },
+    ...{ file, plan, door, web: () => web, sites: () => sites, endpoints, vpn: hubs, live, sessions, gate, clock, log },
+    warnings,
     root: () => authority.root().cert,
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,
@@ -331,6 +362,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         ...(devices ? { devices: () => ({ ...devices, registry }) } : {}),
         endpoints: () => endpoints.house,
         tunnels: () => tunnels?.service,
+        vpn: () => hubs,
+        sites: () => sites,
         backup: passphrase => backupOf(store, data, passphrase),
       },
     }),
@@ -370,6 +403,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       await reloader.settled();
       await local[Symbol.asyncDispose]();
       await door?.[Symbol.asyncDispose]();
+      for (const listener of vpnPorts) await listener[Symbol.asyncDispose]();
       // The gate last: who was accepted before the listeners closed is still let in. At the deadline it ends the
       // sessions, and the audit says why; what still hangs after the farewell is destroyed by the proxy.
       const carried = Promise.all([
@@ -379,6 +413,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         devices?.service.drain(after(deadline, farewell, clock)),
         endpoints.drain(after(deadline, farewell, clock)),
         tunnels?.service.drain(deadline),
+        hubs.drain(),
+        sites?.drain(after(deadline, farewell, clock)),
       ]);
       await Promise.race([carried, aborted(deadline)]);
       await Promise.all([carried, gate.drain(deadline)]);

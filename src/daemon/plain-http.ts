@@ -9,7 +9,7 @@ export interface Answer {
   readonly body?: string | Uint8Array;
   readonly location?: string;
 }
-/** The path without its query, and the method. Nothing of the request's body is read. */
+/** The path without its query, and the request with its method. Nothing of its body is read. */
 export type Answerer = (path: string, request: IncomingMessage) => Answer | undefined | Promise<Answer | undefined>;
 
 /** Serves until the listener is disposed; disposing the answer ends its conns as well. */
@@ -25,9 +25,7 @@ export function servePlainHttp(listener: Listener, answer: Answerer): AsyncDispo
     async (request, response) => {
       const [path = '/'] = (request.url ?? '/').split('?');
       const isRead = request.method === 'GET' || request.method === 'HEAD';
-      const found = await Promise.resolve(isRead ? answer(path, request) : { status: 405 }).catch(() => ({
-        status: 500,
-      }));
+      const found = await Promise.resolve(answer(path, request)).catch(() => ({ status: 500 }));
       const {
         status,
         type = 'text/plain; charset=utf-8',

@@ -11,10 +11,12 @@ import {
   type RoutePlan,
 } from '../features/proxy/index.ts';
 import { planMqtt } from '../features/tunnel/index.ts';
+import { planVpn, type VpnPlan } from '../features/vpn/index.ts';
 import { planWeb, type WebPlan } from '../features/web/index.ts';
 import { type ClientTrust, clientTrustSource } from '../trust/index.ts';
 import type { Read } from '../wire/config-value.ts';
 import { type ConfigFile, mistakesFault } from './config-file.ts';
+import { type PlannedSites, planSitesOf } from './sites-plan.ts';
 import { formatPath, type Mistake } from './yaml-source.ts';
 
 export interface PlanSources {
@@ -33,10 +35,12 @@ export interface Plan {
   /** Whose client certificates count on the gate's own port, and wherever one is shown inside a protocol. */
   readonly trust: ClientTrust;
   readonly web: WebPlan;
+  readonly vpn: VpnPlan;
   /** Of `web.forward.name`. */
   readonly webIdentities: readonly Identity[];
   /** For `*.<endpoint.domain>`, where a file holds it; else each name has one of its own. */
   readonly endpointIdentities: readonly Identity[];
+  readonly sites?: PlannedSites | undefined;
   readonly gate?: { readonly identities: readonly Identity[]; readonly warnings: readonly string[] } | undefined;
 }
 
@@ -61,19 +65,28 @@ export async function planConfig(file: ConfigFile, sources: PlanSources): Promis
   const gate = await attempt(['gate', 'certificate'], () => planGate(file, sources));
   const web = await attempt(['web'], () => planWeb(config.web));
   await attempt(['tunnel', 'mqtt'], () => planMqtt(config.tunnel.mqtt));
+  const vpn = await attempt(['vpn'], () => {
+    if (config.vpn && !config.gate) throw new Fault('invalid', 'hubs are joined on the gate’s port; write `gate:` too');
+    return planVpn(config.vpn);
+  });
   const webIdentities = await attempt(['web', 'forward', 'certificate'], () => planProxyName(file, sources));
   const endpointIdentities = await attempt(['endpoint', 'certificate'], () => planEndpoints(file, sources));
+  const sites = await attempt(['web', 'sites'], () =>
+    planSitesOf(file, sources.read, (certificate, names) => planOwn(certificate, names, sources)),
+  );
   const routes = await attempt(['proxy'], () =>
     planRoutes(config.proxy, { ...sources, trust: trustSource, devices: config.gate !== undefined, at: ['proxy'] }),
   );
-  if (mistakes.length > 0 || !routes || !policy || !trust || !web) throw mistakesFault(mistakes);
+  if (mistakes.length > 0 || !routes || !policy || !trust || !web || !vpn) throw mistakesFault(mistakes);
   return {
     routes,
     policy,
     trust,
     gate,
     web,
+    vpn,
     webIdentities: webIdentities ?? [],
+    sites,
     endpointIdentities: endpointIdentities ?? [],
   };
 }

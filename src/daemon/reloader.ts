@@ -1,7 +1,8 @@
 // A running gate takes up another plan: all of it or nothing, and live sessions are looked at once more.
 import type { LiveGate, Sessions } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
-import type { WebService } from '../features/web/index.ts';
+import type { VpnService } from '../features/vpn/index.ts';
+import type { SitesService, WebService } from '../features/web/index.ts';
 import type { ConfigFile } from './config-file.ts';
 import type { EndpointPlane } from './endpoint-plane.ts';
 import type { GateDoor } from './gate-door.ts';
@@ -27,6 +28,8 @@ export interface ReloaderOptions {
   readonly door: GateDoor | undefined;
   readonly web: () => WebService | undefined;
   readonly endpoints: EndpointPlane;
+  readonly vpn: VpnService;
+  readonly sites: () => SitesService | undefined;
   /** PEM of the built-in CA's root. */
   readonly root: () => string;
   readonly live: LiveCertificates;
@@ -75,6 +78,8 @@ export function createReloader(options: ReloaderOptions): Reloader {
     options.adopt({ file, plan });
     if (plan.web.forward) options.web()?.replace(plan.web.forward);
     await options.endpoints.replace(file.config);
+    await options.vpn.replace(plan.vpn);
+    if (plan.sites) options.sites()?.replace(plan.sites.plan);
     log.setLevel(file.config.log.level);
     await proxies.workers()?.setLevel(file.config.log.level);
     await recheck();

@@ -96,7 +96,7 @@ export async function openWebPlane(options: WebPlaneOptions): Promise<WebPlane |
 }
 
 /** Where routes listen; those of workers are known from the file alone. */
-const routeAddresses = ({ config }: ConfigFile): Address[] =>
+export const routeAddresses = ({ config }: ConfigFile): Address[] =>
   Object.values(config.proxy).flatMap(({ listen }) =>
     listen.flatMap(address =>
       'port' in address && address.port !== 0 ? [{ host: address.host, port: address.port }] : [],
@@ -104,7 +104,7 @@ const routeAddresses = ({ config }: ConfigFile): Address[] =>
   );
 
 /** Common names of the CAs whose client certificates count. */
-function issuersOf({ trust }: Plan): string[] {
+export function issuersOf({ trust }: Plan): string[] {
   const names = trust.cas.flatMap(pem => /^CN=(.*)$/m.exec(new X509Certificate(pem).subject)?.[1] ?? []);
   return [...new Set(names)];
 }

@@ -18,6 +18,7 @@ export type * from './schema-device.ts';
 export type * from './schema-endpoint.ts';
 export type * from './schema-trust.ts';
 export type * from './schema-tunnel.ts';
+export type * from './schema-vpn.ts';
 export type { Append, Change, Removal, Value, Writer } from './writer.ts';
 
 export interface StoreOptions {

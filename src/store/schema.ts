@@ -8,4 +8,6 @@ import type { TrustTables } from './schema-trust.ts';
 import type { TunnelTables } from './schema-tunnel.ts';
 import type { WebTables } from './schema-web.ts';
 
-export type Schema = AccessTables & TrustTables & DeviceTables & TunnelTables & EndpointTables & WebTables;
+export type Schema = AccessTables & TrustTables & DeviceTables & TunnelTables & EndpointTables & VpnTables & WebTables;
+
+import type { VpnTables } from './schema-vpn.ts';

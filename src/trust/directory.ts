@@ -64,10 +64,21 @@ export interface Directory
    * @throws Fault `unknown-caller` when the credential is revoked or ended, or the user is gone or disabled
    */
   standing(who: Principal): Principal;
+  /** A room whose credentials are its own (`vpn:…`) answers for them from now on. */
+  vouch(kind: string, voucher: Voucher): void;
   /** Users that may have fewer groups or roles than before. The returned function ends it. */
   onLess(call: (user: string) => void): () => void;
   /** Credentials that stopped counting, certificates included. The returned function ends it. */
   onRevoked(call: (credential: string) => void): () => void;
+}
+
+/** Who knows a kind of credential that is kept elsewhere. */
+export interface Voucher {
+  counts(id: string, who: Principal): boolean;
+  /** All credentials of a user, with their kind: `vpn:…`. */
+  of(user: string): readonly string[];
+  /** The user is gone, and with them the rows that point at them. */
+  forget(user: string): void;
 }
 
 const roleGroup = (role: Role): string => `role:${role}`;
@@ -136,6 +147,8 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
     }),
   );
 
+  const vouchers = new Set<Voucher>();
+
   return {
     all: users.all,
     find: users.find,
@@ -165,6 +178,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       await users.remove(user);
       keyring.forget(user);
       passwords.delete(user);
+      for (const voucher of vouchers) voucher.forget(user);
       for (const credential of credentials) ended(credential);
       log.info({ user }, 'user removed');
     },
@@ -280,6 +294,11 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       if (!needsUser || !user) return who;
       return { ...who, groups: [...user.groups, ...user.roles.map(roleGroup)] };
     },
+    vouch(kind, voucher) {
+      if (counts.has(kind)) throw new Fault('bug', `somebody vouches for ${kind} already`);
+      counts.set(kind, (id, who) => voucher.counts(id, who));
+      vouchers.add(voucher);
+    },
     onLess: less.on,
     onRevoked: revoked.on,
   };
@@ -291,6 +310,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       ...keyring.tokens(user).map(token => `token:${token.id}`),
       ...keyring.accessKeys(user).map(key => `key:${key.id}`),
       ...authority.list({ user, revoked: false }).map(record => `cert:${record.fingerprint}`),
+      ...[...vouchers].flatMap(voucher => voucher.of(user)),
     ];
   }
 }

@@ -31,14 +31,22 @@ export type { ClientTrust } from './client-trust.ts';
 export { type ClientTrustSource, clientTrustSource, type WantedClients } from './client-trust-source.ts';
 export type { NewCode } from './codes.ts';
 export { type RateLimitConfig, type TrustConfig, trustConfig } from './config.ts';
-export { createDirectory, type Directory, type DirectoryOptions, localAdministrator } from './directory.ts';
+export {
+  createDirectory,
+  type Directory,
+  type DirectoryOptions,
+  localAdministrator,
+  type Voucher,
+} from './directory.ts';
 export { anonymous, type CertificateChecker, certificateChecker, identifyByCertificate } from './identify.ts';
 export type { Identity } from './identity-file.ts';
 export { keyFiles } from './key-files.ts';
 export type { AccessKey, NewToken, Token } from './keyring.ts';
 export { createLimiter, type Limiter } from './limiter.ts';
+export { createPasswords, type Passwords } from './passwords.ts';
 export type { Reason } from './pki-crl.ts';
 export { principalOf } from './principal.ts';
+export { openSealer, type Sealer } from './sealing.ts';
 export {
   createServerCertificates,
   type ServerCertificateOptions,

@@ -14,6 +14,7 @@ import { tokenVerbs } from './token.ts';
 import { tunnelVerbs } from './tunnel.ts';
 import { userVerbs } from './user.ts';
 import type { Answer, Input, Parsed } from './verb.ts';
+import { vpnVerbs } from './vpn.ts';
 import { webVerbs } from './web.ts';
 
 export const verbs = {
@@ -24,6 +25,7 @@ export const verbs = {
   ...deviceVerbs,
   ...endpointVerbs,
   ...tunnelVerbs,
+  ...vpnVerbs,
   ...certVerbs,
   ...userVerbs,
   ...groupVerbs,

@@ -14,6 +14,22 @@ export const webState = z.object({
       warnings: z.array(z.string()),
     })
     .optional(),
+  sites: z
+    .object({
+      domain: z.string().optional(),
+      sites: z.array(
+        z.object({
+          key: z.string(),
+          url: z.string(),
+          to: z.string(),
+          clients: z.enum(['required', 'none']),
+          health: z.enum(['unknown', 'up', 'down']),
+        }),
+      ),
+      connections: z.number().meta({ description: 'client connections now' }),
+      warnings: z.array(z.string()),
+    })
+    .optional(),
 });
 export type WebAnswer = z.output<typeof webState>;
 
@@ -34,7 +50,7 @@ export const webVerbs = {
     method: 'GET',
     path: '/v1/web',
     action: 'web.list',
-    summary: 'What may be reached through the forward proxy, and where its PAC file is',
+    summary: 'What may be reached: through the forward proxy, with its PAC file, and as renamed sites',
     answer: webState,
     cli: 'web list',
   }),

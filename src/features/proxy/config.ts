@@ -1,31 +1,9 @@
 // The `proxy:` slice of the configuration: named routes, each one listener and where it leads.
 import { z } from 'zod';
+import { certificate, certificateFiles } from '../../wire/config-certificate.ts';
 import { cidr, duration, listen, name, oneOrMany, reference, size, target } from '../../wire/config-value.ts';
 
-/** A certificate with its key, from files. Several passphrases may stand in one file, a line each. */
-const certificateFiles = z.strictObject({
-  cert: reference.meta({ description: 'PEM: the certificate, then its intermediates' }),
-  key: reference,
-  passphrase: reference.optional(),
-});
-const acme = z.strictObject({
-  acme: z.strictObject({
-    directory: z.url().optional(),
-    names: z.array(z.string()).min(1).optional(),
-    email: z.email().optional(),
-    challenge: z.enum(['http-01', 'tls-alpn-01']).default('tls-alpn-01'),
-    /** The CA that the directory's own TLS certificate chains to, where it is not a public one. */
-    ca: reference.optional(),
-    'renew-before': duration.default(30 * 86_400_000),
-  }),
-});
-/** `auto` (the default of a tls:// listener) = the gate's own CA; `acme` = Let's Encrypt with all defaults. Several files: RSA and ECDSA side by side. */
-export const certificate = z.union([
-  z.enum(['auto', 'acme']),
-  acme,
-  certificateFiles,
-  z.array(certificateFiles).min(1),
-]);
+export { certificate };
 
 /** Whose client certificates are asked for, and how far they are believed. */
 export const clients = z.union([

@@ -1,10 +1,8 @@
-// The `web:` slice of the configuration: internal web services under their own names (forward), through the gate's TLS.
+// The `web:` slice of the configuration: internal web services under their own names (forward) and under new ones (sites).
 import { z } from 'zod';
-import { duration, reference, size, target } from '../../wire/config-value.ts';
-
-/** As a proxy route's certificate; the same loader reads it. */
-const certificateFiles = z.strictObject({ cert: reference, key: reference, passphrase: reference.optional() });
-const certificate = z.union([z.enum(['auto', 'acme']), certificateFiles, z.array(certificateFiles).min(1)]);
+import { certificate } from '../../wire/config-certificate.ts';
+import { duration, size, target } from '../../wire/config-value.ts';
+import { sitesKeys } from './sites/config.ts';
 
 const hostName = z
   .string()
@@ -88,18 +86,9 @@ export const webForward = z.strictObject({
     .prefault({}),
 });
 
-const later = (what: string) =>
-  z
-    .undefined(
-      `${what} is the second way (renamed sites), which this version does not have yet; web.forward serves the original addresses`,
-    )
-    .optional();
-
 export const webConfig = z.strictObject({
   forward: webForward.optional(),
-  sites: later('sites'),
-  domain: later('domain'),
-  certificate: later('certificate'),
+  ...sitesKeys,
 });
 
 export type WebConfig = z.output<typeof webConfig>;

@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Fault, toFault } from '../../core/fault.ts';
+import type { Metrics } from '../../core/parts.ts';
 import { makeConn } from '../../net/conn.ts';
 import type { Caller } from './caller.ts';
 import type { AnswerHead, Exchange } from './exchange.ts';
@@ -23,22 +24,59 @@ export interface Http1Deps {
 /** Milliseconds for a header block. */
 const headerTime = 20_000;
 
-export function createHttp1(plan: ForwardPlan, { deps, callerOf, isDraining }: Http1Deps): Server {
-  const server = createServer({
-    maxHeaderSize: plan.limits.header,
+export interface StrictServerOptions {
+  /** Bytes of a header block. */
+  readonly header: number;
+  /** Milliseconds between two requests, and in which nothing moves. */
+  readonly idle: number;
+  readonly still: number;
+  readonly metrics: Metrics;
+  /** Requests whose Upgrade is taken up; the others are served as if it were not there. */
+  readonly upgrades?: (request: IncomingMessage) => boolean;
+}
+
+/** Node's server as every way of the web gate wants it: it never listens, conns are handed to it. */
+export function strictServer({ header, idle, still, metrics, upgrades }: StrictServerOptions): Server {
+  const options = {
+    maxHeaderSize: header,
     headersTimeout: headerTime,
     requestTimeout: 0, // an upload takes as long as it takes; what stands still is given up
-    keepAliveTimeout: plan.timeouts.idle,
+    keepAliveTimeout: idle,
     connectionsCheckingInterval: 2000,
     insecureHTTPParser: false,
     requireHostHeader: false, // checked below, for CONNECT too
     joinDuplicateHeaders: false,
-    shouldUpgradeCallback: ({ method = '', rawHeaders }) => asksWebSocket(method, rawHeaders),
-  });
+    ...(upgrades ? { shouldUpgradeCallback: upgrades } : {}),
+  };
+  const server = createServer(options);
   server.maxHeadersCount = 0; // the bytes are bounded; a cut list would be another request than was sent
-  server.timeout = plan.timeouts.read;
+  server.timeout = still;
   // Node starts its check of header times when a server listens, which this one never does.
   server.emit('listening');
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    response.shouldKeepAlive = false;
+    response.writeHead(417, { 'content-length': '0' }).end();
+    request.resume();
+  });
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    // Nothing that the parser refused is answered within a request, and nothing more is read from there.
+    if (error.code !== 'ECONNRESET' && socket.writable) {
+      metrics.count('faults_total', { code: 'protocol', resource: 'web' });
+      const line = refusals[error.code ?? ''] ?? '400 Bad Request';
+      socket.write(`HTTP/1.1 ${line}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+    }
+    socket.destroy();
+  });
+  return server;
+}
+
+export function createHttp1(plan: ForwardPlan, { deps, callerOf, isDraining }: Http1Deps): Server {
+  const { limits, timeouts } = plan;
+  const { metrics } = deps;
+  const server = strictServer({
+    ...{ header: limits.header, idle: timeouts.idle, still: timeouts.read, metrics },
+    upgrades: ({ method = '', rawHeaders }) => asksWebSocket(method, rawHeaders),
+  });
 
   const enter = (request: IncomingMessage, response: ServerResponse): void => {
     const caller = callerOf(request.socket);
@@ -49,11 +87,6 @@ export function createHttp1(plan: ForwardPlan, { deps, callerOf, isDraining }: H
   };
   server.on('request', enter);
   server.on('checkContinue', enter);
-  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-    response.shouldKeepAlive = false;
-    response.writeHead(417, { 'content-length': '0' }).end();
-    request.resume();
-  });
   server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const caller = callerOf(socket);
     if (!caller) return void socket.destroy();
@@ -63,15 +96,6 @@ export function createHttp1(plan: ForwardPlan, { deps, callerOf, isDraining }: H
     const caller = callerOf(socket);
     if (!caller) return void socket.destroy();
     upgrade(request, socket, head, caller, deps);
-  });
-  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    // Nothing that the parser refused is answered within a request, and nothing more is read from there.
-    if (error.code !== 'ECONNRESET' && socket.writable) {
-      deps.metrics.count('faults_total', { code: 'protocol', resource: 'web' });
-      const line = refusals[error.code ?? ''] ?? '400 Bad Request';
-      socket.write(`HTTP/1.1 ${line}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
-    }
-    socket.destroy();
   });
   return server;
 }
@@ -215,7 +239,7 @@ function takeOver(
 
 const isZero = (lengths: readonly string[]): boolean => lengths.every(length => length === '0');
 
-class Http1Exchange implements Exchange {
+export class Http1Exchange implements Exchange {
   readonly id: string;
   readonly method: string;
   readonly version: string;

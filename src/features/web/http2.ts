@@ -8,6 +8,7 @@ import {
 } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { Fault, toFault } from '../../core/fault.ts';
+import type { Conn, Log } from '../../core/parts.ts';
 import { makeConn } from '../../net/conn.ts';
 import type { Caller } from './caller.ts';
 import type { AnswerHead, Exchange } from './exchange.ts';
@@ -36,9 +37,19 @@ export interface Http2Front {
   drain(): void;
 }
 
+export interface Http2Options {
+  readonly conn: Conn;
+  readonly limits: { readonly streams: number; readonly header: number };
+  /** Milliseconds without a stream. */
+  readonly idle: number;
+  /** Advertises RFC 8441. */
+  readonly connectProtocol: boolean;
+  readonly log: Log;
+  readonly enter: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ended: boolean, raw: string[]) => void;
+}
+
 /** The conn is the session's from here on. */
-export function serveHttp2(caller: Caller, plan: ForwardPlan, deps: ForwardDeps): Http2Front {
-  const { limits, timeouts } = plan;
+export function openHttp2({ conn, limits, idle: rests, connectProtocol, log, enter }: Http2Options): Http2Front {
   const options = {
     maxSessionInvalidFrames: 100,
     maxSessionRejectedStreams: 100,
@@ -52,22 +63,22 @@ export function serveHttp2(caller: Caller, plan: ForwardPlan, deps: ForwardDeps)
     streamResetRate: resetRate,
     settings: {
       enablePush: false,
-      enableConnectProtocol: true, // RFC 8441, for WebSockets
+      enableConnectProtocol: connectProtocol,
       maxConcurrentStreams: limits.streams,
       maxHeaderListSize: limits.header,
       initialWindowSize: streamWindow,
     },
   };
-  const socket = caller.conn.stream as TLSSocket;
+  const socket = conn.stream as TLSSocket;
   // Node clears this mark for sockets that a tls.Server has made, and waits for ever where it stands.
   (socket as unknown as { secureConnecting: boolean }).secureConnecting = false;
   const session: ServerHttp2Session = performServerHandshake(socket, options);
   session.setLocalWindowSize(sessionWindow);
-  session.on('error', error => deps.log.debug({ from: caller.conn.peer, error }, 'an HTTP/2 connection broke off'));
+  session.on('error', error => log.debug({ from: conn.peer, error }, 'an HTTP/2 connection broke off'));
   let live = 0;
   let idle: NodeJS.Timeout | undefined;
   const rest = (): void => {
-    idle = setTimeout(() => session.close(), timeouts.idle).unref();
+    idle = setTimeout(() => session.close(), rests).unref();
   };
   rest();
   session.on('close', () => clearTimeout(idle));
@@ -77,9 +88,17 @@ export function serveHttp2(caller: Caller, plan: ForwardPlan, deps: ForwardDeps)
     stream.once('close', () => {
       if (--live === 0 && !session.closed) rest();
     });
-    enter(stream, headers, (flags & NGHTTP2_FLAG_END_STREAM) !== 0, raw, caller, deps);
+    enter(stream, headers, (flags & NGHTTP2_FLAG_END_STREAM) !== 0, raw);
   });
   return { drain: () => session.close() };
+}
+
+export function serveHttp2(caller: Caller, { limits, timeouts }: ForwardPlan, deps: ForwardDeps): Http2Front {
+  return openHttp2({
+    ...{ conn: caller.conn, limits, idle: timeouts.idle, log: deps.log },
+    connectProtocol: true, // RFC 8441, for WebSockets
+    enter: (stream, headers, ended, raw) => enter(stream, headers, ended, raw, caller, deps),
+  });
 }
 
 function enter(
@@ -192,7 +211,7 @@ function plainConnect(
   };
 }
 
-class Http2Exchange implements Exchange {
+export class Http2Exchange implements Exchange {
   readonly id: string;
   readonly method: string;
   readonly version = '2.0';
@@ -286,7 +305,7 @@ const single = new Set([
 ]);
 
 /** RST_STREAM and nothing before it. */
-function breakOff(stream: ServerHttp2Stream, code: number): void {
+export function breakOff(stream: ServerHttp2Stream, code: number): void {
   if (stream.closed || stream.destroyed) return;
   // Node ends the stream before it resets it, and the client would take the half that it has for the whole.
   stream.end = () => stream;
@@ -294,7 +313,7 @@ function breakOff(stream: ServerHttp2Stream, code: number): void {
 }
 
 /** Lower-case names, repeats as lists, which HTTP/2 writes as repeats again. */
-function grouped(fields: Fields): Record<string, string | string[]> {
+export function grouped(fields: Fields): Record<string, string | string[]> {
   const out: Record<string, string | string[]> = Object.create(null);
   for (let at = 0; at < fields.length; at += 2) {
     const name = (fields[at] ?? '').toLowerCase();

@@ -1,0 +1,13 @@
+// The front door of the VPN: hubs, who may join them, SoftEther's protocol, and what the file says of them.
+export { type VpnConfig, vpnConfig } from './config.ts';
+export { createHub } from './create-hub.ts';
+export type { People, VpnDeps } from './deps.ts';
+export type * from './hub.ts';
+export type { HubEntry, Hubs } from './hubs.ts';
+export type { Group, Member, MemberChange, Members, NewProof } from './members.ts';
+export { noVpn, planVpn } from './plan.ts';
+export { openVpn, type VpnPlan, type VpnService } from './service.ts';
+export { type HubSettings, hubChange, securityPolicy } from './settings.ts';
+export { completeSecurity } from './softether/policy.ts';
+export type { MemberSession } from './softether/session.ts';
+export { claimsSoftEther } from './softether/signature.ts';

@@ -1,0 +1,108 @@
+// The room as one part: hubs, members, sessions, administration; and SoftEther's protocol on any conn it is handed.
+import type { Clock } from '../../core/clock.ts';
+import { Fault } from '../../core/fault.ts';
+import type { Address, Conn, Service } from '../../core/parts.ts';
+import { type Administration, openAdministration } from './admin.ts';
+import type { VpnDeps } from './deps.ts';
+import { type Hubs, openHubs } from './hubs.ts';
+import { type Members, openMembers } from './members.ts';
+import { admitAdministrator } from './rpc/session.ts';
+import type { HubSettings } from './settings.ts';
+import { serveSoftEther } from './softether/door.ts';
+import type { MemberSession } from './softether/session.ts';
+import { createMemberSessions, type MemberSessions } from './softether/sessions.ts';
+import { openVpnStore } from './store.ts';
+
+/** What the file says of the room, checked. */
+export interface VpnPlan {
+  readonly hubs: Readonly<Record<string, HubSettings>>;
+  readonly adminFrom: readonly string[];
+  /** What works and is weak, with the key's path before it. */
+  readonly warnings: readonly string[];
+}
+
+export interface VpnService extends Service {
+  readonly hubs: Hubs;
+  readonly members: Members;
+  readonly sessions: MemberSessions;
+  readonly administration: Administration;
+  /** Whether a conn that speaks SoftEther is worth listening to: there is a hub, or an administrator. */
+  readonly isOpen: boolean;
+  /** Speaks SoftEther on a conn whose TLS stands, to its end. */
+  serve(conn: Conn): Promise<void>;
+  /** Hubs and administration of the file as they are now. */
+  replace(plan: VpnPlan): Promise<void>;
+  /** Ends one session by name. @throws Fault `missing` */
+  disconnect(hub: string, name: string): Promise<MemberSession>;
+  certificateOf(peer: Address): string | undefined;
+  /** Puts all members out, properly: they never leave by themselves, and come back to the next gate in a few seconds. */
+  drain(): Promise<void>;
+  /** What is weak, in sentences. */
+  warnings(): readonly string[];
+}
+
+export async function openVpn(plan: VpnPlan, deps: VpnDeps): Promise<VpnService> {
+  const { gate, log, metrics } = deps;
+  const clock: Clock = deps.clock;
+  const since = clock.now();
+  const store = await openVpnStore(deps.store);
+  const members = openMembers(store, deps);
+  const hubs = await openHubs(store, plan.hubs, deps);
+  const sessions = createMemberSessions({ gate, hubs, members, clock, log, metrics });
+  const administration = openAdministration(store, plan.adminFrom, deps);
+  const service: VpnService = {
+    name: 'vpn',
+    ...{ hubs, members, sessions, administration },
+    health: () => 'ok',
+    get isOpen() {
+      return hubs.list().length > 0 || administration.isOn;
+    },
+    serve: conn =>
+      serveSoftEther(conn, {
+        ...deps,
+        ...{ hubs, members, sessions },
+        listed: () =>
+          hubs
+            .list()
+            .filter(({ settings }) => settings.listing && settings.online)
+            .map(({ name }) => name),
+        admin: async ({ random }, pack, admin) =>
+          admitAdministrator(await administration.prove(pack, random, admin.peer), admin, { ...deps, service, since }),
+        facts: { product: `Sekisho ${deps.facts.version}` },
+      }),
+    async replace(next) {
+      administration.setFrom(next.adminFrom);
+      await hubs.adopt(next.hubs);
+    },
+    async disconnect(hub, name) {
+      const session = sessions.find(hubs.get(hub).name, name);
+      if (!session) throw new Fault('missing', `there is no session "${name}" on the hub ${hub}`);
+      await session.end('closed');
+      return session;
+    },
+    certificateOf: peer => sessions.certificateOf(peer),
+    drain: async () => sessions[Symbol.asyncDispose](),
+    warnings() {
+      const forms = members.countSoftEtherForms();
+      return [
+        ...(forms === 0
+          ? []
+          : [
+              `vpn: ${forms} member${forms === 1 ? ' has' : 's have'} the password form that SoftEther's client asks for: it is kept encrypted, and whoever reads it with secrets.key can join; --plain-only keeps a modern hash instead`,
+            ]),
+        ...hubs
+          .list()
+          .filter(({ settings }) => settings.anonymous)
+          .map(({ name }) => `vpn: the hub ${name} lets anybody in who knows its name (anonymous)`),
+        ...(administration.isOn && administration.from.some(network => /\/0$/.test(network))
+          ? ['vpn: administration by vpncmd is open to every address (vpn.admin.from)']
+          : []),
+      ];
+    },
+    async [Symbol.asyncDispose]() {
+      await sessions[Symbol.asyncDispose]();
+      await hubs[Symbol.asyncDispose]();
+    },
+  };
+  return service;
+}

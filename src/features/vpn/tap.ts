@@ -1,0 +1,217 @@
+// A local bridge: a TAP device as a port of a hub. The device is opened by a small Perl process (perl-base is part of
+// every Debian), since Node has no ioctl; it moves frames between the device and a pipe, away from our thread.
+// Why this and not a native module: docs/decisions/0004-tap-by-perl.md.
+//
+//   pipe, both ways:   | length 2 | frame |     first of all from the device:  | 0 2 | length of name 2 | name | MAC 6
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Fault } from '../../core/fault.ts';
+import type { Log } from '../../core/parts.ts';
+import { formatMac } from '../../wire/ethernet.ts';
+import type { HubPort } from './hub.ts';
+
+export interface TapOptions {
+  /** At most 15 characters; made if it does not exist, and then gone when the port is. */
+  readonly device: string;
+  /** Bytes of an IP packet; default 1500. */
+  readonly mtu?: number;
+  readonly log: Log;
+}
+
+export interface TapPort extends HubPort {
+  readonly device: string;
+  readonly mac: string;
+  /** Resolves when the device is gone, and says why. */
+  readonly ended: Promise<string>;
+}
+
+/** Bytes that may wait for the device; what comes then is dropped, as a full transmit queue would. */
+const ahead = 4 * 1024 * 1024;
+
+/** @throws Fault `unreachable` where Perl, /dev/net/tun or the right is missing; `invalid` for a name that is none */
+export async function openTap({ device, mtu = 1500, log }: TapOptions): Promise<TapPort> {
+  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(device) || device === '.' || device === '..') {
+    throw new Fault(
+      'invalid',
+      `"${device}" is not a name for a network device: at most 15 letters, digits, "_", "-", "."`,
+    );
+  }
+  const child = spawn('perl', ['-e', pump, device, String(mtu)], { stdio: ['pipe', 'pipe', 'pipe'] });
+  let complaint = '';
+  child.stderr.on('data', (text: Buffer) => {
+    if (complaint.length < 1000) complaint += text.toString();
+  });
+  const ended = Promise.race([
+    once(child, 'close').then(() => complaint.trim() || 'the process ended'),
+    once(child, 'error').then(([error]) => (error as Error).message),
+  ]).catch((error: Error) => error.message);
+  const port = new Tap(child, log);
+  const hello = await Promise.race([port.hello, ended]);
+  if (typeof hello === 'string') {
+    throw new Fault(
+      'unreachable',
+      `the TAP device ${device} cannot be opened: ${hello}; it needs Perl, /dev/net/tun and the right CAP_NET_ADMIN`,
+    );
+  }
+  return Object.assign(port, { device: hello.name, mac: formatMac(hello.mac), ended });
+}
+
+class Tap implements HubPort {
+  readonly name: string;
+  readonly hello: Promise<{ name: string; mac: Uint8Array }>;
+  readonly #child: ChildProcess;
+  readonly #log: Log;
+  #deliver: ((frames: readonly Uint8Array[]) => void) | undefined;
+  #greet: (hello: { name: string; mac: Uint8Array }) => void = () => {};
+  #state: 'greeting' | 'open' | 'closed' = 'greeting';
+  #rest: Uint8Array | undefined;
+  readonly #frames: Uint8Array[] = [];
+
+  constructor(child: ChildProcess, log: Log) {
+    this.#child = child;
+    this.#log = log;
+    this.name = `tap-${child.pid ?? 0}`;
+    this.hello = new Promise(resolve => {
+      this.#greet = resolve;
+    });
+    child.stdout?.on('data', (chunk: Buffer) => this.#read(chunk));
+    for (const stream of [child.stdin, child.stdout, child]) stream?.on('error', error => this.#failed(error));
+  }
+
+  receive(deliver: (frame: Uint8Array) => void): void {
+    this.#deliver = frames => {
+      for (const frame of frames) deliver(frame);
+    };
+  }
+  receiveBatch(deliver: (frames: readonly Uint8Array[]) => void): void {
+    this.#deliver = deliver;
+  }
+  send(frame: Uint8Array): boolean {
+    return this.sendBatch([frame]) === 1;
+  }
+  sendBatch(frames: readonly Uint8Array[]): number {
+    const pipe = this.#child.stdin;
+    if (this.#state !== 'open' || !pipe || pipe.destroyed || pipe.writableLength > ahead) return 0;
+    let size = 0;
+    for (const frame of frames) size += 2 + frame.length;
+    const batch = Buffer.allocUnsafeSlow(size);
+    let at = 0;
+    for (const frame of frames) {
+      batch[at] = frame.length >> 8;
+      batch[at + 1] = frame.length;
+      batch.set(frame, at + 2);
+      at += 2 + frame.length;
+    }
+    pipe.write(batch);
+    return frames.length;
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#state = 'closed';
+    const child = this.#child;
+    if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+    const gone = once(child, 'close');
+    child.stdin?.end();
+    child.stdout?.resume();
+    await gone;
+  }
+
+  /** Chunks of the pipe are whole frames but at their ends. Frames stay views of the chunk. */
+  #read(chunk: Buffer): void {
+    const bytes = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]);
+    const frames = this.#frames;
+    let at = 0;
+    while (at + 2 <= bytes.length) {
+      const size = (bytes[at]! << 8) | bytes[at + 1]!;
+      if (at + 2 + size > bytes.length) break;
+      frames.push(new Uint8Array(bytes.buffer, bytes.byteOffset + at + 2, size));
+      at += 2 + size;
+    }
+    this.#rest = at === bytes.length ? undefined : bytes.subarray(at);
+    if (this.#state === 'greeting') {
+      const hello = frames.shift();
+      if (!hello) return;
+      this.#state = 'open';
+      this.#greet({ name: Buffer.from(hello.subarray(6)).toString('latin1'), mac: hello.slice(0, 6) });
+    }
+    if (frames.length > 0 && this.#state === 'open') this.#deliver?.(frames);
+    frames.length = 0;
+  }
+  #failed(error: Error): void {
+    if (this.#state !== 'closed') this.#log.debug({ error }, 'the pipe to a TAP device broke');
+    this.#state = 'closed';
+  }
+}
+
+/**
+ * Two processes: the parent reads the device and fills a batch for as long as there are frames, the child writes to it.
+ * When our end of the pipe closes, the child ends and takes the parent with it, and the device goes.
+ *
+ * 0x400454ca TUNSETIFF (IFF_TAP 2, IFF_NO_PI 0x1000), 0x8913/0x8914 SIOC[GS]IFFLAGS, 0x8922 SIOCSIFMTU, 0x8927 SIOCGIFHWADDR.
+ */
+const pump = `
+use strict; use Socket; use Fcntl;
+my ($name, $mtu) = @ARGV;
+sub fail { print STDERR "$_[0]: $!\\n"; exit 1 }
+sysopen(my $tap, '/dev/net/tun', O_RDWR | O_NONBLOCK) or fail('/dev/net/tun');
+my $request = pack('a16 S x22', $name, 0x1002);
+ioctl($tap, 0x400454ca, $request) or fail('TUNSETIFF');
+$name = unpack('Z16', $request);
+socket(my $s, AF_INET, SOCK_DGRAM, 0) or fail('socket');
+my $arg = pack('a16 i x20', $name, $mtu);
+ioctl($s, 0x8922, $arg) or fail('SIOCSIFMTU');
+$arg = pack('a16 x24', $name);
+ioctl($s, 0x8913, $arg) or fail('SIOCGIFFLAGS');
+my $flags = unpack('x16 S', $arg);
+$arg = pack('a16 S x22', $name, $flags | 1);
+ioctl($s, 0x8914, $arg) or fail('SIOCSIFFLAGS');
+$arg = pack('a16 x24', $name);
+ioctl($s, 0x8927, $arg) or fail('SIOCGIFHWADDR');
+my $mac = substr($arg, 18, 6);
+binmode STDIN; binmode STDOUT;
+my $parent = $$;
+my $child = fork(); defined $child or fail('fork');
+if ($child == 0) {
+  close STDOUT;
+  my $buf = '';
+  for (;;) {
+    my $got = sysread(STDIN, $buf, 262144, length $buf);
+    next if !defined $got && $!{EINTR};
+    last unless $got;
+    my ($at, $len) = (0, length $buf);
+    while ($at + 2 <= $len) {
+      my $size = unpack('n', substr($buf, $at, 2));
+      last if $at + 2 + $size > $len;
+      syswrite($tap, $buf, $size, $at + 2);
+      $at += 2 + $size;
+    }
+    substr($buf, 0, $at, '');
+  }
+  kill 'TERM', $parent; exit 0;
+}
+close STDIN;
+syswrite(STDOUT, pack('n', 6 + length $name) . $mac . $name);
+my $bits = ''; vec($bits, fileno($tap), 1) = 1;
+my $out = '';
+for (;;) {
+  my $count = 0;
+  $out = '';
+  while (length($out) < 200000) {
+    my $at = length $out;
+    my $got = sysread($tap, $out, 2048, $at + 2);
+    if (!defined $got) {
+      kill('TERM', $child), exit 1 unless $!{EAGAIN} || $!{EINTR};
+      $out = substr($out, 0, $at);
+      last;
+    }
+    substr($out, $at, 2) = pack('n', $got);
+    $count++;
+  }
+  if ($count == 0) { my $ready = $bits; select($ready, undef, undef, undef); next; }
+  my $at = 0;
+  while ($at < length $out) {
+    my $sent = syswrite(STDOUT, $out, length($out) - $at, $at);
+    if (!defined $sent) { next if $!{EINTR}; kill 'TERM', $child; exit 0; }
+    $at += $sent;
+  }
+}
+`;

@@ -1,0 +1,223 @@
+// HTTP/2 towards a service (gRPC needs it): one session a stay, trailers kept, every stream waiting for its reader.
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+} from 'node:http2';
+import type { Duplex, Writable } from 'node:stream';
+import { Fault } from '../../../core/fault.ts';
+import { answerHasBody, type Exchange } from '../exchange.ts';
+import { trailerFields } from '../headers.ts';
+import { grouped } from '../http2.ts';
+import type { Relayed } from '../relay.ts';
+import { faultOf, type SiteRelayOptions } from './relay.ts';
+import type { Stay } from './stay.ts';
+
+/** Bytes that a service may send on one stream, and on all, before it must wait for us to have passed them on. */
+const streamWindow = 1_048_576;
+const sessionWindow = 8_388_608;
+
+const sessions = new WeakMap<Stay, Promise<ClientHttp2Session>>();
+
+/** @throws Fault `unreachable`, `timeout`, `denied` */
+function sessionOf(stay: Stay): Promise<ClientHttp2Session> {
+  const known = sessions.get(stay);
+  if (known) return known;
+  const opening = open(stay);
+  sessions.set(stay, opening);
+  const forget = (): void => {
+    if (sessions.get(stay) === opening) sessions.delete(stay);
+  };
+  opening.then(session => session.once('close', forget).once('goaway', forget), forget);
+  return opening;
+}
+
+async function open(stay: Stay): Promise<ClientHttp2Session> {
+  const conn = await stay.dial();
+  if (conn.tls && conn.tls.alpn !== 'h2') {
+    conn.stream.destroy();
+    throw new Fault('unreachable', 'this site’s service does not speak HTTP/2; take protocol: h2 away');
+  }
+  const session = connect(`${stay.site.scheme}://${stay.site.host}`, {
+    createConnection: () => conn.stream as Duplex,
+    settings: { enablePush: false, initialWindowSize: streamWindow },
+    maxSessionMemory: 64,
+  });
+  session.on('error', () => {}); // each stream is told
+  await new Promise<void>((resolve, reject) => {
+    session.once('connect', () => resolve());
+    session.once('close', () => reject(new Fault('unreachable', 'the site broke the connection off')));
+  });
+  session.setLocalWindowSize(sessionWindow);
+  stay.signal.addEventListener('abort', () => session.destroy(), { once: true });
+  return session;
+}
+
+const notPassed = new Set(['host', 'connection', 'transfer-encoding', 'keep-alive', 'upgrade']);
+
+export function relayHttp2(exchange: Exchange, options: SiteRelayOptions): void {
+  new Http2Relay(exchange, options).start();
+}
+
+class Http2Relay {
+  readonly #exchange: Exchange;
+  readonly #options: SiteRelayOptions;
+  readonly #leave: () => void;
+  #stream: ClientHttp2Stream | undefined;
+  #status = 0;
+  #up = 0;
+  #down = 0;
+  #cause: string | undefined;
+  #complete = false;
+  #state: 'asking' | 'answering' | 'done' = 'asking';
+
+  constructor(exchange: Exchange, options: SiteRelayOptions) {
+    this.#exchange = exchange;
+    this.#options = options;
+    this.#leave = options.stay.enter(() => this.#abort(String(options.stay.signal.reason)));
+  }
+
+  start(): void {
+    this.#exchange.onClose(() => this.#closed());
+    const { body } = this.#exchange;
+    const { body: most } = this.#options;
+    if (most !== undefined && body.kind === 'length' && Number(body.length) > most) {
+      this.#tooLong(most);
+      return;
+    }
+    sessionOf(this.#options.stay).then(
+      session => {
+        if (this.#state !== 'done') this.#ask(session);
+      },
+      (error: unknown) => this.#fail(faultOf(error)),
+    );
+  }
+
+  #ask(session: ClientHttp2Session): void {
+    const { path, fields, stay } = this.#options;
+    const { method, body, source } = this.#exchange;
+    const authority = fields[fields.findIndex((text, at) => at % 2 === 0 && text === 'Host') + 1] ?? stay.site.host;
+    const kept = fields.filter((_, at) => !notPassed.has(fields[at - (at % 2)]?.toLowerCase() ?? ''));
+    let stream: ClientHttp2Stream;
+    try {
+      stream = session.request(
+        { ':method': method, ':path': path, ':scheme': stay.site.scheme, ':authority': authority, ...grouped(kept) },
+        { endStream: body.kind === 'none', waitForTrailers: body.kind === 'chunked' } as object,
+      );
+    } catch (cause) {
+      this.#fail(new Fault('protocol', 'this request cannot be sent on', { cause }));
+      return;
+    }
+    this.#stream = stream;
+    const { read } = stay.site.plan.timeouts;
+    stream.setTimeout(read, () => stream.destroy(new Fault('timeout', 'the site did not answer in time')));
+    stream.on('error', error => this.#failed(error));
+    stream.on('close', () => this.#failed(new Fault('unreachable', 'the site broke the request off')));
+    stream.on('headers', (headers: IncomingHttpHeaders) => {
+      const status = Number(headers[':status']);
+      if (status === 100) this.#exchange.proceed();
+      if (status === 103) this.#exchange.inform(status, flat(headers));
+    });
+    stream.on('response', (headers: IncomingHttpHeaders, flags: number) => this.#answered(stream, headers, flags));
+    stream.on('wantTrailers', () => stream.sendTrailers(grouped(trailerFields(this.#exchange.trailers()))));
+    if (body.kind === 'none') return;
+    const { body: most } = this.#options;
+    source.on('data', (chunk: Buffer) => {
+      if (this.#state === 'done') return;
+      this.#up += chunk.length;
+      if (most !== undefined && this.#up > most) return this.#tooLong(most);
+      if (!stream.write(chunk)) source.pause();
+    });
+    stream.on('drain', () => source.resume());
+    source.once('end', () => {
+      if (!stream.destroyed) stream.end();
+    });
+  }
+
+  #answered(stream: ClientHttp2Stream, headers: IncomingHttpHeaders, flags: number): void {
+    const status = Number(headers[':status']);
+    const isOver = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+    const hasBody = answerHasBody(this.#exchange.method, status) && !isOver;
+    const trailing = hasBody && this.#exchange.version !== '1.0';
+    this.#status = status;
+    let sink: Writable;
+    try {
+      const made = this.#options.answer(
+        { status, reason: '', version: '1.1', fields: flat(headers), keeps: true, framing: 'close' },
+        hasBody,
+      );
+      sink = this.#exchange.answer({ status, reason: '', fields: made.fields, hasBody, trailing });
+      if (made.through) sink = made.through(sink, () => this.#abort('far-reset'));
+      this.#state = 'answering';
+    } catch (cause) {
+      this.#fail(new Fault('unreachable', 'the site sent an answer that cannot be passed on', { cause }));
+      return;
+    }
+    stream.on('trailers', (fields: IncomingHttpHeaders) => {
+      if (trailing) this.#exchange.addTrailers(trailerFields(flat(fields)));
+    });
+    stream.on('data', (chunk: Buffer) => {
+      this.#down += chunk.length;
+      if (hasBody && !sink.write(chunk)) stream.pause();
+    });
+    sink.on('drain', () => stream.resume());
+    stream.once('end', () => {
+      if (stream.rstCode !== constants.NGHTTP2_NO_ERROR) return this.#abort('far-reset');
+      this.#complete = true;
+      sink.end();
+      if (this.#exchange.body.kind !== 'none' && !this.#exchange.source.readableEnded) this.#exchange.enough();
+    });
+    if (!hasBody) sink.end();
+  }
+
+  #tooLong(most: number): void {
+    this.#fail(new Fault('invalid', `a request to this site has at most ${most} bytes`, { facts: { status: 413 } }));
+  }
+  #failed(error: Error): void {
+    if (this.#state === 'done' || this.#complete) return;
+    if (this.#state === 'answering') this.#abort('far-reset');
+    else this.#fail(faultOf(error));
+  }
+  #fail(fault: Fault): void {
+    if (this.#state === 'done') return;
+    if (this.#state === 'answering') {
+      this.#abort(fault.code);
+      return;
+    }
+    this.#cause ??= fault.code;
+    const stream = this.#stream;
+    this.#stream = undefined;
+    this.#state = 'answering';
+    stream?.close(constants.NGHTTP2_CANCEL);
+    this.#options.fail(fault);
+  }
+  #abort(cause: string): void {
+    if (this.#state === 'done') return;
+    this.#cause ??= cause;
+    this.#exchange.abort();
+    this.#stream?.close(constants.NGHTTP2_CANCEL);
+  }
+  #closed(): void {
+    if (this.#state === 'done') return;
+    this.#state = 'done';
+    this.#leave();
+    if (!this.#complete) {
+      this.#cause ??= 'near-reset';
+      this.#stream?.close(constants.NGHTTP2_CANCEL);
+    }
+    const end: Relayed = { status: this.#status, up: this.#up, down: this.#down };
+    this.#options.done(this.#cause === undefined ? end : { ...end, cause: this.#cause });
+  }
+}
+
+/** Without pseudo-header fields. */
+function flat(headers: IncomingHttpHeaders): string[] {
+  const out: string[] = [];
+  for (const [name, value] of Object.entries(headers)) {
+    if (name.startsWith(':') || value === undefined) continue;
+    for (const one of Array.isArray(value) ? value : [value]) out.push(name, String(one));
+  }
+  return out;
+}
