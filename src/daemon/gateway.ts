@@ -36,6 +36,7 @@ import { createRead } from './read.ts';
 import type { ReloadReport } from './reload.ts';
 import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
+import { openSignInPlane } from './sign-in-plane.ts';
 import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
@@ -241,18 +242,25 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     issuer: () => namesOf(current.file.config)[0] ?? 'sekisho',
     clock,
   });
-  const webPlane = await openWebPlane({
-    ...{ store, authenticator, totp },
+  const signIn = stack.use(
+    await openSignInPlane({
+      ...{ current: () => current, data, store, gate, authenticator, totp, directory, clock, log: room('web') },
+      ...{ web: () => web, sites: () => sites, port: gatePort },
+    }),
+  );
+  web = openWebPlane({
+    ...{ signIns: signIn.signIns, signer: signIn.signer },
     ...{ current: () => current, data, gate, authority, directory, clock, metrics, log: room('web') },
     ports: [...ports],
     opened: () => ports.map(({ address }) => address),
     own: async conn => api?.handle(conn),
     ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
   });
-  if (webPlane) stack.use(webPlane);
-  web = webPlane?.service;
+  if (web) stack.use(web);
   sites = openSitesPlane({
     ...{ current: () => current, gate, directory, clock, metrics, log: room('web') },
+    before: signIn.before,
+    signer: signIn.signer,
     opened: () => ports.map(({ address }) => address),
     ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
   });
@@ -347,12 +355,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       authority: knowingUsers(authority, directory),
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
-      doors: () => [
-        ...(devices ? [devices.door] : []),
-        ...endpoints.doors,
-        ...(tunnels?.doors ?? []),
-        ...(webPlane?.doors ?? []),
-      ],
+      doors: () => [...(devices ? [devices.door] : []), ...endpoints.doors, ...(tunnels?.doors ?? []), ...signIn.doors],
       house: {
         ...{ version, since, warnings, check, reload, listeners },
         names: () => namesOf(current.file.config),

@@ -1,21 +1,11 @@
 // The web gate within this process: what it is handed, from the configuration of now.
-import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes, X509Certificate } from 'node:crypto';
+import { randomBytes, X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
-import type { Address, Authenticator, Gate, Identify, Listener, Log, Metrics } from '../core/parts.ts';
-import {
-  type Door,
-  identitySigner,
-  openSignIns,
-  openWeb,
-  signInDoor,
-  signInStore,
-  type WebLine,
-  type WebService,
-} from '../features/web/index.ts';
-import type { Store } from '../store/index.ts';
-import { type Authority, anonymous, type Directory, type Totp } from '../trust/index.ts';
+import type { Address, Gate, Identify, Listener, Log, Metrics } from '../core/parts.ts';
+import { type IdentitySigner, openWeb, type SignIns, type WebLine, type WebService } from '../features/web/index.ts';
+import { type Authority, anonymous, type Directory } from '../trust/index.ts';
 import type { ConfigFile } from './config-file.ts';
 import { latestChecker } from './gateway-parts.ts';
 import { namesOf } from './places.ts';
@@ -27,10 +17,9 @@ export interface WebPlaneOptions {
   readonly data: string;
   readonly gate: Gate;
   readonly authority: Pick<Authority, 'root'>;
-  readonly directory: Pick<Directory, 'standing' | 'onRevoked'>;
-  readonly store: Store;
-  readonly authenticator: Authenticator;
-  readonly totp: Pick<Totp, 'prove'>;
+  readonly directory: Pick<Directory, 'standing'>;
+  readonly signIns: SignIns;
+  readonly signer: IdentitySigner;
   /** The gate's own port, and every other listener that is open. */
   readonly ports: readonly Listener[];
   readonly opened: () => readonly Address[];
@@ -41,16 +30,10 @@ export interface WebPlaneOptions {
   readonly metrics: Metrics;
 }
 
-export interface WebPlane extends AsyncDisposable {
-  readonly service: WebService;
-  /** On the API's HTTP server. */
-  readonly doors: readonly Door[];
-}
-
 /** Undefined where the configuration has no `web.forward`. */
-export async function openWebPlane(options: WebPlaneOptions): Promise<WebPlane | undefined> {
+export function openWebPlane(options: WebPlaneOptions): WebService | undefined {
   const { current, data, gate, authority, directory, ports, opened, own, accessLog, clock, log, metrics } = options;
-  const { store, authenticator, totp } = options;
+  const { signIns, signer } = options;
   const plan = current().plan.web.forward;
   if (!plan) return undefined;
   const port = ports.flatMap(({ address }) => ('port' in address ? [address.port] : []))[0] ?? 443;
@@ -59,19 +42,15 @@ export async function openWebPlane(options: WebPlaneOptions): Promise<WebPlane |
   const checker = latestChecker(() => current().plan.trust);
   const identify: Identify = async ({ tls }) =>
     tls?.leaf ? directory.standing(checker().check(tls.leaf, tls.chain)) : anonymous;
-  const signIns = await openSignIns(signInStore(store), clock);
-  const stop = directory.onRevoked(credential => {
-    signIns.end(credential).catch(error => log.error({ error }, 'a sign-in could not be forgotten'));
-  });
   const origin = (): string => `https://${name()}${publicPort() === 443 ? '' : `:${publicPort()}`}`;
-  const service = openWeb(plan, {
+  return openWeb(plan, {
     ...{ gate, identify, own, clock, log, metrics },
     decide: (who, resource, from) =>
       current().plan.policy.decide({ who, action: 'web.request', resource, from }, clock.now()),
     proxy: () => ({ host: current().plan.web.forward?.name ?? name(), port: publicPort() }),
     origin,
     signIns,
-    signer: identitySigner(identityKey(data), origin),
+    signer,
     names: () => namesOf(current().file.config),
     listeners: () => [...opened(), ...routeAddresses(current().file)],
     pacToken: pacToken(data),
@@ -79,20 +58,6 @@ export async function openWebPlane(options: WebPlaneOptions): Promise<WebPlane |
     ca: () => (current().file.config.gate?.certificate === 'auto' ? authority.root().cert : undefined),
     ...(accessLog ? { accessLog } : {}),
   });
-  const door = signInDoor({
-    ...{ identify, gate, authenticator, signIns, log },
-    proveCode: (user, code, from) => totp.prove(user, code, from),
-    url: () => service.signInUrl(),
-    mayReturnTo: url => service.serves(url),
-  });
-  return {
-    service,
-    doors: [door],
-    async [Symbol.asyncDispose]() {
-      stop();
-      await service[Symbol.asyncDispose]();
-    },
-  };
 }
 
 /** Where routes listen; those of workers are known from the file alone. */
@@ -107,19 +72,6 @@ export const routeAddresses = ({ config }: ConfigFile): Address[] =>
 export function issuersOf({ trust }: Plan): string[] {
   const names = trust.cas.flatMap(pem => /^CN=(.*)$/m.exec(new X509Certificate(pem).subject)?.[1] ?? []);
   return [...new Set(names)];
-}
-
-/** What identities are signed with: made when missing, 0600, outside the database. */
-function identityKey(data: string): KeyObject {
-  const file = join(data, 'web-identity.key');
-  try {
-    return createPrivateKey(readFileSync(file));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
-  const { privateKey } = generateKeyPairSync('ed25519');
-  writeFileSync(file, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600, flag: 'wx' });
-  return privateKey;
 }
 
 /** The part of a PAC file's path that is hard to guess: the same at each start, since browsers are told it once. */

@@ -143,6 +143,103 @@ test('a site that wants a sign-in is reached after password and code, by this ce
   assert.match(last, /too many tries[\s\S]*429 $/);
 });
 
+test('a renamed site that wants a sign-in sends people to the gate and back, and is theirs by a cookie of its own', async t => {
+  await using origin = await openOrigin();
+  const house = await openHouse(
+    t,
+    port => `gate: { name: localhost, listen: "tls://127.0.0.1:${port}", workers: 0 }
+access: [ { allow: web.request, who: { ou: 医療事業部 }, to: web/* } ]
+web:
+  domain: example.com
+  sites:
+    payroll: { to: "http://payroll/", at: "tcp://127.0.0.1:${origin.port}", sign-in: { within: 8h }, identity: signed }
+    other: { to: "http://other/", at: "tcp://127.0.0.1:${origin.port}", sign-in: { within: 8h } }
+`,
+  );
+  const { gate, folder, port } = house;
+  const socket = ['--unix-socket', join(folder, 'data/sekisho.sock'), '-H', 'content-type: application/json'];
+  for (const user of ['staff01', 'staff02'])
+    await run('curl', [
+      ...socket,
+      '-sS',
+      '-X',
+      'PUT',
+      '-d',
+      JSON.stringify({ password }),
+      `http://localhost/v1/users/${user}/password`,
+    ]);
+  const { secret } = JSON.parse((await gate.run('user', 'totp', 'staff01', '--json')).stdout);
+  const browse = (user: string, url: string, ...args: string[]): Promise<Outcome> => {
+    const names = ['payroll.example.com', 'other.example.com'].flatMap(name => [
+      '--resolve',
+      `${name}:${port}:127.0.0.1`,
+    ]);
+    const pair = ['--cert', join(folder, `pem/${user}.crt`), '--key', join(folder, `pem/${user}.key`)];
+    const jar = join(folder, `${user}.jar`);
+    const show = ['-w', '\n%{http_code} %{redirect_url}', '-b', jar, '-c', jar];
+    return run('curl', [
+      '-sS',
+      '--max-time',
+      '20',
+      '--cacert',
+      join(folder, 'pem/ca.crt'),
+      ...names,
+      ...pair,
+      ...show,
+      ...args,
+      url,
+    ]);
+  };
+  const site = `https://payroll.example.com:${port}`;
+  const first = await browse('staff01', `${site}/list?x=1`);
+  const asked = / (https:\/\/localhost:\d+\/sign-in\?back=\S+)$/.exec(first.stdout)?.[1] ?? '';
+  assert.match(first.stdout, /303 /);
+  assert.match((await browse('staff01', `${site}/api`, '-X', 'POST', '-d', 'x')).stdout, /wants a sign-in[\s\S]*403 $/);
+  assert.match((await browse('staff01', asked)).stdout, /name="back" value="https:\/\/payroll\.example\.com/);
+  const back = new URL(asked).searchParams.get('back') ?? '';
+  const code = new TOTP({ secret: Secret.fromBase32(secret) }).generate();
+  const form = [
+    '-H',
+    `Origin: https://localhost:${port}`,
+    ...Object.entries({ password, code, back }).flatMap(([name, value]) => ['--data-urlencode', `${name}=${value}`]),
+  ];
+  const signed = await browse('staff01', `https://localhost:${port}/sign-in`, ...form);
+  const landing =
+    / (https:\/\/payroll\.example\.com:\d+\/\.sekisho\/sign-in\?code=\S+)$/.exec(signed.stdout)?.[1] ?? '';
+  assert.notEqual(landing, '', signed.stdout);
+  assert.match((await browse('staff02', landing)).stdout, /used up[\s\S]*403 $/, 'the code is of one certificate');
+  assert.match((await browse('staff01', landing)).stdout, /used up[\s\S]*403 $/, 'and it is spent by that try');
+
+  // Signed in as they are, the gate sends them over at once, with a new code.
+  const again = await browse('staff01', asked);
+  const fresh = /303 (https:\S+)$/.exec(again.stdout)?.[1] ?? '';
+  const landed = await browse('staff01', fresh, '-i');
+  assert.match(landed.stdout, /set-cookie: __Host-sekisho-site=\S+; Path=\/; Secure; HttpOnly; SameSite=Lax/i);
+  assert.match(landed.stdout, new RegExp(`303 ${site}/list\\?x=1$`));
+  assert.match((await browse('staff01', `${site}/list?x=1`)).stdout, /^hello from payroll\/list\?x=1\n200 $/);
+  const seen = origin.seen.at(-1)?.headers ?? [];
+  assert.doesNotMatch(seen.join('\n'), /sekisho-site/, 'no service sees the cookie');
+  const token = JSON.parse(
+    Buffer.from(header(seen, 'x-sekisho-identity')?.split('.')[1] ?? '', 'base64url').toString(),
+  );
+  assert.deepEqual([token.sub, token.aud], ['staff01', 'payroll.example.com:443']);
+
+  // Stolen: the cookie without its certificate, and on another site.
+  const stolen = /__Host-sekisho-site=([^;]+)/.exec(landed.stdout)?.[1] ?? '';
+  for (const [user, url] of [
+    ['staff02', `${site}/`],
+    ['staff01', `https://other.example.com:${port}/`],
+  ] as const) {
+    const tried = await browse(user, url, '-H', `Cookie: __Host-sekisho-site=${stolen}`);
+    assert.match(tried.stdout, /303 https:\/\/localhost/, `${user} ${url}`);
+  }
+  const open = await browse(
+    'staff01',
+    `https://localhost:${port}/sign-in?back=${encodeURIComponent('https://evil.example/')}`,
+  );
+  assert.doesNotMatch(open.stdout, /evil/);
+});
+
 test('a signed identity is checked by python and openssl with the gate’s published key', async t => {
   await using origin = await openOrigin();
   const { folder, through, at } = await openHouse(t, configFor(origin, 'identity: signed'));

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { certificate } from '../../wire/config-certificate.ts';
 import { duration, size, target } from '../../wire/config-value.ts';
-import { sitesKeys } from './sites/config.ts';
+import { signIn, sitesKeys } from './sites/config.ts';
 
 const hostName = z
   .string()
@@ -10,9 +10,6 @@ const hostName = z
     /^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$/,
     'write a host name, like proxy.example.com',
   );
-
-/** `sign-in`: password and code on top of the certificate, not longer ago than this. */
-export const signIn = z.strictObject({ within: duration });
 
 const plainTarget = z.union([
   z.literal('resolve'),

@@ -21,4 +21,5 @@ export {
   type SitesState,
   type SitesWorld,
 } from './sites/index.ts';
+export { carryOver, siteStepUp, wanting } from './sites/step-up.ts';
 export { signInStore } from './store.ts';
