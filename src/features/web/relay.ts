@@ -58,6 +58,7 @@ class Relay implements Asker {
   #status = 0;
   #cause: string | undefined;
   #isTrailing = false;
+  #isCut = false;
   /** The first piece of a short answer, kept for the turn in which its end may come too: then both are one write. */
   #first: Buffer | undefined;
   #state: 'asking' | 'answering' | 'answered' | 'done' = 'asking';
@@ -197,7 +198,7 @@ class Relay implements Asker {
   }
 
   failed(error: Error, connection: Connection | undefined): void {
-    if (this.#state === 'done' || this.#state === 'answered') return;
+    if (this.#state === 'done' || this.#state === 'answered' || this.#isCut) return;
     if (this.#state === 'answering') {
       this.#abort('far-reset');
       return;
@@ -218,6 +219,7 @@ class Relay implements Asker {
   #abort(cause: string): void {
     if (this.#state === 'done') return;
     this.#cause ??= cause;
+    this.#isCut = true;
     this.#exchange.abort();
     if (this.#state !== 'answered') this.#connection?.destroy();
   }

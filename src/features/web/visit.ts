@@ -91,8 +91,9 @@ export class Visit {
     this.session.note('cause', reason);
     this.#cut.abort(reason);
     const ends = [...this.#ends];
-    void this.close();
+    // First: whoever is cut off gets no page that says that the site was unreachable.
     for (const end of ends) end();
+    void this.close();
   }
 
   /** Cuts it then: a sign-in ends although the connection lives. */
