@@ -26,7 +26,8 @@ const programs = {
   psql: /'psql'/,
   pebble: /pebble/,
   chromium: /fixtures\/chromium/,
-  certutil: /fixtures\/chromium/,
+  'firefox-esr': /fixtures\/firefox/,
+  certutil: /fixtures\/(chromium|firefox)/,
   python3: /'python3'/,
 };
 const isHere = program =>

@@ -38,6 +38,8 @@ export interface PoolOptions {
 
 /** Bytes of an answer's head, at most. */
 const headLimit = 65_536;
+/** Bytes of a full TLS record. */
+const fullRecord = 16_384;
 /** Bodies longer than this are not shown to the parser: their length says where they end. */
 const shortBody = 16_384;
 
@@ -132,6 +134,7 @@ export class Connection {
   #requests = 0;
   #keepsAlive = true;
   #isSent = true;
+  #isCorked = false;
   #error: Error | undefined;
 
   constructor(stream: Duplex, patience: number, owner: Owner) {
@@ -176,7 +179,17 @@ export class Connection {
   /** False: wait for `drained`. */
   write(chunk: Buffer | string): boolean {
     this.written += chunk.length;
+    // TLS hands over one record after the other in one turn of the event loop; one system call takes them all.
+    if (chunk.length >= fullRecord && !this.#isCorked) {
+      this.#isCorked = true;
+      this.stream.cork();
+      setImmediate(uncork, this);
+    }
     return this.stream.write(chunk as string, 'latin1');
+  }
+  uncork(): void {
+    this.#isCorked = false;
+    this.stream.uncork();
   }
   /** The body is complete. */
   sent(): void {
@@ -295,6 +308,8 @@ export class Connection {
     this.#owner.gone(this);
   }
 }
+
+const uncork = (connection: Connection): void => connection.uncork();
 
 /** Not within the turn that brought the answer's end: what follows it in the same bytes must find nobody. */
 function rest(connection: Connection, owner: Owner): void {
