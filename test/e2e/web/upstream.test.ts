@@ -163,6 +163,6 @@ test('bodies of every framing come through whole, one after the other on one con
       bodies.slice(3, 8).map(body => body.replace(/HTTP\/1\.1 103[\s\S]*/, '')),
       ['after hints', '', '', long, 'hello world'],
     );
-    assert.match(bodies[8] ?? '', /until the end/);
+    assert.equal((bodies[8] ?? '').replaceAll(/[0-9a-f]+\r\n(.*?)\r\n/gs, '$1'), 'until the end');
   }
 });
