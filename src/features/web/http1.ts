@@ -5,13 +5,15 @@ import { Fault, toFault } from '../../core/fault.ts';
 import type { Metrics } from '../../core/parts.ts';
 import { makeConn } from '../../net/conn.ts';
 import type { Caller } from './caller.ts';
+import type { ForwardDeps } from './deps.ts';
 import type { AnswerHead, Exchange } from './exchange.ts';
-import { answerFault, forward, sendPage, type TunnelAsk, tunnel, webSocketFields } from './forward.ts';
+import { forward } from './forward.ts';
 import { type Body, checkHostField, type Fields, requestBody, valuesOf, without } from './headers.ts';
 import { checkHost } from './hosts.ts';
+import { answerFault, sendPage } from './outcome.ts';
 import type { ForwardPlan } from './plan.ts';
-import type { ForwardDeps } from './service.ts';
 import { type AbsoluteTarget, parseAbsolute, parseAuthority } from './site.ts';
+import { type TunnelAsk, tunnel, webSocketFields } from './tunnel.ts';
 import { asksWebSocket, openWebSocket } from './websocket.ts';
 
 export interface Http1Deps {

@@ -11,14 +11,16 @@ import { Fault, toFault } from '../../core/fault.ts';
 import type { Conn, Log } from '../../core/parts.ts';
 import { makeConn } from '../../net/conn.ts';
 import type { Caller } from './caller.ts';
+import type { ForwardDeps } from './deps.ts';
 import type { AnswerHead, Exchange } from './exchange.ts';
-import { answerFault, forward, sendPage, type TunnelAsk, tunnel, webSocketFields } from './forward.ts';
+import { forward } from './forward.ts';
 import { type Body, type Fields, without } from './headers.ts';
 import { checkHost } from './hosts.ts';
+import { answerFault, sendPage } from './outcome.ts';
 import type { Page } from './pages.ts';
 import type { ForwardPlan } from './plan.ts';
-import type { ForwardDeps } from './service.ts';
 import { parseAuthority } from './site.ts';
+import { type TunnelAsk, tunnel, webSocketFields } from './tunnel.ts';
 import { openWebSocket } from './websocket.ts';
 
 /** Bytes that a client may send on one stream, and on all, before it must wait for us to have passed them on. */

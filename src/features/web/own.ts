@@ -2,8 +2,8 @@
 import type { Conn } from '../../core/parts.ts';
 import { memoryPair } from '../../net/memory.ts';
 import type { Exchange } from './exchange.ts';
-import { sendPage } from './forward.ts';
 import { requestFields, valuesOf } from './headers.ts';
+import { sendPage } from './outcome.ts';
 import { refusalPage } from './pages.ts';
 import { relay, type Upstream } from './relay.ts';
 import { Pool } from './upstream.ts';
