@@ -1,3 +1,4 @@
+// What the web gate is handed, what it gives, and what its parts work with.
 import type { Clock } from '../../core/clock.ts';
 import type { Address, Conn, Decision, Gate, Identify, Log, Metrics, Principal, Service } from '../../core/parts.ts';
 import type { NameResolver } from '../../net/resolve.ts';

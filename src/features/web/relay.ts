@@ -59,6 +59,9 @@ class Relay implements Asker {
   #cause: string | undefined;
   #isTrailing = false;
   #isCut = false;
+  readonly #onWritten = (): void => {
+    if (this.#state === 'answering') this.#connection?.resume();
+  };
   /** The first piece of a short answer, kept for the turn in which its end may come too: then both are one write. */
   #first: Buffer | undefined;
   #state: 'asking' | 'answering' | 'answered' | 'done' = 'asking';
@@ -168,10 +171,14 @@ class Relay implements Asker {
       return true;
     }
     if (this.#first) this.#flush();
+    if (shared && this.#exchange.writesAtOnce && sink.writableLength === 0) {
+      // The memory may be used again once this is written, so that nothing is read before: no copy, no garbage.
+      sink.write(chunk, this.#onWritten);
+      return false;
+    }
     // A sink that is still writing keeps what it is given, and the memory of this chunk is not ours to give.
-    const own = shared && (sink.writableLength > 0 || !this.#exchange.writesAtOnce) ? Buffer.from(chunk) : chunk;
-    if (sink.write(own) || sink.writableLength <= ahead) return true;
-    sink.once('drain', () => this.#connection?.resume());
+    if (sink.write(shared ? Buffer.from(chunk) : chunk) || sink.writableLength <= ahead) return true;
+    sink.once('drain', this.#onWritten);
     return false;
   }
   #flush(): void {
