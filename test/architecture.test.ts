@@ -95,3 +95,36 @@ test('a worker process loads no schemas, no database and no HTTP framework', () 
   follow('daemon/worker-main.ts');
   assert.deepEqual([...packages].sort(), ['pino', 'prom-client'], 'each megabyte of heap costs a worker throughput');
 });
+
+// The agent is one small file that runs on Node 18: what it is bundled from is listed here, and none of it may grow in.
+const ofAgent = [
+  /^core\//,
+  /^features\/device\/(agent\/|protocol\.ts|floods\.ts|streams\.ts)/,
+  /^features\/tunnel\//,
+  /^wire\/(cidr|ip|tunnel-frame)\.ts/,
+  /^net\//,
+  /^daemon\/agent[a-z-]*\.ts/,
+];
+const brought = ['ws', 'mqtt'];
+
+test('the agent is bundled from few rooms and two libraries', () => {
+  const seen = new Set<string>();
+  const visit = (file: string): void => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    assert.ok(
+      ofAgent.some(pattern => pattern.test(file)),
+      `${file} has come into the agent by way of its imports; keep it out, or say here why it belongs`,
+    );
+    const text = readFileSync(join(root, file), 'utf8');
+    const values = [
+      ...text.matchAll(/^(?:import|export)\s+(?!type\b)(?:[^'";]*?\sfrom\s+)?['"]([^'"]+)['"]/gm),
+      ...text.matchAll(/\bimport\(\s*['"]([^'"]+)['"]\s*\)/g),
+    ];
+    for (const [, to = ''] of values) {
+      if (to.startsWith('.')) visit(normalize(join(dirname(file), to)));
+      else assert.ok(to.startsWith('node:') || brought.includes(to), `${file} brings ${to} into the agent`);
+    }
+  };
+  visit('daemon/agent-main.ts');
+});

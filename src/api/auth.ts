@@ -1,35 +1,60 @@
 // auth: signing in and out. A sign-in is a token of a few hours.
 import { parseDuration } from '../core/duration.ts';
 import { Fault } from '../core/fault.ts';
+import type { Claim } from '../core/parts.ts';
 import { anonymous, roles } from '../trust/index.ts';
 import { tokenOf } from './caller.ts';
 import type { ApiDeps } from './deps.ts';
 import { act, type Handlers } from './verbs.ts';
 
 const longest = 24 * 3_600_000;
+/** How long a browser stays signed in. */
+const workday = 12 * 3_600_000;
 
-export function authHandlers(deps: ApiDeps): Pick<Handlers, 'auth.login' | 'auth.logout' | 'auth.whoami'> {
+interface SignIn {
+  readonly token: string;
+  readonly id: string;
+  readonly user: string;
+  readonly until: string;
+}
+
+export function authHandlers(
+  deps: ApiDeps,
+): Pick<Handlers, 'auth.login' | 'auth.sign-in' | 'auth.logout' | 'auth.whoami'> {
   const { authenticator, directory, gate } = deps;
+  const signIn = async (claim: Claim, life: number, signal: AbortSignal): Promise<SignIn> => {
+    const { from } = claim;
+    const who = await authenticator.prove(claim, signal).catch(error => {
+      // Without the name that was typed: people type passwords into that field.
+      if (error instanceof Fault)
+        gate.refuse({ who: anonymous, action: 'user.login', resource: 'user/*', from }, error.code);
+      throw error;
+    });
+    const asked = { who, action: 'user.login', resource: `user/${who.id}`, from, opened: claim.kind } as const;
+    return act(gate, asked, async note => {
+      const made = await directory.addToken({ user: who.id, kind: 'login', for: life });
+      const until = (made.expires ?? new Date(made.created.getTime() + life)).toISOString();
+      note({ token: made.id, until });
+      return { token: made.token, id: made.id, user: who.id, until };
+    });
+  };
   return {
     'auth.login': async ({ body, caller: { from }, signal }) => {
       const life = parseDuration(body.for);
       if (life <= 0 || life > longest) throw new Fault('invalid', 'body.for: a sign-in lasts up to 24h');
-      const { user, password } = body;
-      const who = await authenticator.prove({ kind: 'password', user, password, from }, signal).catch(error => {
-        // Without the name that was typed: people type passwords into that field.
-        if (error instanceof Fault)
-          gate.refuse({ who: anonymous, action: 'user.login', resource: 'user/*', from }, error.code);
-        throw error;
-      });
-      const asked = { who, action: 'user.login', resource: `user/${who.id}`, from, opened: 'password' } as const;
-      return act(gate, asked, async note => {
-        const made = await directory.addToken({ user: who.id, kind: 'login', for: life });
-        const until = (made.expires ?? new Date(made.created.getTime() + life)).toISOString();
-        note({ token: made.id, until });
-        return { token: made.token, id: made.id, user: who.id, until };
-      });
+      return signIn({ kind: 'password', user: body.user, password: body.password, from }, life, signal);
     },
-    'auth.logout': async ({ caller: { who, from } }) => {
+    'auth.sign-in': async ({ body, caller: { from }, signal, cookie }) => {
+      const claim: Claim =
+        'code' in body
+          ? { kind: 'code', purpose: 'sign-in', code: body.code, from }
+          : { kind: 'password', user: body.user, password: body.password, from };
+      const { token, user, until } = await signIn(claim, workday, signal);
+      cookie(token);
+      return { user, until };
+    },
+    'auth.logout': async ({ caller: { who, from }, headers, cookie }) => {
+      if (headers.authorization === undefined) cookie(undefined);
       const token = tokenOf(directory, who);
       if (!token) throw new Fault('invalid', 'this call carries no token; there is nothing to sign out of');
       const asked = { who, action: 'user.logout', resource: `user/${who.id}`, from, opened: 'self' } as const;

@@ -13,8 +13,16 @@ export interface Caller {
 }
 
 /**
- * A bearer token in the Authorization header, and nothing else: not a query, not a cookie, and not the client
- * certificate that a browser adds to every call by itself. @throws Fault `unknown-caller`, `limit`
+ * RFC 6265bis §4.1.3.2: `__Host-` keeps every other host from setting it. Sites and endpoints of this gate may be
+ * same-site with the console, so SameSite alone defends nothing: see `cookieOf`.
+ */
+const cookieName = '__Host-sekisho';
+export const signInCookie = (token: string | undefined): string =>
+  `${cookieName}=${token ?? ''}; Path=/; Secure; HttpOnly; SameSite=Strict${token === undefined ? '; Max-Age=0' : ''}`;
+
+/**
+ * A bearer token in the Authorization header, or the console's cookie from the console's own pages. Never a query, and
+ * never the client certificate that a browser adds to every call by itself. @throws Fault `unknown-caller`, `limit`
  */
 export async function identifyCaller(
   headers: IncomingHttpHeaders,
@@ -22,7 +30,7 @@ export async function identifyCaller(
   isLocal: boolean,
   { authenticator, standing }: Pick<ApiDeps, 'authenticator' | 'standing'>,
 ): Promise<Caller> {
-  const token = bearerOf(headers.authorization);
+  const token = bearerOf(headers.authorization) ?? cookieOf(headers);
   const from = conn.peer;
   if (token !== undefined) {
     const proven = await authenticator.prove({ kind: 'token', token, from }, AbortSignal.timeout(10_000));
@@ -40,6 +48,20 @@ function bearerOf(header: string | undefined): string | undefined {
   if (header === undefined) return undefined;
   const token = /^bearer +([\w~+/.=:-]{1,1024})$/i.exec(header)?.[1];
   if (token === undefined) throw new Fault('unknown-caller', 'the Authorization header is not "Bearer <token>"');
+  return token;
+}
+
+/**
+ * A cookie counts only where the browser itself says that a page of this very origin asks (Fetch Metadata): a browser
+ * that sends no such header has no business with a cookie of ours. @throws Fault `denied` for anybody else's page
+ */
+function cookieOf(headers: IncomingHttpHeaders): string | undefined {
+  const values = (headers.cookie ?? '').split(/; */).filter(pair => pair.startsWith(`${cookieName}=`));
+  const token = values.length === 1 ? values[0]?.slice(cookieName.length + 1) : undefined;
+  if (!token || !/^[\w~+/.=:-]{1,1024}$/.test(token)) return undefined;
+  if (headers['sec-fetch-site'] !== 'same-origin') {
+    throw new Fault('denied', 'the console answers only to pages of its own; programs send a token');
+  }
   return token;
 }
 

@@ -41,6 +41,8 @@ export interface House {
   readonly since: Date;
   /** Host names and addresses that this gate goes by; the first is its name. */
   names(): readonly string[];
+  /** `https://gate.example.com:8443`, where people open the console. */
+  origin(): string;
   health(): AnswerOf<'gate.health'>['health'];
   listeners(): AnswerOf<'status.show'>['listeners'];
   /** The proxy's routes, over all workers. */

@@ -11,13 +11,14 @@ type Verbs =
   | 'user.show'
   | 'user.remove'
   | 'user.passwd'
+  | 'user.link'
   | 'user.key'
   | 'user.key-revoke'
   | 'user.totp'
   | 'user.totp-remove'
   | 'user.role';
 
-export function userHandlers({ directory, authenticator, totp }: ApiDeps): Pick<Handlers, Verbs> {
+export function userHandlers({ directory, authenticator, totp, house }: ApiDeps): Pick<Handlers, Verbs> {
   const toUser = ({ name, state, roles, groups, created }: User): UserAnswer => ({
     name,
     state,
@@ -61,7 +62,7 @@ export function userHandlers({ directory, authenticator, totp }: ApiDeps): Pick<
     },
     'user.passwd': async ({ params, body, caller, isSelf, signal }) => {
       directory.get(params.name); // a name that is not there is said so before anything is proven
-      if (isSelf) {
+      if (isSelf && directory.hasPassword(params.name)) {
         if (body.current === undefined)
           throw new Fault('invalid', 'body.current: your current password is needed to set a new one');
         const claim = { kind: 'password' as const, user: params.name, password: body.current, from: caller.from };
@@ -69,6 +70,12 @@ export function userHandlers({ directory, authenticator, totp }: ApiDeps): Pick<
       }
       await directory.setPassword(params.name, body.password);
       return { name: params.name, changed: true };
+    },
+    'user.link': async ({ params, note }) => {
+      const { id, code, expires } = await directory.addCode({ purpose: 'sign-in', name: params.name });
+      note({ code: id });
+      // In the fragment: it stands in no log of ours or of a proxy, and is sent to nobody as a referrer.
+      return { user: params.name, link: `${house.origin()}/#code=${code}`, until: expires.toISOString() };
     },
     'user.key': async ({ params, note }) => {
       if (!directory.find(params.name)) note({ added: 'operator' });

@@ -6,7 +6,7 @@ import type { z } from 'zod';
 import { Fault } from '../core/fault.ts';
 import type { AccessRequest, Action, Conn, Gate } from '../core/parts.ts';
 import { anonymous } from '../trust/index.ts';
-import { type Caller, identifyCaller, isInScope } from './caller.ts';
+import { type Caller, identifyCaller, isInScope, signInCookie } from './caller.ts';
 import { fault } from './contract/common.ts';
 import { type AnswerOf, type ParsedOf, type VerbName, verbs } from './contract/routes.ts';
 import type { Verb } from './contract/verb.ts';
@@ -29,6 +29,8 @@ export type Call<N extends VerbName> = ParsedOf<N> & {
   endOn(signal: AbortSignal): void;
   /** Answers with the verb's `badStatus`: the answer is right, and the news is bad. */
   bad(): void;
+  /** Sets the browser's sign-in, or ends it. */
+  cookie(token: string | undefined): void;
   /** Facts for the record of a change; never secrets. */
   note(facts: Readonly<Record<string, string | number | readonly string[] | undefined>>): void;
 };
@@ -145,6 +147,9 @@ async function run(
     signal: gone.signal,
     endOn: (signal: AbortSignal) => {
       ending = signal;
+    },
+    cookie: (token: string | undefined) => {
+      reply.header('set-cookie', signInCookie(token));
     },
     bad: () => {
       reply.code(row.badStatus ?? 200);

@@ -10,6 +10,13 @@ interface Options {
   readonly proxy?: string;
   readonly proxyCredentials?: string;
   readonly trustGateTime?: true;
+  readonly mqtt?: string;
+  readonly thing?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly ca?: string;
+  readonly tokenFile?: string;
+  readonly region?: string;
   readonly install?: true;
   readonly verbose?: true;
 }
@@ -28,6 +35,13 @@ export function define(command: Command, context: Context): void {
     .option('--proxy <url>', 'http(s)://host:port (default: HTTPS_PROXY and NO_PROXY); "off" = straight')
     .option('--proxy-credentials <file>', 'user:password of the proxy')
     .option('--trust-gate-time', "go on where this device's clock is more than a day off")
+    .option('--mqtt <url>', 'besides, wait for tunnels at mqtts://host:port and join them as destination')
+    .option('--thing <name>', 'with --mqtt and without a gate (AWS IoT): who this is; needs --cert and --key')
+    .option('--cert <file>', 'with --thing')
+    .option('--key <file>', 'with --thing')
+    .option('--ca <file>', 'the CA of the broker or gate, where the system does not know it')
+    .option('--token-file <file>', 'join one tunnel as destination and nothing else; with --gate or --region')
+    .option('--region <region>', 'AWS’s own endpoint of tunnels')
     .option('--install', 'print a systemd unit')
     .option('--verbose', 'say more')
     .action(async ({ install, verbose, ...options }: Options) => {

@@ -42,6 +42,11 @@ async function greet(...[gateway, file, context]: [...Parameters<Ready>, Context
     });
   screen.heading(`Sekisho is up (${file.path ?? 'no configuration: the gate alone'})`);
   screen.facts(opened);
+  const link = await gateway.firstLink();
+  if (link !== undefined) {
+    screen.line();
+    screen.line(`Sign in to the console, once and within 15 minutes:  ${link}`);
+  }
   screen.line();
   screen.line('Three things to try, in another terminal:');
   // Another certificate than the built-in CA's is not known to ca.pem.

@@ -17,6 +17,7 @@ const roleNames = role.options.join(', ');
 export function define(command: Command, context: Context): void {
   defineAdd(command, context);
   defineReads(command, context);
+  defineLink(command, context);
   defineSecrets(command, context);
   command
     .command('role <name> [roles...]')
@@ -67,6 +68,18 @@ function defineAdd(command: Command, context: Context): void {
       if (context.json) return context.screen.json(answer);
       context.screen.line(`user ${answer.name} is added as ${answer.roles.join(', ')}`);
       if (!answer.password) context.screen.note(`no password yet; set one with: sekisho user passwd ${answer.name}`);
+    });
+}
+
+function defineLink(command: Command, context: Context): void {
+  command
+    .command('link <name>')
+    .summary('make a one-time link that signs a user in to the console')
+    .action(async name => {
+      const answer = await (await context.client()).call('user.link', { params: { name } });
+      if (context.json) return context.screen.json(answer);
+      context.screen.line(answer.link);
+      context.screen.note(`valid once, until ${minute(answer.until)}; whoever opens it is ${answer.user}`);
     });
 }
 

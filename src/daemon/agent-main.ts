@@ -1,8 +1,11 @@
 // The agent's executable: bundled into the one file that the gate serves as /agent.js. Runs on Node 18 and newer.
 import { parseArgs } from 'node:util';
 import { Fault, faults, toFault } from '../core/fault.ts';
+import './agent-polyfill.ts';
 import { runAgent, systemdUnit } from './agent.ts';
+import { connectTunnel } from './agent-connect.ts';
 import { createAgentLog } from './agent-log.ts';
+import { wrapHere } from './agent-wrap.ts';
 
 declare const __AGENT_VERSION__: string;
 
@@ -19,16 +22,54 @@ const help = `Sekisho agent: makes services of this device reachable through its
   --proxy URL                 http(s)://host:port; default HTTPS_PROXY and NO_PROXY; "off" = straight
   --proxy-credentials FILE    user:password of the proxy (or SEKISHO_PROXY_CREDENTIALS)
   --trust-gate-time           go on where this device's clock is more than a day off
+  --mqtt URL                  besides: wait for tunnels at mqtts://host:port and join them as destination; with
+                              --cert, --key, --thing (and --ca): without a gate, against AWS IoT itself
+  --token-file FILE           join one tunnel as destination and nothing else; with --gate, or --region for AWS
   --install                   print a systemd unit
   --json                      log in JSON lines
   --verbose                   say more
   --version, --help
+
+  node sekisho-agent.js tunnel connect --gate URL --token-file F [--listen ssh=127.0.0.1:10022] [--stdio] [--region R] [--ca F]
+  node sekisho-agent.js wrap --listen URL --to URL [--ca F] [--name N] [--cert F --key F] [--no-verify]
 `;
 
 const ending = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort(signal));
 
+async function wrap(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      listen: { type: 'string' },
+      to: { type: 'string' },
+      ca: { type: 'string' },
+      name: { type: 'string' },
+      cert: { type: 'string' },
+      key: { type: 'string' },
+      'no-verify': { type: 'boolean', default: false },
+    },
+  });
+  const { listen, to, 'no-verify': blind, ...rest } = values;
+  if (listen === undefined || to === undefined) throw new Fault('invalid', 'wrap needs --listen and --to; see --help');
+  await wrapHere({
+    ...rest,
+    listen,
+    to,
+    verify: !blind,
+    log: createAgentLog({ level: 'info', json: false }),
+    signal: ending.signal,
+  });
+}
+
 async function main(): Promise<void> {
+  const [first, second, ...rest] = process.argv.slice(2);
+  if (first === 'wrap') return wrap(second === undefined ? [] : [second, ...rest]);
+  if (first === 'tunnel') {
+    if (second !== 'connect') throw new Fault('invalid', 'of tunnel, only "tunnel connect" is here; see --help');
+    const log = createAgentLog({ level: 'warn', json: false });
+    return connectTunnel(rest, { env: process.env, log, signal: ending.signal });
+  }
   const { values } = parseArgs({
     options: {
       gate: { type: 'string' },
@@ -39,6 +80,13 @@ async function main(): Promise<void> {
       proxy: { type: 'string' },
       'proxy-credentials': { type: 'string' },
       'trust-gate-time': { type: 'boolean', default: false },
+      mqtt: { type: 'string' },
+      thing: { type: 'string' },
+      cert: { type: 'string' },
+      key: { type: 'string' },
+      ca: { type: 'string' },
+      'token-file': { type: 'string' },
+      region: { type: 'string' },
       install: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       verbose: { type: 'boolean', default: false },
@@ -49,12 +97,10 @@ async function main(): Promise<void> {
   if (values.help) return void process.stdout.write(help);
   if (values.version) return void process.stdout.write(`${__AGENT_VERSION__}\n`);
   if (values.install) return void process.stdout.write(systemdUnit(process.execPath, process.argv[1] ?? ''));
-  const { gate, enroll, service, dir, name, proxy } = values;
-  const defined = Object.fromEntries(
-    Object.entries({ gate, enroll, service, dir, name, proxy, proxyCredentials: values['proxy-credentials'] }).filter(
-      ([, value]) => value !== undefined,
-    ),
-  );
+  const { gate, enroll, service, dir, name, proxy, mqtt, thing, cert, key, ca, region } = values;
+  const files = { proxyCredentials: values['proxy-credentials'], tokenFile: values['token-file'] };
+  const given = { gate, enroll, service, dir, name, proxy, mqtt, thing, cert, key, ca, region, ...files };
+  const defined = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   await runAgent({
     ...defined,
     trustGateTime: values['trust-gate-time'] === true,

@@ -8,12 +8,14 @@ import type { Log } from '../core/parts.ts';
 import {
   enrol,
   openAgentFolder,
+  openServices,
   parseGate,
   parseServiceOption,
   runLinks,
   type Way,
 } from '../features/device/agent/index.ts';
 import { parseProxy, proxyOf } from '../net/http-proxy.ts';
+import { followMqtt, joinOne, readFile, readToken, type TunnelPlace } from './agent-tunnel.ts';
 
 export interface AgentOptions {
   /** `https://gate.example.com`; needed only the first time. */
@@ -30,6 +32,16 @@ export interface AgentOptions {
   /** A file with `user:password` of the proxy. */
   readonly proxyCredentials?: string;
   readonly trustGateTime?: boolean;
+  /** `mqtts://host:port`: besides the link, wait for notices of tunnels. */
+  readonly mqtt?: string;
+  /** With `mqtt` and without a gate (AWS IoT): the thing's name and its files. */
+  readonly thing?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly ca?: string;
+  /** Join one tunnel as its destination, and nothing else. */
+  readonly tokenFile?: string;
+  readonly region?: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly version: string;
   readonly log: Log;
@@ -46,6 +58,9 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const { enroll: code, log, signal, version, trustGateTime = false } = options;
   const folder = openAgentFolder(agentFolder(options));
   const services = Object.fromEntries((options.service ?? []).map(parseServiceOption));
+  if (options.tokenFile !== undefined || (options.mqtt !== undefined && options.thing !== undefined)) {
+    return withoutLink(options, folder, services);
+  }
   if (code !== undefined) {
     const url = options.gate;
     if (url === undefined)
@@ -64,10 +79,41 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   }
   const { name = options.name } = home;
   const way = wayTo(options.gate ?? home.url, { ...options, ...(name === undefined ? {} : { name }) });
-  await runLinks({
-    ...{ way, folder, version, trustGateTime, log, signal },
-    ...(options.linked ? { linked: options.linked } : {}),
-  });
+  const place: TunnelPlace = {
+    ...{ gate: options.gate ?? home.url, roots: folder.roots(), env: options.env, log, signal },
+    services: openServices(folder.services, text => log.error({}, text)).all,
+  };
+  const { mqtt } = options;
+  const notices = mqtt === undefined ? [] : [followMqtt({ ...place, mqtt, thing: home.device, ...folder.identity() })];
+  await Promise.all([
+    ...notices,
+    runLinks({
+      ...{ way, folder, version, trustGateTime, log, signal },
+      ...(options.linked ? { linked: options.linked } : {}),
+    }),
+  ]);
+}
+
+/** A device that AWS, or a gate by its tokens, knows: there is no link, only tunnels. */
+async function withoutLink(
+  options: AgentOptions,
+  folder: ReturnType<typeof openAgentFolder>,
+  services: Readonly<Record<string, string>>,
+): Promise<void> {
+  const { gate, region, mqtt, thing, cert, key, env, log, signal } = options;
+  const listed = openServices(folder.services, text => log.error({}, text));
+  const known = folder.home() ? folder.roots() : [];
+  const place: TunnelPlace = {
+    ...{ env, log, signal },
+    ...(gate === undefined ? {} : { gate }),
+    ...(region === undefined ? {} : { region }),
+    roots: options.ca === undefined ? known : [readFile(options.ca, '--ca'), ...known],
+    services: () => ({ ...listed.all(), ...services }),
+  };
+  if (options.tokenFile !== undefined) return joinOne(place, readToken(options.tokenFile, env));
+  if (mqtt === undefined || thing === undefined || cert === undefined || key === undefined)
+    throw new Fault('invalid', '--mqtt without a gate needs --thing, --cert and --key');
+  await followMqtt({ ...place, mqtt, thing, cert: readFile(cert, '--cert'), key: readFile(key, '--key') });
 }
 
 function wayTo(

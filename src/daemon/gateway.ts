@@ -1,7 +1,7 @@
 // A configuration becomes a running gate: every room is opened in order, introduced to the others, and closed in reverse.
 import { join, resolve } from 'node:path';
 import { createApprovals, createGate, createSessions, openAudit } from '../access/index.ts';
-import { createApi, type House } from '../api/index.ts';
+import { createApi, type House, type HttpDoor } from '../api/index.ts';
 import { formatUrl, type ListenAddress } from '../core/address.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Listener, Log, Principal } from '../core/parts.ts';
@@ -19,6 +19,7 @@ import type { CheckReport } from './check.ts';
 import { checkConfig } from './check-config.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
+import { consoleDoor } from './console-files.ts';
 import { openDataDir } from './data-dir.ts';
 import { type DevicePlane, openDevicePlane } from './device-plane.ts';
 import { type EndpointPlane, endpointDevices, openEndpointPlane } from './endpoint-plane.ts';
@@ -71,6 +72,11 @@ export interface Gateway extends AsyncDisposable {
   /** By difference; a bad file changes nothing. @throws Fault `invalid` saying why */
   reload(): Promise<ReloadReport>;
   check(): Promise<CheckReport>;
+  /**
+   * A one-time link into the console for the first administrator, while no administrator can sign in otherwise; made anew
+   * at each call, valid once and for 15 minutes.
+   */
+  firstLink(): Promise<string | undefined>;
   /** Log files anew (SIGUSR1). */
   reopenLogs(): Promise<void>;
   /** Process ids of workers. */
@@ -343,6 +349,13 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   );
 
   // Who may look after it.
+  const doors: HttpDoor[] = [
+    consoleDoor({ log: room('console') }),
+    ...(devices ? [devices.door] : []),
+    ...endpoints.doors,
+    ...tunnels.doors,
+    ...signIn.doors,
+  ];
   const socket = join(data, 'sekisho.sock');
   const listeners = (): ReturnType<House['listeners']> => [
     ...opened,
@@ -355,10 +368,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       authority: knowingUsers(authority, directory),
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
-      doors: () => [...(devices ? [devices.door] : []), ...endpoints.doors, ...(tunnels?.doors ?? []), ...signIn.doors],
+      doors: () => doors,
       house: {
         ...{ version, since, warnings, check, reload, listeners },
         names: () => namesOf(current.file.config),
+        origin: () => originOf(current.file.config),
         health: () => (gate.isOpen ? (gate.unwritten > 0 ? 'degraded' : proxies.health()) : 'down'),
         routes: () => proxies.states(),
         web: () => web,
@@ -394,6 +408,14 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     check,
     routes: () => proxies.states(),
     workers: () => proxies.workers()?.pids() ?? [],
+    async firstLink() {
+      const admins = directory.all().filter(({ roles, state }) => state === 'active' && roles.includes('admin'));
+      if (!door || admins.some(({ name }) => directory.hasPassword(name))) return undefined;
+      const { name } = admins[0] ?? (await directory.ensure({ name: 'admin', roles: ['admin'] }));
+      const { id, code } = await directory.addCode({ purpose: 'sign-in', name });
+      await audit.append(lifeEvent('user.link-created', { user: name, code: id }));
+      return `${originOf(current.file.config)}/#code=${code}`;
+    },
     async reopenLogs() {
       log.reopen();
       await access?.reopen();

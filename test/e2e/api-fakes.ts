@@ -11,6 +11,7 @@ export function fakeHouse(): House & { reloads: number; healthy: ReturnType<Hous
     since: new Date('2026-11-22T08:00:00Z'),
     reloads: 0,
     healthy: 'ok',
+    origin: () => 'https://gate.example.com',
     names: () => ['gate.example.com'],
     health() {
       return this.healthy;

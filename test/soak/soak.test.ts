@@ -40,7 +40,7 @@ const patience = 60_000;
  */
 const tight = { NODE_OPTIONS: '--max-old-space-size=64 --max-semi-space-size=1', MALLOC_ARENA_MAX: '1' };
 /** kB a minute that all processes together may still gain after the warm-up: SQLite's pages, fragmentation. */
-const mostGrowth = 5000;
+const mostGrowth = 3000;
 
 interface Kind {
   readonly name: string;

@@ -17,6 +17,17 @@ export const authVerbs = {
     answer: z.object({ token: z.string(), id: z.string(), user: z.string(), until: time }),
     cli: 'login',
   }),
+  'auth.sign-in': verb({
+    method: 'POST',
+    path: '/v1/sign-in',
+    action: 'public',
+    summary: 'Sign a browser in, with a password or the code of a one-time link; the answer sets a cookie',
+    body: z.union([
+      z.strictObject({ user: name, password: z.string().min(1).max(1024) }),
+      z.strictObject({ code: z.string().min(1).max(256) }),
+    ]),
+    answer: z.object({ user: z.string(), until: time }),
+  }),
   'auth.logout': verb({
     method: 'POST',
     path: '/v1/logout',

@@ -79,6 +79,17 @@ export const userVerbs = {
     resource: 'user/:name',
     cli: 'user passwd',
   }),
+  'user.link': verb({
+    method: 'POST',
+    path: '/v1/users/:name/link',
+    action: 'user.link-create',
+    summary: 'Make a one-time link that signs this user in to the console; valid once, for 15 minutes',
+    params: named,
+    answer: z.object({ user: z.string(), link: z.string(), until: time }),
+    changes: true,
+    resource: 'user/:name',
+    cli: 'user link',
+  }),
   'user.key': verb({
     method: 'POST',
     path: '/v1/users/:name/keys',

@@ -11,7 +11,7 @@ export interface Verb {
   readonly summary: string;
   readonly params?: z.ZodObject;
   readonly query?: z.ZodObject;
-  readonly body?: z.ZodObject;
+  readonly body?: z.ZodObject | z.ZodUnion<readonly z.ZodObject[]>;
   /** Of a stream: of one item. */
   readonly answer: z.ZodType;
   /** How the answer travels: one JSON value (default), JSON lines, server-sent events, or bytes. */

@@ -22,6 +22,9 @@ const { NGHTTP2_NO_ERROR, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_CANCEL } = constant
 /** How long the streams of a link that was replaced or drained may go on. */
 const patience = 3_600_000;
 
+/** Milliseconds that a busy device always has to answer a ping. */
+const shortest = 5000;
+
 /** The client side of HTTP/2 over a conn that the device dialled. Push is refused; what the device may queue is bounded. */
 export function speakLink(conn: Conn): ClientHttp2Session {
   const session = connect('https://device', {
@@ -79,7 +82,9 @@ export class DeviceLink {
     void this.closed.then(() => this.end('closed'));
     this.#watchFloods();
     // The connection's own window (RFC 9113 §6.9.2) is no setting; nghttp2 has a session once it is connected.
-    this.#session.once('connect', () => this.#session.setLocalWindowSize(linkWindow));
+    this.#session.once('connect', () => {
+      if (!this.#session.destroyed) this.#session.setLocalWindowSize(linkWindow);
+    });
     this.#session.on('goaway', () => {
       if (this.#state === 'open') this.#state = 'retired'; // the device is leaving: nothing new, what runs goes on
     });
@@ -153,7 +158,8 @@ export class DeviceLink {
 
   /** Called from time to time: asks a silent device whether it lives, and gives up one that does not answer. */
   beat(every: number): void {
-    if (this.#state === 'closed') return;
+    // One that is leaving answers no pings (nghttp2 after GOAWAY); TCP's keep-alive and the deadline look after it.
+    if (this.#state !== 'open') return;
     const now = this.#now();
     const { down } = this.bytes;
     if (down !== this.#read) {
@@ -163,13 +169,17 @@ export class DeviceLink {
       return;
     }
     if (this.#asked > 0) {
-      if (now - this.#asked >= every / 2) this.end('idle');
+      if (now - this.#asked >= Math.max(shortest, every / 2)) this.end('idle');
       return;
     }
     if (now - this.#heard < every) return;
     this.#asked = now;
-    // The answer shows in the bytes read; a ping that cannot even be queued is no answer.
-    if (!this.#session.ping(() => {})) this.end('idle');
+    const heard = (error: Error | null): void => {
+      if (error) return;
+      this.#heard = this.#now();
+      this.#asked = 0;
+    };
+    if (!this.#session.destroyed) this.#session.ping(heard);
   }
 
   /** Nothing new; what runs may go on. Resolves when the link is closed. */
@@ -177,7 +187,8 @@ export class DeviceLink {
     if (this.#state === 'closed') return;
     this.#state = 'retired';
     if (!this.#session.destroyed) {
-      this.#session.goaway(NGHTTP2_NO_ERROR, 0x7fffffff, Buffer.from(why)); // RFC 9113 §6.8: a graceful end
+      // The number counts the peer's streams, and a device opens none (RFC 9113 §6.8); nghttp2 drops one of our own parity.
+      this.#session.goaway(NGHTTP2_NO_ERROR, 0, Buffer.from(why));
       this.#session.close();
     }
     const cut = (): void => this.end('drain');

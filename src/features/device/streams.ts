@@ -37,8 +37,10 @@ export class LinkStreams {
 
   /** Cuts when the connection ends, before node:http2's own listeners are called: to be called before the session is made. */
   followEnd(socket: Duplex): void {
-    const cut = (): void => this.cut();
-    socket.prependListener('end', cut);
-    socket.prependListener('close', cut);
+    socket.prependListener('close', () => this.cut());
+    socket.prependListener('end', () => {
+      this.cut();
+      socket.destroy(); // half of a link is none
+    });
   }
 }

@@ -67,6 +67,13 @@ export function skewText(offset: number, now = Date.now()): string | undefined {
 
 function refusal(body: unknown, status: number): Fault {
   const { code, message } = (body as { error?: { code?: string; message?: string } } | undefined)?.error ?? {};
+  // The gate tells strangers nothing; what it means here is clear.
+  if (code === 'unknown-caller') {
+    return new Fault(
+      'unknown-caller',
+      'the code is wrong, used or older than 15 minutes; ask for a new one: sekisho device enroll NAME',
+    );
+  }
   const known = code !== undefined && Object.keys(faults).includes(code) ? (code as FaultCode) : 'protocol';
   return new Fault(known, message ?? `the gate answered with HTTP ${status}`);
 }

@@ -3,4 +3,4 @@ export { type GateAddress, parseGate, type Way } from './contact.ts';
 export { type EnrolOptions, enrol } from './enrol.ts';
 export { type AgentFolder, openAgentFolder } from './folder.ts';
 export { type AgentRun, runLinks } from './run.ts';
-export { parseServiceOption } from './services.ts';
+export { openServices, parseServiceOption } from './services.ts';

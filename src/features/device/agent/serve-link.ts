@@ -85,7 +85,9 @@ export function serveLink(conn: Conn, options: { services: Services; requests: R
     made.on('error', () => {});
     made.on('goaway', (_code: number, _last: number, data?: Uint8Array) => {
       const text = data ? Buffer.from(data).toString('latin1') : '';
-      why = (['replaced', 'refused', 'drain', 'flood'] as const).find(one => one === text) ?? 'drain';
+      // A graceful end is two frames; only the first says why.
+      const said = (['replaced', 'refused', 'drain', 'flood'] as const).find(one => one === text);
+      why = said ?? (why === 'lost' ? 'drain' : why);
     });
     watchFloods(made, kind => {
       log.warn({ kind }, 'the gate floods the link with control frames; cutting it');
@@ -146,7 +148,9 @@ export function serveLink(conn: Conn, options: { services: Services; requests: R
         socket.destroy();
       }, patience);
       socket.once('close', () => clearTimeout(late));
-      if (!session.ping(() => clearTimeout(late))) clearTimeout(late);
+      session.ping(error => {
+        if (!error) clearTimeout(late);
+      });
     },
     async leave(deadline) {
       state = 'leaving';

@@ -1,0 +1,92 @@
+// Calls of the API, typed by its own contract. The browser adds the sign-in cookie; nothing secret is held here.
+import type { AnswerOf, InputOf, VerbName } from '../../src/api/contract/routes.ts';
+
+export type { AnswerOf } from '../../src/api/contract/routes.ts';
+
+/** The verbs that the console calls. test/e2e compares them with the contract. */
+export const calls = {
+  'auth.sign-in': 'POST /v1/sign-in',
+  'auth.logout': 'POST /v1/logout',
+  'auth.whoami': 'GET /v1/whoami',
+  'status.show': 'GET /v1/status',
+  'session.list': 'GET /v1/sessions',
+  'session.cut': 'POST /v1/sessions/:id/cut',
+  'proxy.list': 'GET /v1/proxy',
+  'cert.ca': 'GET /v1/certs/ca',
+  'cert.list': 'GET /v1/certs',
+  'cert.issue': 'POST /v1/certs',
+  'cert.revoke': 'POST /v1/certs/:serial/revoke',
+  'user.list': 'GET /v1/users',
+  'user.add': 'POST /v1/users',
+  'user.remove': 'DELETE /v1/users/:name',
+  'user.role': 'PUT /v1/users/:name/roles',
+  'user.passwd': 'PUT /v1/users/:name/password',
+  'user.link': 'POST /v1/users/:name/link',
+  'approval.list': 'GET /v1/approvals',
+  'approval.approve': 'POST /v1/approvals/:id/approve',
+  'approval.refuse': 'POST /v1/approvals/:id/refuse',
+  'audit.search': 'GET /v1/audit',
+  'audit.verify': 'POST /v1/audit/verify',
+  'device.list': 'GET /v1/devices',
+  'device.enroll': 'POST /v1/devices',
+  'device.revoke': 'POST /v1/devices/:name/revoke',
+  'endpoint.open': 'POST /v1/endpoints',
+  'endpoint.list': 'GET /v1/endpoints',
+  'endpoint.show': 'GET /v1/endpoints/:id',
+  'endpoint.extend': 'POST /v1/endpoints/:id/extend',
+  'endpoint.close': 'DELETE /v1/endpoints/:id',
+  'endpoint.approve': 'POST /v1/endpoints/:id/approve',
+  'tunnel.list': 'GET /v1/tunnels',
+  'tunnel.open': 'POST /v1/tunnels',
+  'tunnel.close': 'POST /v1/tunnels/:id/close',
+  'web.list': 'GET /v1/web',
+  'web.pac': 'GET /v1/web/pac',
+  'web.check': 'GET /v1/web/check',
+  'vpn.hub-list': 'GET /v1/vpn/hubs',
+  'vpn.hub-create': 'POST /v1/vpn/hubs',
+  'vpn.user-add': 'POST /v1/vpn/hubs/:hub/users',
+  'vpn.session-list': 'GET /v1/vpn/sessions',
+  'vpn.session-cut': 'DELETE /v1/vpn/hubs/:hub/sessions/:name',
+  'vpn.tables': 'GET /v1/vpn/hubs/:hub/tables',
+} as const satisfies Partial<Record<VerbName, string>>;
+export type Called = keyof typeof calls;
+
+/** What the gate said against it: `code` tells what to do, `message` is a sentence. */
+export class Refusal extends Error {
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+interface Parts {
+  readonly params?: Record<string, string>;
+  readonly query?: Record<string, unknown>;
+  readonly body?: unknown;
+}
+
+/** @throws Refusal */
+export async function call<N extends Called>(name: N, ...[input]: Args<InputOf<N>>): Promise<AnswerOf<N>> {
+  const { params = {}, query = {}, body } = (input ?? {}) as Parts;
+  const [method = 'GET', template = '/'] = calls[name].split(' ');
+  const path = template.replace(/:(\w+)/g, (_, key: string) => encodeURIComponent(params[key] ?? ''));
+  const asked = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) {
+    if (value !== undefined && value !== '') asked.set(key, String(value));
+  }
+  const url = asked.size > 0 ? `${path}?${asked}` : path;
+  const sends = method !== 'GET' && method !== 'DELETE';
+  const response = await fetch(url, {
+    method,
+    credentials: 'same-origin',
+    ...(sends ? { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body ?? {}) } : {}),
+  }).catch(() => {
+    throw new Refusal('unreachable', 'the gate does not answer');
+  });
+  const answer = (await response.json().catch(() => undefined)) as { error?: { code: string; message: string } };
+  if (response.ok) return answer as AnswerOf<N>;
+  throw new Refusal(answer?.error?.code ?? 'bug', answer?.error?.message ?? `status ${response.status}`);
+}
+
+type Args<I> = Record<never, never> extends I ? [input?: I] : [input: I];

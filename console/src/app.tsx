@@ -1,0 +1,195 @@
+// The shell: who is signed in, the words to choose from, the page of the one that is chosen.
+import type { FunctionComponent } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+import { type AnswerOf, call, Refusal } from './api.ts';
+import { closeLive, isLive, openLive, watch } from './live.ts';
+import { ApprovalPage } from './pages/approval.tsx';
+import { AuditPage } from './pages/audit.tsx';
+import { CertPage } from './pages/cert.tsx';
+import { DevicePage } from './pages/device.tsx';
+import { EndpointPage } from './pages/endpoint.tsx';
+import { ProxyPage } from './pages/proxy.tsx';
+import { StatusPage } from './pages/status.tsx';
+import { TunnelPage } from './pages/tunnel.tsx';
+import { UserPage } from './pages/user.tsx';
+import { VpnPage } from './pages/vpn.tsx';
+import { WebPage } from './pages/web.tsx';
+import { Dialog, Field, Form, Problem } from './parts.tsx';
+import { currentLanguage, setLanguage, t } from './text.ts';
+import { usePath } from './use.ts';
+
+export type Me = AnswerOf<'auth.whoami'>;
+
+/** A page per word, in the order of the day's work. */
+const pages = {
+  status: StatusPage,
+  device: DevicePage,
+  endpoint: EndpointPage,
+  tunnel: TunnelPage,
+  proxy: ProxyPage,
+  web: WebPage,
+  vpn: VpnPage,
+  approval: ApprovalPage,
+  cert: CertPage,
+  user: UserPage,
+  audit: AuditPage,
+} as const satisfies Record<string, FunctionComponent<{ me: Me }>>;
+type Word = keyof typeof pages;
+
+export function App() {
+  const [me, setMe] = useState<Me | 'nobody'>();
+  const [, setLanguageShown] = useState(currentLanguage());
+  const [fromLink, setFromLink] = useState(false);
+  const look = (): Promise<void> => call('auth.whoami').then(setMe, () => setMe('nobody'));
+  useEffect(() => {
+    setLanguage(currentLanguage());
+    const code = /^#code=([\w-]+)$/.exec(location.hash)?.[1];
+    if (code === undefined) return void look();
+    // Out of the address bar and the history before anything else happens.
+    history.replaceState(null, '', '/');
+    void call('auth.sign-in', { body: { code } }).then(
+      () => {
+        setFromLink(true);
+        return look();
+      },
+      () => look(),
+    );
+  }, []);
+  useEffect(() => {
+    if (me === undefined || me === 'nobody') return closeLive();
+    openLive();
+    return closeLive;
+  }, [me]);
+  const speak = (): void => {
+    const next = currentLanguage() === 'ja' ? 'en' : 'ja';
+    setLanguage(next);
+    setLanguageShown(next);
+  };
+  if (me === undefined) return <p class="quiet middle">{t('loading')}</p>;
+  if (me === 'nobody') return <SignIn done={look} speak={speak} />;
+  return (
+    <>
+      <Shell me={me} speak={speak} leave={() => void call('auth.logout').finally(() => setMe('nobody'))} />
+      {fromLink && <FirstPassword me={me} close={() => setFromLink(false)} />}
+    </>
+  );
+}
+
+function Shell({ me, speak, leave }: { me: Me; speak: () => void; leave: () => void }) {
+  const [first = 'status'] = usePath();
+  const word: Word = first in pages ? (first as Word) : 'status';
+  const Page = pages[word] as FunctionComponent<{ me: Me }>;
+  return (
+    <>
+      <button type="button" class="skip" onClick={() => document.getElementById('content')?.focus()}>
+        {t('skip')}
+      </button>
+      <nav aria-label="Sekisho">
+        <a class="brand" href="#/status">
+          <img src="/icon.svg" alt="" width="28" height="28" />
+          関所 Sekisho
+        </a>
+        <ul>
+          {(Object.keys(pages) as Word[]).map(name => (
+            <li>
+              <a href={`#/${name}`} aria-current={name === word ? 'page' : undefined}>
+                {t(name)}
+              </a>
+            </li>
+          ))}
+        </ul>
+        <div class="foot">
+          <Dot />
+          <span class="who" title={me.roles.join(', ')}>
+            {me.id || me.kind}
+          </span>
+          <button type="button" onClick={speak} lang={currentLanguage() === 'ja' ? 'en' : 'ja'}>
+            {t('language')}
+          </button>
+          <button type="button" onClick={leave}>
+            {t('signOut')}
+          </button>
+        </div>
+      </nav>
+      <main id="content" tabIndex={-1}>
+        <Page me={me} />
+      </main>
+    </>
+  );
+}
+
+/** Whether what is shown keeps itself up to date. */
+function Dot() {
+  const [isUp, setUp] = useState(isLive());
+  useEffect(() => watch(event => event.kind === 'link' && setUp(event.isUp)), []);
+  return (
+    <span class={`dot ${isUp ? 'up' : ''}`} role="status">
+      {t(isUp ? 'live' : 'offline')}
+    </span>
+  );
+}
+
+function SignIn({ done, speak }: { done: () => Promise<void>; speak: () => void }) {
+  return (
+    <main class="middle card" id="content">
+      <h1>
+        <img src="/icon.svg" alt="" width="36" height="36" /> 関所 Sekisho
+      </h1>
+      <p class="quiet">
+        {t('signInWith')} {location.host}
+      </p>
+      <Form
+        label={t('signIn')}
+        submit={({ user = '', password = '' }) =>
+          call('auth.sign-in', { body: { user, password } }).catch(inWords).then(done)
+        }
+      >
+        <Field label={t('userName')} name="user" autocomplete="username" required autofocus />
+        <Field label={t('password')} name="password" type="password" autocomplete="current-password" required />
+      </Form>
+      <button type="button" class="plain" onClick={speak}>
+        {t('language')}
+      </button>
+    </main>
+  );
+}
+
+/** The gate says the same to every stranger; here it can only mean one thing. */
+function inWords(error: unknown): never {
+  throw error instanceof Refusal && error.code === 'unknown-caller' ? new Refusal(error.code, t('wrong')) : error;
+}
+
+/** Whoever came by a one-time link has perhaps no other way back in. */
+function FirstPassword({ me, close }: { me: Me; close: () => void }) {
+  const [error, setError] = useState<Refusal>();
+  return (
+    <Dialog title={t('setPassword')} close={close}>
+      <p>{t('passwordText')}</p>
+      <Form
+        label={t('save')}
+        submit={async ({ password = '', again = '', current = '' }) => {
+          setError(undefined);
+          if (password !== again) return setError(new Refusal('invalid', t('mismatch')));
+          const known = current === '' ? {} : { current };
+          await call('user.passwd', { params: { name: me.id }, body: { password, ...known } });
+          close();
+        }}
+      >
+        <input type="hidden" name="user" value={me.id} autocomplete="username" />
+        <Field
+          label={t('password')}
+          name="password"
+          type="password"
+          autocomplete="new-password"
+          minLength={8}
+          required
+        />
+        <Field label={t('passwordAgain')} name="again" type="password" autocomplete="new-password" required />
+        {error && <Problem error={error} />}
+      </Form>
+      <button type="button" class="plain" onClick={close}>
+        {t('cancel')}
+      </button>
+    </Dialog>
+  );
+}

@@ -1,0 +1,103 @@
+// Tunnels: both sides' state, opening with tokens shown once, closing.
+import { useState } from 'preact/hooks';
+import { type AnswerOf, call } from '../api.ts';
+import { Act, Answer, Copy, Dialog, Field, Form, Page, Table, Tag } from '../parts.tsx';
+import { countdown, t } from '../text.ts';
+import { useAnswer, useNow } from '../use.ts';
+
+type Tunnel = AnswerOf<'tunnel.list'>['tunnels'][number];
+
+export function TunnelPage() {
+  const asked = useAnswer('tunnel.list', { query: {} }, event => event.startsWith('tunnel'));
+  const now = useNow();
+  const [isOpening, setOpening] = useState(false);
+  const [opened, setOpened] = useState<AnswerOf<'tunnel.open'>>();
+  const side = (name: 'source' | 'destination', one: Tunnel) => (
+    <Tag tone={one[name].state === 'connected' ? 'good' : 'plain'}>{one[name].state}</Tag>
+  );
+  return (
+    <Page
+      title={t('tunnel')}
+      tools={
+        <button type="button" class="main" onClick={() => setOpening(true)}>
+          {t('open')}
+        </button>
+      }
+    >
+      <Answer asked={asked}>
+        {({ tunnels }) => (
+          <Table
+            label={t('tunnel')}
+            rows={tunnels}
+            idOf={({ id }) => id}
+            empty={t('noTunnels')}
+            columns={[
+              { title: t('state'), show: ({ state }) => <Tag tone={state === 'open' ? 'good' : 'plain'}>{state}</Tag> },
+              { title: t('device'), show: ({ thing }) => <strong>{thing}</strong> },
+              { title: t('services'), kind: 'code', show: ({ services }) => services.join(' ') },
+              { title: t('source'), show: one => side('source', one) },
+              { title: t('destination'), show: one => side('destination', one) },
+              { title: t('connections'), kind: 'number', show: ({ connections }) => connections },
+              { title: t('who'), show: ({ opener }) => opener },
+              { title: t('until'), show: ({ until, state }) => state === 'open' && countdown(until, now) },
+              {
+                title: '',
+                kind: 'tools',
+                show: ({ id, state }) =>
+                  state === 'open' && (
+                    <Act
+                      label={t('end')}
+                      sure={t('sureEnd')}
+                      danger
+                      run={() => call('tunnel.close', { params: { id }, body: {} }).then(asked.again)}
+                    />
+                  ),
+              },
+            ]}
+          />
+        )}
+      </Answer>
+      {isOpening && (
+        <Dialog title={t('open')} close={() => setOpening(false)}>
+          <Form
+            label={t('open')}
+            submit={async ({ thing = '', services = '', for: time = '' }) => {
+              setOpened(
+                await call('tunnel.open', {
+                  body: {
+                    ...(thing === '' ? {} : { thing }),
+                    services: services.split(/[\s,]+/).filter(Boolean),
+                    ...(time === '' ? {} : { for: time }),
+                  },
+                }),
+              );
+              setOpening(false);
+              asked.again();
+            }}
+          >
+            <Field label={t('device')} name="thing" autofocus placeholder="pump-7" />
+            <Field label={t('services')} name="services" placeholder="ssh" />
+            <Field label={t('howLong')} name="for" placeholder="1h" />
+          </Form>
+          <button type="button" class="plain" onClick={() => setOpening(false)}>
+            {t('cancel')}
+          </button>
+        </Dialog>
+      )}
+      {opened && (
+        <Dialog title={opened.tunnel.thing ?? opened.tunnel.id} close={() => setOpened(undefined)}>
+          <p>{t('tokensText')}</p>
+          <h3>{t('source')}</h3>
+          <Copy text={opened.sourceToken} />
+          <h3>{t('destination')}</h3>
+          <Copy text={opened.destinationToken} />
+          <div class="tools">
+            <button type="button" onClick={() => setOpened(undefined)}>
+              {t('close')}
+            </button>
+          </div>
+        </Dialog>
+      )}
+    </Page>
+  );
+}
