@@ -11,7 +11,7 @@ import type { VpnService } from '../features/vpn/index.ts';
 import { formatWebLine, type SitesService, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
 import { openStore } from '../store/index.ts';
-import { createAuthenticator, createDirectory, createLimiter, openAuthority, openTotp } from '../trust/index.ts';
+import { createAuthenticator, createDirectory, createLimiter, openAuthority } from '../trust/index.ts';
 import { openAppendFile } from './append-file.ts';
 import { backupOf } from './backup-files.ts';
 import { openCertificates } from './certificate-source.ts';
@@ -241,16 +241,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     for (const listener of vpnPorts) void serveVpnPort(listener, { door, vpn, patience, metrics, log: room('vpn') });
   const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
-  const totp = await openTotp({
-    store,
-    dir: data,
-    limiter,
-    issuer: () => namesOf(current.file.config)[0] ?? 'sekisho',
-    clock,
-  });
   const signIn = stack.use(
     await openSignInPlane({
-      ...{ current: () => current, data, store, gate, authenticator, totp, directory, clock, log: room('web') },
+      ...{ current: () => current, data, store, gate, authenticator, limiter, directory, clock, log: room('web') },
       ...{ web: () => web, sites: () => sites, port: gatePort },
     }),
   );
@@ -364,7 +357,18 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   ];
   api = stack.use(
     await createApi({
-      ...{ gate, authenticator, directory, totp, audit, sessions, approvals, clock, metrics, log: room('api') },
+      ...{
+        gate,
+        authenticator,
+        directory,
+        totp: signIn.totp,
+        audit,
+        sessions,
+        approvals,
+        clock,
+        metrics,
+        log: room('api'),
+      },
       authority: knowingUsers(authority, directory),
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),

@@ -20,9 +20,10 @@ import {
   wanting,
 } from '../features/web/index.ts';
 import type { Store } from '../store/index.ts';
-import { anonymous, type Directory, type Totp } from '../trust/index.ts';
+import { anonymous, type Directory, type Limiter, openTotp, type Totp } from '../trust/index.ts';
 import type { ConfigFile } from './config-file.ts';
 import { latestChecker } from './gateway-parts.ts';
+import { namesOf } from './places.ts';
 import type { Plan } from './plan.ts';
 
 export interface SignInPlaneOptions {
@@ -31,7 +32,7 @@ export interface SignInPlaneOptions {
   readonly store: Store;
   readonly gate: Gate;
   readonly authenticator: Authenticator;
-  readonly totp: Pick<Totp, 'prove'>;
+  readonly limiter: Limiter;
   readonly directory: Pick<Directory, 'standing' | 'onRevoked'>;
   readonly web: () => WebService | undefined;
   readonly sites: () => SitesService | undefined;
@@ -43,6 +44,7 @@ export interface SignInPlaneOptions {
 
 export interface SignInPlane extends Disposable {
   readonly signIns: SignIns;
+  readonly totp: Totp;
   readonly signer: IdentitySigner;
   /** For renamed sites: looks at each request once more. */
   readonly before: ReturnType<typeof siteStepUp>;
@@ -50,7 +52,9 @@ export interface SignInPlane extends Disposable {
 }
 
 export async function openSignInPlane(options: SignInPlaneOptions): Promise<SignInPlane> {
-  const { current, data, store, gate, authenticator, totp, directory, web, sites, clock, log } = options;
+  const { current, data, store, gate, authenticator, limiter, directory, web, sites, clock, log } = options;
+  const issuer = (): string => namesOf(current().file.config)[0] ?? 'sekisho';
+  const totp = await openTotp({ store, dir: data, limiter, issuer, clock });
   const signIns = await openSignIns(signInStore(store), clock);
   const stop = directory.onRevoked(credential => {
     signIns.end(credential).catch(error => log.error({ error }, 'a sign-in could not be forgotten'));
@@ -78,6 +82,7 @@ export async function openSignInPlane(options: SignInPlaneOptions): Promise<Sign
   });
   return {
     signIns,
+    totp,
     signer: identitySigner(key, origin),
     before: siteStepUp({ signIns, carry, signInUrl, port: sitePort }),
     doors: [door],
