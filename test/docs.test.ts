@@ -99,7 +99,17 @@ const beside: Readonly<Record<string, unknown>> = {
   web: { domain: 'example.com' },
   'web.sites.<name>': { to: 'http://server1/' },
   'web.sites.<name>.identify': { cert: 'file:a.pem', key: 'file:a.key' },
+  'endpoint.certificate': { cert: 'file:a.pem', key: 'file:a.key' },
+  'endpoint.webhook': { url: 'https://hooks.example.com/', secret: 'env:A' },
+  'vpn.hubs.<name>.nat': { address: '192.168.30.1/24' },
+  'vpn.hubs.<name>.nat.dhcp': { range: '192.168.30.10-192.168.30.200' },
+  'vpn.hubs.<name>.nat.dhcp.routes[]': { to: '10.0.1.0/24', via: '192.168.30.9' },
+  'vpn.hubs.<name>.forward[]': { listen: '192.168.30.1:80', to: 'tcp://10.0.1.26:80' },
+  'vpn.hubs.<name>.filter[]': { action: 'discard' },
+  'vpn.routers.<name>': { interfaces: { left: '192.168.30.254/24', right: '192.168.40.254/24' } },
+  'vpn.routers.<name>.routes[]': { to: '10.0.0.0/8', via: '192.168.40.9' },
   'gate.certificate': { cert: 'file:a.pem', key: 'file:a.key' },
+  'gate.certificate.acme.eab': { kid: 'abc', key: 'file:eab.key' },
 };
 
 /** A configuration in which only this key is written besides what has to be; without a value: where it is not. */
@@ -113,7 +123,7 @@ function around(key: string, value?: { readonly is: unknown }): { text: string; 
     const here = depth === 0 ? token : token === '[]' ? `${at}[]` : `${at}.${token}`;
     const inner = build(depth + 1, here);
     if (token === '[]') return [inner];
-    const isAcme = at === 'gate.certificate' && token === 'acme';
+    const isAcme = at.endsWith('certificate') && token === 'acme';
     const block = { ...(isAcme ? {} : (beside[at] as object | undefined)), [String(path[depth])]: inner };
     return Object.fromEntries(Object.entries(block).filter(([, one]) => one !== undefined));
   };
@@ -245,9 +255,11 @@ test('English and Japanese show the same commands and configurations', () => {
         .filter(line => line !== ''),
     }));
   assert.deepEqual(lines('README.md'), lines('README.ja.md'));
+  assert.deepEqual(lines('docs/tunnel.md'), lines('docs/tunnel.ja.md'));
   const headings = (path: string): number[] =>
     [...read(path).matchAll(/^(#+) /gm)].map(([, marks]) => marks?.length ?? 0);
   assert.deepEqual(headings('README.md'), headings('README.ja.md'));
+  assert.deepEqual(headings('docs/tunnel.md'), headings('docs/tunnel.ja.md'));
 });
 
 test('every link between the documents leads to a file', () => {

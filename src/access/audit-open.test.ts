@@ -62,6 +62,7 @@ const rowsOf = async (audit: Audit, session: string): Promise<AuditRow[]> =>
 test('an opening of a killed gate gets its end at the next start: who and what as in the opening, bytes unknown', async () => {
   await killed(async audit => {
     await audit.append(opening('a-1'));
+    await audit.append({ ...opening('a-3'), facts: { worker: 2 } });
     await audit.append(opening('a-2'));
     await audit.append(end('a-2'));
   });
@@ -75,6 +76,7 @@ test('an opening of a killed gate gets its end at the next start: who and what a
     assert.deepEqual(same(closed), same(opened));
     assert.deepEqual([closed.event, closed.outcome, closed.at], ['proxy.closed', 'ended', clock.now().toISOString()]);
     assert.deepEqual(closed.facts, { cause: 'gate-gone', bytes: 'unknown', opened: opened.at });
+    assert.deepEqual((await rowsOf(audit, 'a-3'))[1]?.facts['worker'], 2, 'who may carry it on');
     assert.equal((await rowsOf(audit, 'a-2')).length, 2, 'what has ended is left alone');
     assert.equal((await audit.verify()).ok, true);
   }

@@ -77,21 +77,24 @@ const columns = [
   'resource',
   'rule',
   'action',
+  'worker',
 ] as const satisfies readonly (keyof OpenRow)[];
 
 function openRow(row: FlatRow): OpenRow {
   const { session, seq, at, event, whoKind, whoId, credential, from, resource, rule, facts } = row;
-  // Only acts name their action; a stream's event says it.
-  const action = event.endsWith('.allowed') ? (JSON.parse(facts) as { action?: string }).action : undefined;
+  // Only acts name their action (a stream's event says it), and only workers a number.
+  const { action, worker } = JSON.parse(facts) as Record<string, unknown>;
   return {
     ...{ session: session ?? '', seq, at, event, who_kind: whoKind, who_id: whoId },
-    ...{ credential, from, resource, rule, action: action ?? null },
+    ...{ credential, from, resource, rule },
+    action: typeof action === 'string' ? action : null,
+    worker: typeof worker === 'number' ? String(worker) : null,
   };
 }
 
 /** The end of a session whose gate process was killed. What it carried is not known, and whether an act was done neither. */
 export function goneEvent(open: OpenRow): AuditEvent {
-  const { session, event, who_kind, who_id, credential, from, resource, rule, action, at } = open;
+  const { session, event, who_kind, who_id, credential, from, resource, rule, action, worker, at } = open;
   const isAct = event.endsWith('.allowed');
   return {
     event: closedEvent(event, action),
@@ -106,6 +109,8 @@ export function goneEvent(open: OpenRow): AuditEvent {
       cause: 'gate-gone',
       opened: at,
       ...(isAct ? { ...(action === null ? {} : { action }), done: 'unknown' } : { bytes: 'unknown' }),
+      // Which carries a connection to its own end: nobody counts it any more.
+      ...(worker === null ? {} : { worker: Number(worker) }),
     },
   };
 }

@@ -31,7 +31,14 @@ export interface GateDeps {
   readonly metrics: Metrics;
 }
 
+/** Who carries the bytes, where it is not the gate process itself. */
+export interface Carrier {
+  readonly worker?: number | undefined;
+}
+
 export interface LiveGate extends Gate {
+  /** The opening says who carries it: should the gate be killed, a worker goes on with what it has. */
+  admit(request: AccessRequest, carrier?: Carrier): Promise<Session>;
   /** `times`: how often it has happened, where somebody has counted already. */
   refuse(request: AccessRequest, reason: string, times?: number): void;
   /**
@@ -94,7 +101,7 @@ class AdmittingGate implements LiveGate {
     return this.#keeper.unwritten;
   }
 
-  async admit(asked: AccessRequest): Promise<Session> {
+  async admit(asked: AccessRequest, carrier: Carrier = {}): Promise<Session> {
     this.#checkOpen();
     let request = this.#standing(asked);
     let decision = this.#decide(request);
@@ -120,7 +127,7 @@ class AdmittingGate implements LiveGate {
       if (fault.code === 'limit') this.#denials.add(request, `limit: ${fault.facts['limit']}`, decision.rule);
       throw error;
     }
-    return this.#open(request, decision, release);
+    return this.#open(request, decision, release, carrier);
   }
 
   refuse(request: AccessRequest, reason: string, times = 1): void {
@@ -200,6 +207,7 @@ class AdmittingGate implements LiveGate {
     request: AccessRequest,
     { rule, until }: Extract<RuleDecision, { allow: true }>,
     release: Release,
+    carrier: Carrier,
   ): Promise<Session> {
     const { audit, sessions, log, metrics } = this.#deps;
     const { who, action, resource, from } = request;
@@ -233,7 +241,7 @@ class AdmittingGate implements LiveGate {
         resource,
         rule,
         outcome: 'allowed',
-        facts: openingFacts(request, until),
+        facts: { ...openingFacts(request, until), ...carrier },
       });
     } catch (error) {
       release();

@@ -117,7 +117,7 @@ class AskingGate implements RemoteGate {
 
   #hear(message: readonly Tell[]): void {
     for (const item of message) {
-      if (item[0] === tell.admitted) this.#admitted(item[1], item[2]);
+      if (item[0] === tell.admitted) this.#admitted(item[1], item[2], item[3]);
       else if (item[0] === tell.refused) {
         const waiting = this.#waiting.get(item[1]);
         this.#waiting.delete(item[1]);
@@ -126,12 +126,16 @@ class AskingGate implements RemoteGate {
     }
   }
 
-  #admitted(n: number, id: string): void {
+  #admitted(n: number, id: string, until: number | undefined): void {
     const waiting = this.#waiting.get(n);
     if (!waiting) return;
     this.#waiting.delete(n);
     const session = new RemoteSession(id, waiting.request, this.#log, ended => this.#end(n, ended));
     this.#live.set(n, session);
+    if (until !== undefined) {
+      session.until = until;
+      if (this.#channel.closed.aborted) this.#endInTime(session);
+    }
     this.#armCounts();
     // The brand is core's own; like access/gate.ts, this is a Gate, and mints on the gate's word.
     waiting.resolve(session as unknown as Session);
@@ -155,10 +159,17 @@ class AskingGate implements RemoteGate {
     });
   }
 
-  /** The gate process is gone: what lives goes on living, nobody new comes in. */
+  /** The gate process is gone: what lives goes on living, until its time is over, and nobody new comes in. */
   #lose(): void {
     for (const { reject } of this.#waiting.values()) reject(gone());
     this.#waiting.clear();
+    for (const session of this.#live.values()) this.#endInTime(session);
+  }
+
+  /** What the gate process would have done. */
+  #endInTime(session: RemoteSession): void {
+    if (session.until === undefined) return;
+    this.#clock.after(session.until - this.#clock.now().getTime(), () => session.cut('expired'));
   }
 }
 

@@ -1,7 +1,7 @@
 // What worker and gate say to each other: small arrays, many in one message. JSON or structured clone may carry it.
 //
 //   worker → gate                                     gate → worker
-//   [0, door, action, resource, opened, limits]       [0, n, id]            admitted as session `id`
+//   [0, door, action, resource, opened, limits]       [0, n, id, until]     admitted as session `id`, until (ms) if at all
 //   [1, n, door, who, from, asks]        admit        [1, n, code, text]    not admitted
 //   [2, n, up, down, notes]              end          [2, n, reason]        end it
 //   [3, n, up, down, n, up, down, …]     counts
@@ -43,7 +43,7 @@ export type Ask =
   | readonly [3, ...triples: number[]]
   | readonly [4, door: number, who: WirePrincipal, from: WireAddress, reason: string, times: number];
 export type Tell =
-  | readonly [0, n: number, id: string]
+  | readonly [0, n: number, id: string, until?: number]
   | readonly [1, n: number, code: string, text: string]
   | readonly [2, n: number, reason: EndReason];
 

@@ -5,6 +5,8 @@ import type { AccessRequest, EndReason, Log } from '../core/parts.ts';
 export class RemoteSession {
   readonly id: string;
   readonly request: AccessRequest;
+  /** Milliseconds since 1970; the gate process ends it then, and without one this process does. */
+  until: number | undefined;
   up = 0;
   down = 0;
   notes: Record<string, string | number> | undefined;

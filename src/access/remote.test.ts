@@ -162,6 +162,17 @@ describe('a worker', () => {
     assert.deepEqual(closed.map(({ facts }) => facts['cause']).sort(), ['expired', 'revoked']);
   });
 
+  test('ends by itself when its time is over and the gate process is gone; without an end it goes on', async () => {
+    const timed = await worker.admit(request());
+    const open = await worker.admit(request({ who: anonymous, opened: 'proxy/db' }));
+    channel.close();
+    clock.move(30 * 60_000 - 1);
+    assert.equal(timed.signal.aborted, false);
+    clock.move(1);
+    assert.equal(timed.signal.reason, 'expired');
+    assert.equal(open.signal.aborted, false);
+  });
+
   test('tells its counts every few seconds, in one message, and only what has moved', async () => {
     const all = await Promise.all(Array.from({ length: 5 }, () => worker.admit(request())));
     all[1]?.count('up', 10);

@@ -16,6 +16,8 @@ import {
 
 export interface ServeGateOptions {
   readonly log: Log;
+  /** The worker's number, for the audit. */
+  readonly worker?: number | undefined;
   /** Sessions and waiting admissions of one worker, at most (default 250,000). */
   readonly most?: number | undefined;
 }
@@ -26,7 +28,11 @@ type Door = Pick<AccessRequest, 'action' | 'resource'> & Partial<Pick<AccessRequ
 const mostDoors = 100_000;
 
 /** Serves until the channel closes, then ends what the worker held. Resolves when those records are written. */
-export function serveGate(channel: Channel, gate: LiveGate, { log, most = 250_000 }: ServeGateOptions): Promise<void> {
+export function serveGate(
+  channel: Channel,
+  gate: LiveGate,
+  { log, worker, most = 250_000 }: ServeGateOptions,
+): Promise<void> {
   const doors: Door[] = [];
   /** `undefined` while the admission is under way. */
   const held = new Map<number, LiveSession | undefined>();
@@ -49,11 +55,11 @@ export function serveGate(channel: Channel, gate: LiveGate, { log, most = 250_00
       if (held.size >= most) throw new Fault('limit', 'this worker holds too many sessions');
       const request = requestOf(door, who, from);
       held.set(n, undefined);
-      const session = await gate.admit(asks ? { ...request, asks } : request);
+      const session = await gate.admit(asks ? { ...request, asks } : request, { worker });
       const live = liveOf(session);
       if (channel.closed.aborted) return await end(live);
       held.set(n, live);
-      batch.push([tell.admitted, n, live.id]);
+      batch.push(live.until ? [tell.admitted, n, live.id, live.until.getTime()] : [tell.admitted, n, live.id]);
       live.watch(reason => batch.push([tell.cut, n, reason]));
     } catch (error) {
       held.delete(n);

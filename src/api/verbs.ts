@@ -11,7 +11,7 @@ import { fault } from './contract/common.ts';
 import { type AnswerOf, type ParsedOf, type VerbName, verbs } from './contract/routes.ts';
 import type { Verb } from './contract/verb.ts';
 import type { ApiDeps } from './deps.ts';
-import { asFault } from './faults.ts';
+import { asFault, faultHandler } from './faults.ts';
 import { checkHost, checkOrigin } from './guard.ts';
 
 /** One call, as the handler of a verb sees it. */
@@ -58,6 +58,7 @@ export interface Door {
 }
 
 export function registerVerbs(app: FastifyInstance, handlers: Handlers, deps: ApiDeps, door: Door): void {
+  const tell = faultHandler(deps);
   for (const [name, row] of Object.entries(verbs) as [VerbName, Verb][]) {
     app.route({
       method: row.method,
@@ -71,6 +72,8 @@ export function registerVerbs(app: FastifyInstance, handlers: Handlers, deps: Ap
         request.isSelf = isSelf(row, request);
         judge(request, row, deps);
       },
+      // A body that is not even JSON ends the call before preValidation.
+      errorHandler: (error, request, reply) => tell(beforeSyntax(error, request, row, deps), request, reply),
       handler: async (request, reply) => run(row, handlers[name] as never, deps, request, reply),
     });
   }
@@ -93,8 +96,8 @@ async function callerOf(request: FastifyRequest, row: Verb, deps: ApiDeps, door:
 }
 
 /**
- * Scope first, then for reads the policy, without an audit row each. What changes something is decided by the gate,
- * which writes it down. @throws Fault `denied`; the refusal goes to the audit
+ * Scope first, then the policy, both before what was sent is looked at: who may not do it does not learn how it is
+ * done. Reads get no audit row each; what changes something is decided once more by the gate, which writes it down. @throws Fault `denied`; the refusal goes to the audit
  */
 function judge(request: FastifyRequest, row: Verb, { gate, policy, clock }: ApiDeps): void {
   if (row.action === 'public' || row.action === 'known') return;
@@ -106,10 +109,24 @@ function judge(request: FastifyRequest, row: Verb, { gate, policy, clock }: ApiD
 
   function reasonAgainst(): string | undefined {
     if (!isInScope(asked.action, request.caller.scope)) return 'outside the scope of the token';
-    if (row.changes || request.isSelf) return undefined;
+    if (request.isSelf) return undefined;
     const decision = policy().decide(asked, clock.now());
     if (decision.allow === true) return undefined;
-    return decision.allow === false ? decision.reason : 'reading cannot wait for approvals';
+    if (decision.allow === false) return decision.reason;
+    return row.changes ? undefined : 'reading cannot wait for approvals';
+  }
+}
+
+/** What is said of a body that could not be read: first of all that the caller may not do this, if so. */
+function beforeSyntax(error: unknown, request: FastifyRequest, row: Verb, deps: ApiDeps): unknown {
+  const { code = '' } = error as { code?: string };
+  if (!code.startsWith('FST_ERR_CTP') || request.caller === undefined) return error;
+  try {
+    request.isSelf = isSelf(row, request);
+    judge(request, row, deps);
+    return error;
+  } catch (denied) {
+    return denied;
   }
 }
 

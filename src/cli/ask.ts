@@ -2,6 +2,7 @@
 import { createInterface } from 'node:readline/promises';
 import { Fault } from '../core/fault.ts';
 import type { Io } from './command.ts';
+import { harmless } from './width.ts';
 
 const longest = 1024;
 
@@ -35,7 +36,7 @@ export async function askLine(io: Io, label: string): Promise<string> {
   if (!io.stdin.isTTY) return '';
   const lines = createInterface({ input: io.stdin, output: io.stderr });
   try {
-    return (await lines.question(`${label}: `, { signal: io.signal })).trim();
+    return (await lines.question(`${harmless(label)}: `, { signal: io.signal })).trim();
   } finally {
     lines.close();
   }
@@ -46,7 +47,7 @@ async function typeSecret(io: Io, label: string): Promise<string> {
   const { stdin, stderr } = io;
   // The label only once the echo is off: who types as soon as it shows must not be seen.
   stdin.setRawMode?.(true);
-  stderr.write(label);
+  stderr.write(harmless(label));
   try {
     return await readKeys(io);
   } finally {

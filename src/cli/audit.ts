@@ -94,7 +94,7 @@ function defineExport(command: Command, context: Context): void {
     .summary('the signed head of the chain')
     .action(async () => {
       const { head, publicKey } = await (await context.client()).call('audit.head');
-      if (context.json) return context.screen.json(head);
+      if (context.json) return context.screen.json({ ...head, publicKey });
       context.screen.facts(Object.entries(head).map(([name, value]) => [name, String(value)] as const));
       context.screen.line(publicKey.trimEnd());
     });

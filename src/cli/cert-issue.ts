@@ -102,7 +102,7 @@ async function writePem(name: string, options: Options, context: Context): Promi
   const dir = options.pem ?? '';
   const stem = name.replace(/[^A-Za-z0-9._-]/g, '_');
   const force = options.force === true;
-  await createFolder(dir);
+  await using folder = await createFolder(dir);
   await using key = await createFile(join(dir, `${stem}.key`), { mode: 0o600, force });
   await using cert = await createFile(join(dir, `${stem}.crt`), { mode: 0o644, force });
   await using ca = await createFile(join(dir, 'ca.crt'), { mode: 0o644, force: true });
@@ -112,6 +112,7 @@ async function writePem(name: string, options: Options, context: Context): Promi
   await cert.write([issued.cert, ...issued.chain].map(line).join(''));
   await ca.write(line(issued.ca));
   for (const file of [key, cert, ca]) await file.keep();
+  folder.keep();
   const paths = [cert.path, key.path, ca.path];
   tell(context, issued, paths, `certificate for ${name} in ${paths.join(', ')}`);
 }

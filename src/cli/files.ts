@@ -1,5 +1,7 @@
 // Files that commands write: secrets 0600 from the first byte, nothing overwritten unless told so.
-import { type FileHandle, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, mkdir, open, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { Fault } from '../core/fault.ts';
 
 export interface NewFile {
@@ -12,13 +14,17 @@ export interface NewFile {
 
 /**
  * Opens a file before the work whose result it will hold: a path that cannot be written should be found out before a
- * certificate is issued, not after. @throws Fault `conflict` when it exists, `invalid` when it cannot be made.
+ * certificate is issued, not after. With `force`, what is there stays until the new one is complete.
+ * @throws Fault `conflict` when it exists, `invalid` when it cannot be made.
  */
 export async function createFile(path: string, options: { mode: number; force?: boolean }): Promise<NewFile> {
+  const place = options.force ? `${path}.${randomBytes(4).toString('hex')}.new` : path;
   let file: FileHandle | undefined;
-  if (options.force) await rm(path, { force: true }).catch(() => {});
   try {
-    file = await open(path, 'wx', options.mode);
+    if (options.force && (await stat(path).catch(() => undefined))?.isDirectory()) {
+      throw Object.assign(new Error('directory'), { code: 'EISDIR' });
+    }
+    file = await open(place, 'wx', options.mode);
   } catch (error) {
     throw cannot(error as NodeJS.ErrnoException, path, 'write');
   }
@@ -34,18 +40,42 @@ export async function createFile(path: string, options: { mode: number; force?: 
     },
     keep: async () => {
       await file?.sync();
-      kept = true;
       await end();
+      if (place !== path) await rename(place, path).catch(error => Promise.reject(cannot(error, path, 'write')));
+      kept = true;
     },
     [Symbol.asyncDispose]: async () => {
       await end();
-      if (!kept) await rm(path, { force: true });
+      if (!kept) await rm(place, { force: true });
     },
   };
 }
 
-export async function createFolder(path: string): Promise<void> {
-  await mkdir(path, { recursive: true }).catch(error => Promise.reject(cannot(error, path, 'make')));
+export interface NewFolder extends AsyncDisposable {
+  /** Keeps it; without this, the disposal takes away what was made of it, if nothing else has come into it. */
+  keep(): void;
+}
+
+export async function createFolder(path: string): Promise<NewFolder> {
+  const wanted = resolve(path);
+  const first = await mkdir(wanted, { recursive: true }).catch(error => Promise.reject(cannot(error, path, 'make')));
+  let kept = first === undefined;
+  return {
+    keep() {
+      kept = true;
+    },
+    async [Symbol.asyncDispose]() {
+      if (kept || first === undefined) return;
+      for (let at = wanted; at.length >= first.length; at = dirname(at)) {
+        if (
+          !(await rmdir(at)
+            .then(() => true)
+            .catch(() => false))
+        )
+          return;
+      }
+    },
+  };
 }
 
 /** Reads a whole file of at most `limit` bytes. */

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { faults, toFault } from '../core/fault.ts';
 import type { CommandFile, Io } from './command.ts';
 import { createContext, globalOptions } from './context.ts';
+import { harmless, harmlessLines } from './width.ts';
 
 export type { CommandFile, Context, Io } from './command.ts';
 
@@ -191,12 +192,13 @@ function tell(error: unknown, io: Io, asked: string | undefined): number {
   if ((error as Error | undefined)?.name === 'AbortError') return 130; // a signal, or ^C at a prompt
   const fault = toFault(error);
   if (fault.code !== 'bug') {
-    io.stderr.write(`sekisho: ${fault.message}\n`);
+    io.stderr.write(`sekisho: ${harmlessLines(fault.message)}\n`);
   } else {
     const cause = fault.cause ?? error;
-    io.stderr.write(`sekisho: internal error: ${cause instanceof Error ? cause.message : String(cause)}\n`);
+    const text = cause instanceof Error ? cause.message : String(cause);
+    io.stderr.write(`sekisho: internal error: ${harmlessLines(text)}\n`);
   }
-  if (io.env['SEKISHO_DEBUG']) io.stderr.write(`${inside(error)}\n`);
+  if (io.env['SEKISHO_DEBUG']) io.stderr.write(`${harmlessLines(inside(error))}\n`);
   return faults[fault.code].exit;
 }
 
@@ -212,7 +214,7 @@ function tellUsage(error: CommanderError, io: Io, asked: string | undefined): nu
   const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
   const hint = /Did you mean (?:one of )?(.+)\?\)/.exec(rest.join(' '))?.[1];
   const place = seats.some(({ name }) => name === asked) ? `${asked} ` : '';
-  const sentence = first.replaceAll("'", '"').replace(/\.$/, '');
+  const sentence = harmless(first).replaceAll("'", '"').replace(/\.$/, '');
   io.stderr.write(`sekisho: ${sentence}${hint ? `; did you mean ${hint}?` : `; see sekisho ${place}--help`}\n`);
   return faults.invalid.exit;
 }

@@ -1,6 +1,7 @@
 // What commands write with: tables and facts for people, JSON for programs, remarks on stderr.
+import { randomUUID } from 'node:crypto';
 import type { Io } from './command.ts';
-import { cut, displayWidth, harmless, pad } from './width.ts';
+import { cut, displayWidth, harmless, harmlessJson, harmlessLines, pad } from './width.ts';
 
 export type Tone = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
 const tones: Record<Tone, readonly [string, string]> = {
@@ -28,7 +29,7 @@ export interface Screen {
   json(value: unknown): void;
   /** One JSON value a line, for streams. */
   jsonLine(value: unknown): void;
-  /** A line of ours; use `say` on parts that come from outside. */
+  /** Lines. Control characters are written out; `harmless` on parts from outside keeps those to their line. */
   line(text?: string): void;
   /** A remark on stderr: progress, hints, warnings. */
   note(text: string): void;
@@ -48,19 +49,30 @@ export function createScreen(io: Io): Screen {
   const { stdout, stderr, env } = io;
   const plain = (env['NO_COLOR'] ?? '') !== '' || env['TERM'] === 'dumb';
   const colours = stdout.isTTY === true && !plain;
+  // Our own colours are told from what comes from outside by a word that nobody outside knows.
+  const mark = `\x1b${randomUUID()}`;
   const paint = (tone: Tone, text: string): string =>
-    colours && text !== '' ? `\x1b[${tones[tone][0]}m${text}\x1b[${tones[tone][1]}m` : text;
-  const line = (text = ''): void => void stdout.write(`${text}\n`);
+    colours && text !== '' ? `${mark}${tones[tone][0]}m${text}${mark}${tones[tone][1]}m` : text;
+  const clean = (text: string): string => {
+    const [first = '', ...painted] = text.split(mark);
+    return [
+      harmlessLines(first),
+      ...painted.map(
+        part => `\x1b[${part.slice(0, part.indexOf('m') + 1)}${harmlessLines(part.slice(part.indexOf('m') + 1))}`,
+      ),
+    ].join('');
+  };
+  const line = (text = ''): void => void stdout.write(`${clean(text)}\n`);
   const draw = (cell: Cell, fit: (text: string) => string): string => {
     if (typeof cell === 'object') return paint(cell.tone, fit(harmless(cell.text)));
     return fit(harmless(String(cell ?? '')));
   };
   return {
     columns: stdout.isTTY ? stdout.columns : undefined,
-    json: value => line(JSON.stringify(value, null, 2)),
-    jsonLine: value => line(JSON.stringify(value)),
+    json: value => void stdout.write(`${harmlessJson(JSON.stringify(value, null, 2))}\n`),
+    jsonLine: value => void stdout.write(`${harmlessJson(JSON.stringify(value))}\n`),
     line,
-    note: text => void stderr.write(`${text}\n`),
+    note: text => void stderr.write(`${clean(text)}\n`),
     tone: paint,
     heading: text => line(paint('bold', text)),
     table(columns, rows, empty) {
@@ -98,7 +110,7 @@ export function createScreen(io: Io): Screen {
       if (!stderr.isTTY || plain) return work;
       const since = Date.now();
       const timer = setInterval(() => {
-        stderr.write(`\r\x1b[K${label} … ${Math.round((Date.now() - since) / 1000)} s`);
+        stderr.write(`\r\x1b[K${harmless(label)} … ${Math.round((Date.now() - since) / 1000)} s`);
       }, 1000);
       try {
         return await work;

@@ -66,3 +66,14 @@ export function harmless(text: string): string {
     return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`;
   });
 }
+
+/** Of several lines, each. */
+export const harmlessLines = (text: string): string =>
+  /[^\n\x20-\x7e]/.test(text) ? text.split('\n').map(harmless).join('\n') : text;
+
+/** JSON escapes most control characters itself; the rest is written so that it reads as the same text. */
+export const harmlessJson = (json: string): string =>
+  json.replace(
+    /[\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029]/g,
+    found => `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );

@@ -16,8 +16,8 @@ export interface AppendFile extends AsyncDisposable {
   /** Adds a line, without its end. Never throws, never waits. */
   line(text: string): void;
   flush(): Promise<void>;
-  /** After logrotate has moved the file: what waits goes to the old one, what comes to a new one. */
-  reopen(): Promise<void>;
+  /** After logrotate has moved the file, or to another one: what waits goes to the old one, what comes to the new one. */
+  reopen(path?: string): Promise<void>;
 }
 
 /** A write this large starts at once instead of waiting for the second. */
@@ -25,9 +25,10 @@ const eager = 64 * 1024;
 
 /** @throws Fault `invalid` when the file cannot be opened. */
 export async function openAppendFile(options: AppendFileOptions): Promise<AppendFile> {
-  const { path, log, interval = 1000, limit = 4 * 1024 * 1024 } = options;
+  const { log, interval = 1000, limit = 4 * 1024 * 1024 } = options;
   // O_APPEND: workers write to the same file, and the kernel places each write at the end as a whole.
-  const open = async () => {
+  let { path } = options;
+  const open = async (path: string) => {
     try {
       return await openFile(path, 'a', 0o640);
     } catch (error) {
@@ -37,7 +38,7 @@ export async function openAppendFile(options: AppendFileOptions): Promise<Append
       });
     }
   };
-  let file = await open();
+  let file = await open(path);
   let waiting = '';
   let dropped = 0;
   let broken = false;
@@ -74,10 +75,11 @@ export async function openAppendFile(options: AppendFileOptions): Promise<Append
       if (before < eager && waiting.length >= eager) void queue(write);
     },
     flush: () => queue(write),
-    reopen: () =>
+    reopen: (to = path) =>
       queue(async () => {
         await write();
-        const next = await open(); // fails before the old one is given up
+        const next = await open(to); // fails before the old one is given up
+        path = to;
         await file.close();
         file = next;
       }),

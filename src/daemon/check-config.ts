@@ -7,6 +7,7 @@ import type { Log } from '../core/parts.ts';
 import type { CertificateSource } from '../features/proxy/index.ts';
 import { openStore } from '../store/index.ts';
 import { type Identity, openAuthority } from '../trust/index.ts';
+import { acmeWish } from './certificate-source.ts';
 import { type CheckReport, checkReport, failedCheck } from './check.ts';
 import { readConfigFile } from './config-file.ts';
 import { defaultConfig } from './defaults.ts';
@@ -29,7 +30,10 @@ export async function checkConfig(path: string | undefined): Promise<CheckReport
     };
     const certificates: CertificateSource = {
       auto: names => issue([...namesOf(file.config), ...names]),
-      acme: (_, __, names) => issue(names), // whether the directory agrees is seen when the gate runs
+      async acme(_, options, names) {
+        await acmeWish(options, names, read);
+        return issue(names); // whether the directory agrees is seen when the gate runs
+      },
       onChange: () => () => {},
     };
     const plan = await planConfig(file, { authority, certificates, read, now: systemClock.now() });

@@ -19,6 +19,12 @@ export interface CheckReport {
   readonly findings: CheckFinding[];
 }
 
+/** What only a running gate knows: what its database holds. */
+export const alsoWeak = (report: CheckReport, texts: readonly string[]): CheckReport => ({
+  ...report,
+  findings: [...report.findings, ...texts.map(text => ({ level: 'weak' as const, text }))],
+});
+
 /** A configuration that cannot run. Anything but a Fault is a bug and goes on. */
 export function failedCheck(error: unknown): CheckReport {
   if (!(error instanceof Fault) || error.code === 'bug') throw error;
@@ -36,6 +42,7 @@ export async function checkReport(file: ConfigFile, plan: Plan): Promise<CheckRe
     ...(plan.sites?.warnings ?? []).map(text => weak(file, text)),
     ...gateFindings(file),
     ...(await portFindings(file)),
+    ...(await endpointFindings(file)),
     ...(await fileFindings(file)),
   ];
   return { ok: true, opens: opensOf(file), findings };
@@ -51,6 +58,11 @@ export function opensOf({ config }: ConfigFile): string[] {
     ...(gate && config.web?.forward
       ? [
           `web.forward  on the gate port (${config.web.forward.name ?? gate.name}): ${Object.keys(config.web.forward.hosts).join(', ')}`,
+        ]
+      : []),
+    ...(gate && config.access.some(({ allow }) => allow.some(action => action.startsWith('endpoint.')))
+      ? [
+          `endpoint  ports ${config.endpoint.ports.from}-${config.endpoint.ports.to}, names under ${config.endpoint.domain ?? `ep.${gate.name}`}, when somebody opens one`,
         ]
       : []),
     ...(config.vpn?.listen ?? []).map(address => `vpn.listen  ${formatUrl(address)}`),
@@ -122,6 +134,51 @@ async function portFindings(file: ConfigFile): Promise<CheckFinding[]> {
     }
     return [];
   });
+}
+
+/** What is weak about endpoints: ports that the system lends to others, and a domain that cookies of the console reach. */
+async function endpointFindings(file: ConfigFile): Promise<CheckFinding[]> {
+  const { gate, endpoint, access, proxy } = file.config;
+  if (!gate) return [];
+  const { from, to } = endpoint.ports;
+  const range = await ephemeralPorts();
+  const inside = (port: number): boolean => port >= from && port <= to;
+  const listens = [...gate.listen, ...Object.values(proxy).flatMap(({ listen }) => listen)];
+  const own = listens.find(address => 'port' in address && address.port !== 0 && inside(address.port));
+  const isShared = endpoint.domain === gate.name || endpoint.domain?.split('.').slice(1).join('.') === gate.name;
+  const { url = '' } = endpoint.webhook ?? {};
+  const found: readonly (readonly [isSo: boolean, level: 'weak' | 'note', key: string, text: string])[] = [
+    [
+      range !== undefined && from <= range.to && to >= range.from,
+      'weak',
+      'ports',
+      `${from}-${to} overlaps the ports that the system hands to outgoing connections (${range?.from}–${range?.to}): an endpoint may find its port taken at a restart. Choose a range outside, or reserve it: net.ipv4.ip_local_reserved_ports`,
+    ],
+    [own !== undefined, 'weak', 'ports', `${own ? formatUrl(own) : ''} lies in the range; that port is never lent`],
+    [
+      isShared && endpoint.domain !== undefined,
+      'note',
+      'domain',
+      'names of endpoints are below the gate’s own name, and a page of an endpoint could set cookies for it; another registrable domain keeps them apart',
+    ],
+    [
+      url.startsWith('http:') && !/^http:\/\/(127\.|localhost[:/]|\[::1\])/.test(url),
+      'weak',
+      'webhook',
+      'what is told goes over the network unencrypted; write https://',
+    ],
+  ];
+  const findings = found
+    .filter(([isSo]) => isSo)
+    .map(([, level, key, text]): CheckFinding => ({ level, ...placed(file.at(['endpoint', key], text)) }));
+  const wide = access.flatMap((rule, index): CheckFinding[] => {
+    const opens = rule.allow.some(action => action === 'endpoint.open' || action === 'endpoint.*');
+    const anywhere = rule.to === undefined || rule.to.some(to => /^(\*|tcp\/\*)$/.test(to));
+    if (!opens || !anywhere) return [];
+    const text = 'endpoints may lead to any tcp:// address, loopback of this machine too; name targets in `to:`';
+    return [{ level: 'weak', ...placed(file.at(['access', index], text)) }];
+  });
+  return [...findings, ...wide];
 }
 
 async function ephemeralPorts(): Promise<{ from: number; to: number } | undefined> {

@@ -93,6 +93,15 @@ const rows: readonly (readonly [promise: string, text: string, expected: readonl
     'audit: { retention: 90 days }',
     [/audit\.retention: "90 days" is not a duration; write for example 30s/],
   ],
+  [
+    'a duration without its unit',
+    'gate: { drain: 10, limits: { handshake: "20" } }',
+    [
+      /gate\.drain: this is 10, and a duration has a unit; write for example 10s/,
+      /handshake: this is "20", .*20s or 20m/,
+    ],
+  ],
+  ['brackets without end', `proxy: ${'['.repeat(200_000)}`, [/:1:1 brackets or blocks are nested too deeply/]],
   ['a number out of its range', 'gate: { workers: -1 }', [/gate\.workers: must be at least 0, this is -1/]],
   [
     'a bad name',

@@ -7,8 +7,16 @@ export interface DemoText {
   readonly inToServer: string;
   readonly article000: string;
   readonly clientToWrap: string;
-  readonly wrapToAddress: string;
-  readonly addressToDevice: string;
+  readonly wrapToEndpoint: string;
+  readonly endpointToAgent: string;
+  readonly agentToDevice: string;
+  readonly article002: string;
+  readonly clientToSource: string;
+  readonly sourceToGate: string;
+  readonly deviceToGate: string;
+  readonly deviceToService: string;
+  readonly told: string;
+  readonly closed: string;
   readonly plain: string;
   readonly encrypted: string;
   readonly answered: string;
@@ -21,13 +29,21 @@ export const texts: Readonly<Record<'en' | 'ja', DemoText>> = {
     clientToOut: '  client ──▶ forward-out     ',
     outToIn: '  forward-out ──▶ forward-in ',
     inToServer: '  forward-in ──▶ server      ',
-    article000: 'An old client reaches a device by a TLS address (article 000, with sekisho wrap)',
+    article000: 'An old client reaches a device behind NAT by an endpoint that closes itself (article 000)',
     clientToWrap: '  client ──▶ wrap            ',
-    wrapToAddress: '  wrap ──▶ TLS address       ',
-    addressToDevice: '  TLS address ──▶ device     ',
+    wrapToEndpoint: '  wrap ──▶ endpoint          ',
+    endpointToAgent: '  gate ◀── agent: the link   ',
+    agentToDevice: '  agent ──▶ device           ',
+    article002: 'A device behind a firewall: told over MQTT, both ends dial out, one-time tokens (article 002)',
+    clientToSource: '  ssh ──▶ source side        ',
+    sourceToGate: '  source side ──▶ gate       ',
+    deviceToGate: '  device ──▶ gate            ',
+    deviceToService: '  device ──▶ its sshd        ',
+    told: '  the device was told over MQTT:',
+    closed: '  and when it was closed both ends were told:',
     plain: 'plain: everybody on this leg reads it',
     encrypted: 'encrypted, and the certificate was verified',
-    answered: '  the answer came back through all three legs:',
+    answered: '  the answer came back through every leg:',
     end: 'That was all on 127.0.0.1, with real sockets. Next: npm start, or look into examples/.',
   },
   ja: {
@@ -35,13 +51,22 @@ export const texts: Readonly<Record<'en' | 'ja', DemoText>> = {
     clientToOut: '  client ──▶ forward-out     ',
     outToIn: '  forward-out ──▶ forward-in ',
     inToServer: '  forward-in ──▶ server      ',
-    article000: 'TLS を話せないクライアントから TLS のアドレス経由でデバイスへ(記事 000、sekisho wrap)',
+    article000: 'TLS を話せないクライアントから、自動で閉じるエンドポイント経由で NAT の内側のデバイスへ(記事 000)',
     clientToWrap: '  client ──▶ wrap            ',
-    wrapToAddress: '  wrap ──▶ TLS アドレス      ',
-    addressToDevice: '  TLS アドレス ──▶ デバイス  ',
+    wrapToEndpoint: '  wrap ──▶ エンドポイント    ',
+    endpointToAgent: '  gate ◀── agent:リンク      ',
+    agentToDevice: '  agent ──▶ デバイス         ',
+    article002:
+      'ファイアウォールの内側のデバイスへ。MQTT で知らせ、両端が外向きに接続し、トークンは 1 回限り(記事 002)',
+    clientToSource: '  ssh ──▶ ソース側           ',
+    sourceToGate: '  ソース側 ──▶ ゲート        ',
+    deviceToGate: '  デバイス ──▶ ゲート        ',
+    deviceToService: '  デバイス ──▶ その sshd     ',
+    told: '  デバイスには MQTT でこう知らされました:',
+    closed: '  閉じたとき、両端にはこう伝えられました:',
     plain: '平文:この区間では誰でも読めます',
     encrypted: '暗号化済み。証明書も検証されています',
-    answered: '  応答は 3 つの区間をすべて通って戻りました:',
+    answered: '  応答はすべての区間を通って戻りました:',
     end: 'すべて 127.0.0.1 上の本物のソケットで動かしました。次は npm start、または examples/ をどうぞ。',
   },
 };

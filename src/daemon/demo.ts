@@ -8,7 +8,9 @@ import type { Log } from '../core/parts.ts';
 import { openStore } from '../store/index.ts';
 import { openAuthority } from '../trust/index.ts';
 import { openBareRoutes } from './bare-routes.ts';
+import { openDemoGate } from './demo-gate.ts';
 import { type DemoText, texts } from './demo-text.ts';
+import { openTunnelPlay } from './demo-tunnel.ts';
 import { hexLines, looksEncrypted } from './hex.ts';
 import { createRead } from './read.ts';
 
@@ -24,6 +26,8 @@ const words = {
   fluentd: 'fluentd: {"tag":"app.log","message":"hello over the wire"}\n',
   device: 'GET-TEMPERATURE sensor-1\n',
   answer: 'sensor-1 21.5C\n',
+  shell: 'uptime\n',
+  uptime: 'up 41 days, behind the firewall\n',
 };
 /** Bytes of a leg that are kept to be looked at: beyond TLS's handshake there is application data among them. */
 const kept = 16 * 1024;
@@ -46,12 +50,12 @@ export async function demo(options: DemoOptions): Promise<void> {
   };
   const terminate = (to: number) =>
     routes({ 'forward-in': { listen: 'tls://127.0.0.1:0', certificate: 'auto', to: `tcp://127.0.0.1:${to}` } });
-  const originate = (to: number) =>
+  const originate = (to: number, ca = join(folder, 'ca.pem')) =>
     routes({
       'forward-out': {
         listen: 'tcp://127.0.0.1:0',
         to: `tls://127.0.0.1:${to}`,
-        verify: { ca: 'file:ca.pem', name: 'localhost' },
+        verify: { ca: `file:${ca}`, name: 'localhost' },
       },
     });
 
@@ -74,24 +78,62 @@ export async function demo(options: DemoOptions): Promise<void> {
     text,
   );
 
-  // Article 000's wrapping half: [old client] → wrap → TLS → on-demand address → [device]
+  // Article 000: [old client] → wrap → TLS → endpoint of the gate → link → agent → [device]
   const device = stack.use(await plainServer(() => words.answer));
   const last = stack.use(await tap(device.port));
-  const outside = stack.use(await tap(await terminate(last.port)));
-  const inside = stack.use(await tap(await originate(outside.port)));
+  const gate = stack.use(await openDemoGate(folder, silent, options.signal));
+  const link = stack.use(await tap(gate.port));
+  await gate.device(link.port, last.port);
+  const outside = stack.use(await tap(await gate.endpoint()));
+  const inside = stack.use(await tap(await originate(outside.port, gate.ca)));
   const answer = await ask(inside.port, words.device, options.signal);
   show(
     text.article000,
     options,
     [
       [text.clientToWrap, inside, 'plain'],
-      [text.wrapToAddress, outside, 'encrypted'],
-      [text.addressToDevice, last, 'plain'],
+      [text.wrapToEndpoint, outside, 'encrypted'],
+      [text.endpointToAgent, link, 'encrypted'],
+      [text.agentToDevice, last, 'plain'],
     ],
     words.device,
     answer,
     text,
   );
+
+  // Article 002: [ssh] → source → TLS → gate ← TLS ← destination → [sshd], the device told over MQTT
+  const shell = stack.use(await plainServer(() => words.uptime));
+  const local = stack.use(await tap(shell.port));
+  const legs: Partial<Record<'source' | 'destination', Tap>> = {};
+  const play = stack.use(
+    await openTunnelPlay({
+      ...{ folder, application: local.port, log: silent, signal: options.signal },
+      async between(leg, gate) {
+        const made = stack.use(await tap(gate));
+        legs[leg] = made;
+        return made.port;
+      },
+    }),
+  );
+  const client = stack.use(await tap(play.port));
+  const said = await ask(client.port, words.shell, options.signal);
+  const { source = client, destination = client } = legs;
+  show(
+    text.article002,
+    options,
+    [
+      [text.clientToSource, client, 'plain'],
+      [text.sourceToGate, source, 'encrypted'],
+      [text.deviceToGate, destination, 'encrypted'],
+      [text.deviceToService, local, 'plain'],
+    ],
+    words.shell,
+    said,
+    text,
+  );
+  options.line(`${text.told} ${play.notice}`);
+  options.line(`${text.closed} ${await play.close()}`);
+  options.line('');
   options.line(text.end);
 }
 

@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import type { Approvals, Audit, LiveGate } from '../access/index.ts';
 import type { EndpointHouse } from '../api/index.ts';
 import type { Clock } from '../core/clock.ts';
-import type { Address, Authenticator, Dialer, Identify, Log, Metrics, Principal } from '../core/parts.ts';
+import type { Address, Authenticator, Dialer, Identify, Listener, Log, Metrics, Principal } from '../core/parts.ts';
 import { Secret } from '../core/secret.ts';
 import type { DeviceService } from '../features/device/index.ts';
 import {
@@ -28,19 +28,21 @@ import type { Store } from '../store/index.ts';
 import { type Authority, anonymous, type Directory, localAdministrator } from '../trust/index.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
-import type { GatePort } from './gate-port.ts';
+import {
+  createEndpointCertificates,
+  type EndpointCertificates,
+  type EndpointCertificatesOptions,
+} from './endpoint-certificates.ts';
+import type { GatePort, RouteBranch } from './gate-port.ts';
 import { latestChecker } from './gateway-parts.ts';
 import { namesOf } from './places.ts';
-import type { Plan } from './plan.ts';
 import { createRead } from './read.ts';
 
-export interface EndpointPlaneOptions {
-  readonly current: () => { readonly file: ConfigFile; readonly plan: Plan };
+export interface EndpointPlaneOptions extends EndpointCertificatesOptions {
   readonly store: Store;
   readonly gate: LiveGate;
   readonly audit: Audit;
   readonly approvals: Approvals;
-  readonly authority: Authority;
   readonly directory: Directory;
   readonly authenticator: Authenticator;
   /** The gate's own port, where there is one, and where it listens. */
@@ -61,7 +63,8 @@ export interface Devices {
 }
 
 /** The device room as endpoints see it: names, aliases, and services by name or by their local port. */
-export function endpointDevices(service: DeviceService): Devices {
+export function endpointDevices(service: DeviceService | undefined): Devices | undefined {
+  if (!service) return undefined;
   const portOf = (address: string): string | undefined => /:(\d+)$/.exec(address)?.[1];
   return {
     dialer: service.dialer,
@@ -107,12 +110,14 @@ export async function openEndpointPlane(options: EndpointPlaneOptions): Promise<
   const { current, store, gate, audit, approvals, directory, port, clock, log, metrics } = options;
   const config = (): Config => current().file.config;
   const name = (): string => config().gate?.name ?? 'localhost';
-  const gatePort = options.addresses.flatMap(address => ('port' in address ? [address.port] : []))[0] ?? 443;
+  const gatePort =
+    (port ? options.addresses : []).flatMap(address => ('port' in address ? [address.port] : []))[0] ?? 443;
   const domain = (): string => config().endpoint.domain ?? `ep.${name()}`;
   const checker = latestChecker(() => current().plan.trust);
   const identify: Identify = async ({ tls }) =>
     tls?.leaf ? directory.standing(checker().check(tls.leaf, tls.chain)) : anonymous;
   const webhook = await openWebhook(options);
+  const certificates = createEndpointCertificates(options);
   const hosts = (): readonly string[] => config().endpoint.listen ?? gateHosts(config());
   let service: EndpointService | undefined;
   const isOwn = (host: string, at: number): boolean =>
@@ -128,10 +133,10 @@ export async function openEndpointPlane(options: EndpointPlaneOptions): Promise<
     decide: request => current().plan.policy.decide(withStanding(request, directory), clock.now()),
     owner: owner => ownerNow(owner, directory),
     approval: id => approvals.get(id),
-    ...(port ? { branch: branch => port.branch(branch) } : {}),
+    ...(port ? { branch: branch => nameListener(branch, port, certificates) } : {}),
     tls: {
       own: () => current().plan.gate?.identities ?? [],
-      named: endpointIdentities(options),
+      named: name => certificates.named(name),
       clients: () => current().plan.trust,
     },
     reach: { device: options.devices?.dialer, resolver: createResolver(), isOwn, addressFault },
@@ -218,6 +223,24 @@ function listed({ id, target, port, name, tls, until, limits }: Endpoint, host: 
   return { name: `endpoint/${id}`, listen: at, note };
 }
 
+/** A name's own listener: its certificate is on its way from here on, and ACME's probes for it are the gate's. */
+function nameListener(
+  branch: RouteBranch,
+  port: Pick<GatePort, 'branch'>,
+  certificates: EndpointCertificates,
+): Listener {
+  const listener = port.branch({ ...branch, probes: 'gate' });
+  for (const name of branch.names) certificates.expect(name);
+  return {
+    address: listener.address,
+    [Symbol.asyncIterator]: () => listener[Symbol.asyncIterator](),
+    async [Symbol.asyncDispose]() {
+      for (const name of branch.names) certificates.forget(name);
+      await listener[Symbol.asyncDispose]();
+    },
+  };
+}
+
 /** Ports stand where the gate stands. */
 function gateHosts({ gate }: Config): readonly string[] {
   const hosts = (gate?.listen ?? []).flatMap(address =>
@@ -232,18 +255,6 @@ const routeAddresses = ({ config }: ConfigFile): Address[] =>
       'port' in address && address.port !== 0 ? [{ host: address.host, port: address.port }] : [],
     ),
   );
-
-/** One a name from the gate's own CA, made when somebody first comes, or the file for all of them. */
-function endpointIdentities({ current, authority }: EndpointPlaneOptions) {
-  return async (name: string) => {
-    const { plan, file } = current();
-    if (plan.endpointIdentities.length > 0) return plan.endpointIdentities;
-    const day = 86_400_000;
-    const days = Math.min(825, Math.ceil(file.config.endpoint.lifetime.max / day) + 1);
-    const issued = await authority.issueServer({ names: [name], key: 'ecdsa', days });
-    return [{ cert: issued.cert + issued.chain.join('') + authority.root().cert, key: issued.key }];
-  };
-}
 
 /** Who they are now, whatever credential they used then. */
 function ownerNow(owner: Owner, directory: Directory): Principal | undefined {

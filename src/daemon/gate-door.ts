@@ -140,6 +140,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
   });
   return {
     branch: branch => port.branch(branch),
+    attach: listener => port.attach(listener),
     plainTls: peer => plain.upgrade(kept(peer)),
     get live() {
       return port.live;

@@ -4,6 +4,7 @@ import type { Conn, Listener, Log, Metrics, Upgrade } from '../core/parts.ts';
 import { peek } from '../net/peek.ts';
 import { ConnQueue } from '../net/queue.ts';
 import { choose } from '../net/split.ts';
+import { acmeAlpn } from '../trust/index.ts';
 import { type ClientHello, clientHelloLimit, readClientHello } from '../wire/client-hello.ts';
 
 export interface GatePortOptions {
@@ -24,9 +25,13 @@ export interface RouteBranch {
   readonly name: string;
   readonly names: readonly string[];
   readonly alpn: readonly string[];
+  /** ACME's probes (tls-alpn-01) for these names are the gate's to answer. */
+  readonly probes?: 'gate';
 }
 
 export interface GatePort extends AsyncDisposable {
+  /** Accepts here as well, until the listener is disposed. */
+  attach(listener: Listener): void;
   /** A listener of what arrives for these names, until it is disposed. */
   branch(branch: RouteBranch): Listener;
   /** Live conns that the gate itself serves. */
@@ -89,17 +94,23 @@ export function openGatePort(options: GatePortOptions): GatePort {
         .finally(() => looking--);
     }
   };
-  for (const listener of listeners) void pump(listener);
+  const attached = new Set<Listener>();
+  const attach = (listener: Listener): void => {
+    attached.add(listener);
+    void pump(listener).finally(() => attached.delete(listener));
+  };
+  for (const listener of listeners) attach(listener);
 
   return {
     get live() {
       return live;
     },
+    attach,
     branch(branch) {
       const place: Place = { ...branch, queue: new ConnQueue(waiting), number: ++branches };
       places.add(place);
       return {
-        address: listeners[0]?.address ?? { path: '' },
+        address: [...attached][0]?.address ?? { path: '' },
         [Symbol.asyncIterator]: () => place.queue[Symbol.asyncIterator](),
         async [Symbol.asyncDispose]() {
           places.delete(place);
@@ -108,7 +119,7 @@ export function openGatePort(options: GatePortOptions): GatePort {
       };
     },
     async [Symbol.asyncDispose]() {
-      await Promise.all(listeners.map(listener => listener[Symbol.asyncDispose]()));
+      await Promise.all([...attached].map(listener => listener[Symbol.asyncDispose]()));
     },
   };
 }
@@ -148,7 +159,8 @@ class Places {
       place,
     }));
     const choice = choose<Choice>([...choices, { name: 'gate', default: true }], hello);
-    return typeof choice === 'number' ? undefined : choice.place;
+    const place = typeof choice === 'number' ? undefined : choice.place;
+    return place?.probes && hello.alpn.includes(acmeAlpn) ? undefined : place;
   }
 }
 

@@ -80,3 +80,14 @@ export async function inOrder<T, R>(items: readonly T[], step: (item: T) => Prom
 /** What nobody asked for, in the audit. */
 export const lifeEvent = (event: string, facts: Record<string, unknown>) =>
   ({ event, who: { kind: 'node', id: 'gate', credential: '' }, resource: 'api/gate', outcome: 'done', facts }) as const;
+
+/** Gives each descriptor once: a listener that is closed takes it along. */
+export function once(socketFor: (address: ListenAddress) => number | undefined): typeof socketFor {
+  const taken = new Set<number>();
+  return address => {
+    const fd = socketFor(address);
+    if (fd === undefined || taken.has(fd)) return undefined;
+    taken.add(fd);
+    return fd;
+  };
+}

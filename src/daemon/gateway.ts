@@ -1,10 +1,9 @@
 // A configuration becomes a running gate: every room is opened in order, introduced to the others, and closed in reverse.
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { createApprovals, createGate, createSessions, openAudit } from '../access/index.ts';
 import { createApi, type House, type HttpDoor } from '../api/index.ts';
-import { formatUrl, type ListenAddress } from '../core/address.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
-import type { Listener, Log, Principal } from '../core/parts.ts';
+import type { Log, Principal } from '../core/parts.ts';
 import { openDeviceRegistry } from '../features/device/index.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
 import type { VpnService } from '../features/vpn/index.ts';
@@ -14,8 +13,8 @@ import { openStore } from '../store/index.ts';
 import { createAuthenticator, createDirectory, createLimiter, openAuthority } from '../trust/index.ts';
 import { openAppendFile } from './append-file.ts';
 import { backupOf } from './backup-files.ts';
-import { openCertificates } from './certificate-source.ts';
-import type { CheckReport } from './check.ts';
+import { type CertificateReading, openCertificates } from './certificate-source.ts';
+import { alsoWeak, type CheckReport } from './check.ts';
 import { checkConfig } from './check-config.ts';
 import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
@@ -23,14 +22,15 @@ import { consoleDoor } from './console-files.ts';
 import { openDataDir } from './data-dir.ts';
 import { type DevicePlane, openDevicePlane } from './device-plane.ts';
 import { type EndpointPlane, endpointDevices, openEndpointPlane } from './endpoint-plane.ts';
-import { openGateDoor, type Tenant } from './gate-door.ts';
+import { type GateDoor, openGateDoor, type Tenant } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
-import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, reallyAt } from './gateway-parts.ts';
+import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, once } from './gateway-parts.ts';
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
-import { logPlace, namesOf, originOf, storeName, storeUrl, version } from './places.ts';
-import { servePlainHttp } from './plain-http.ts';
+import { createOwnListeners, type OwnListeners } from './own-listeners.ts';
+import { accessPlace, logPlace, namesOf, originOf, storeName, storeUrl, version } from './places.ts';
+import { type Answerer, servePlainHttp } from './plain-http.ts';
 import { type Plan, planConfig } from './plan.ts';
 import { openProxyPlane, type ProxyPlane } from './proxy-plane.ts';
 import { createRead } from './read.ts';
@@ -42,7 +42,7 @@ import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
 import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
-import { openVpnPlane, serveVpnPort, vpnTenant } from './vpn-plane.ts';
+import { openVpnPlane, serveVpnPorts, vpnTenant } from './vpn-plane.ts';
 import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
 
@@ -154,12 +154,13 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       challenge: (host, identity) => plane?.challenge(host, identity),
     }),
   );
-  const plan = (from: ConfigFile): Promise<Plan> => {
+  const readings = new WeakMap<Plan, CertificateReading>();
+  const plan = async (from: ConfigFile): Promise<Plan> => {
     const read = createRead({ folder: from.folder, ...(options.seen ? { seen: options.seen } : {}) });
-    return planConfig(from, {
-      ...{ authority, read, now: clock.now() },
-      certificates: certificates.source(namesOf(from.config), read),
-    });
+    const source = certificates.source(namesOf(from.config), read);
+    const made = await planConfig(from, { authority, read, now: clock.now(), certificates: source });
+    readings.set(made, source);
+    return made;
   };
   current = { file, plan: await plan(file) };
   live.learn(current.plan.routes);
@@ -173,14 +174,22 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
 
   // Ports, the gate's own first: routes may stand on it.
   const socketFor = inheritedSockets(config, passed, room('gate'));
-  const opened: { name: string; listen: string; note?: string }[] = [];
-  const ports: Listener[] = [];
-  const open = async (key: string, address: ListenAddress, name = key): Promise<Listener> => {
-    const listener = stack.use(await listenAt(key, address, { fd: socketFor(address), log: room('gate'), metrics }));
-    opened.push({ name, listen: formatUrl(reallyAt(address, listener)) });
-    ports.push(listener);
-    return listener;
-  };
+  const takeSocket = once(socketFor);
+  let door: GateDoor | undefined;
+  const own: OwnListeners = stack.use(
+    createOwnListeners({
+      listen: (key, address) => listenAt(key, address, { fd: takeSocket(address), log: room('gate'), metrics }),
+      serve: {
+        'gate.listen': listener => {
+          door?.attach(listener);
+          return listener;
+        },
+        'gate.http': listener => servePlainHttp(listener, plainAnswers.http),
+        'gate.metrics': listener => servePlainHttp(listener, plainAnswers.metrics),
+      },
+    }),
+  );
+  const { open, all: ports } = own;
   let api: Awaited<ReturnType<typeof createApi>> | undefined;
   let web: WebService | undefined;
   const gatePort = (): number => ports.flatMap(({ address }) => ('port' in address ? [address.port] : []))[0] ?? 443;
@@ -202,7 +211,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   let vpn: VpnService | undefined;
   const tenants: Tenant[] = [...(devices?.tenants ?? []), vpnTenant(() => vpn)];
   let sites: SitesService | undefined;
-  const door = config.gate
+  door = config.gate
     ? stack.use(
         openGateDoor({
           ...{ config: config.gate, board: certificates.board, metrics, log: room('gate') },
@@ -232,14 +241,12 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       ended: credential => void sessions.cutBy(({ who }) => who.credential === credential),
       name: () => namesOf(current.file.config)[0] ?? 'localhost',
       opened: () => ports.map(({ address }) => address),
-      ports: [...ports],
+      ports,
     }),
   );
   const hubs = vpn;
-  const patience = config.gate?.limits.handshake ?? 10_000;
-  if (door)
-    for (const listener of vpnPorts) void serveVpnPort(listener, { door, vpn, patience, metrics, log: room('vpn') });
-  const accessFile = config.log.access && resolve(file.folder, config.log.access.file);
+  serveVpnPorts(vpnPorts, { door, vpn, gate: config.gate, metrics, log: room('vpn') });
+  const accessFile = accessPlace(file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
   const signIn = stack.use(
     await openSignInPlane({
@@ -250,7 +257,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   web = openWebPlane({
     ...{ signIns: signIn.signIns, signer: signIn.signer },
     ...{ current: () => current, data, gate, authority, directory, clock, metrics, log: room('web') },
-    ports: [...ports],
+    ports,
     opened: () => ports.map(({ address }) => address),
     own: async conn => api?.handle(conn),
     ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
@@ -268,12 +275,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     await openProxyPlane(current.plan.routes, {
       ...{ gate, clock, metrics, log },
       workers: options.workers ?? workerCount(config.gate?.workers ?? 'auto'),
-      workerLog: logPlace(file),
+      workerLog: () => ({ place: logPlace(current.file), accessFile: accessPlace(current.file) }),
       identify: trust => live.identify(trust),
       inherited: socketFor,
       ...(door ? { gateListener: branch => door.branch(branch) } : {}),
       ...(devices ? { dialers: { device: devices.service.dialer } } : {}),
-      ...(accessFile ? { accessFile } : {}),
       ...(access ? { accessLog: line => access.line(formatAccessLine(line)) } : {}),
     }),
   );
@@ -281,28 +287,28 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const endpoints: EndpointPlane = stack.use(
     await openEndpointPlane({
       ...{ current: () => current, store, gate, audit, approvals, authority, directory, authenticator, clock, metrics },
-      port: door,
-      ...(devices ? { devices: endpointDevices(devices.service) } : {}),
-      addresses: door ? ports.map(({ address }) => address) : [],
+      ...{ port: door, data, board: certificates.board },
+      devices: endpointDevices(devices?.service),
+      addresses: ports.map(({ address }) => address),
       opened: () => ports.map(({ address }) => address),
       log: room('endpoint'),
     }),
   );
-  if (config.gate?.http) {
-    const { http } = config.gate;
-    const answer = gateHttp({
-      origin: originOf(config),
+  const plainAnswers: Record<'http' | 'metrics', Answerer> = {
+    http: gateHttp({
+      origin: () => originOf(current.file.config),
       challenge: path => certificates.board.http(path),
       site: host => sites?.secureUrl(host),
       crl: () => authority.crl(),
       root: () => authority.root().cert,
-    });
-    stack.use(servePlainHttp(await open('gate.http', http), answer));
-  }
-  if (config.gate?.metrics) {
-    const text = async (): Promise<string> => metrics.text((await proxies.workers()?.metrics()) ?? []);
-    stack.use(servePlainHttp(await open('gate.metrics', config.gate.metrics), metricsHttp(text, metrics.contentType)));
-  }
+    }),
+    metrics: metricsHttp({
+      text: async () => metrics.text((await proxies.workers()?.metrics()) ?? []),
+      contentType: metrics.contentType,
+      names: () => namesOf(current.file.config),
+    }),
+  };
+  if (config.gate) (await own.change(config.gate)).commit();
 
   const warnings = (): string[] => [
     ...audit.warnings,
@@ -318,9 +324,24 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...(gate.unwritten > 0 ? [`${gate.unwritten} audit records wait for the disk; is it full?`] : []),
   ];
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
-  const check = (): Promise<CheckReport> => checkConfig(file.path);
+  const check = async (): Promise<CheckReport> => alsoWeak(await checkConfig(file.path), hubs.warnings());
   const reloader = createReloader({
-    ...{ file, plan, door, web: () => web, sites: () => sites, endpoints, vpn: hubs, live, sessions, gate, clock, log },
+    ...{
+      file,
+      plan,
+      door,
+      listeners: own,
+      access,
+      web: () => web,
+      sites: () => sites,
+      endpoints,
+      vpn: hubs,
+      live,
+      sessions,
+      gate,
+      clock,
+      log,
+    },
     warnings,
     root: () => authority.root().cert,
     proxies,
@@ -330,6 +351,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       current = next;
       devices?.refresh();
     },
+    settled: () => readings.get(current.plan)?.adopt(),
   });
   const { reload } = reloader;
   stack.defer(
@@ -351,7 +373,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   ];
   const socket = join(data, 'sekisho.sock');
   const listeners = (): ReturnType<House['listeners']> => [
-    ...opened,
+    ...own.shown(),
     ...endpoints.listeners(),
     { name: 'api', listen: `unix:${socket}`, note: 'whoever owns the data folder' },
   ];

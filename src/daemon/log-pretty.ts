@@ -20,15 +20,15 @@ export function prettyLine(line: string, colours: boolean): string {
   const paint = (code: number, text: string): string => (colours ? `\x1b[${code}m${text}\x1b[0m` : text);
   const clock = new Date(String(time)).toTimeString().slice(0, 8);
   const shown = Object.entries(facts).map(([key, value]) => `${key}=${plain(value)}`);
-  const head = `${paint(90, clock)} ${paint(colour, mark)} ${room === undefined ? '' : `${paint(1, String(room))}: `}`;
+  const head = `${paint(90, clock)} ${paint(colour, mark)} ${room === undefined ? '' : `${paint(1, harmless(String(room)))}: `}`;
   return `${head}${harmless(String(msg ?? ''))}${shown.length === 0 ? '' : paint(90, `  ${shown.join(' ')}`)}\n`;
 }
 
 const plain = (value: unknown): string => {
-  if (typeof value === 'string') return /[\s"]/.test(value) ? JSON.stringify(value) : harmless(value);
+  if (typeof value === 'string') return harmless(/[\s"]/.test(value) ? JSON.stringify(value) : value);
   if (typeof value === 'object' && value !== null && 'host' in value && 'port' in value)
-    return `${value.host}:${value.port}`;
-  return JSON.stringify(value);
+    return harmless(`${value.host}:${value.port}`);
+  return harmless(JSON.stringify(value));
 };
 
 /** A peer's bytes must not steer the terminal. */

@@ -59,7 +59,7 @@ test('the level can be changed while running, for children too', () => {
   const { log, lines } = collect();
   const child = log.child({ a: 1 });
   child.debug({}, 'quiet');
-  log.setLevel('debug');
+  log.change({ level: 'debug', format: 'json' });
   child.debug({}, 'loud');
   assert.equal(lines.length, 1);
 });

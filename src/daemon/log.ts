@@ -18,8 +18,11 @@ export interface LogOptions {
   readonly write?: (line: string) => void;
 }
 
+export type LogPlace = Pick<LogOptions, 'level' | 'format' | 'file'>;
+
 export interface RootLog extends Log {
-  setLevel(level: LogLevel): void;
+  /** Another level, form or file. @throws Fault `invalid` when the file cannot be opened; then nothing has changed */
+  change(next: LogPlace): void;
   /** Opens the file anew (after logrotate moved it away). Does nothing on stderr. */
   reopen(): void;
   close(): void;
@@ -30,11 +33,7 @@ const backlog = 1024 * 1024;
 
 /** @throws Fault `invalid` when the file cannot be opened. */
 export function createLog(options: LogOptions): RootLog {
-  const isPretty =
-    options.format === 'pretty' || (options.format === 'auto' && !options.file && process.stderr.isTTY === true);
-  const sink = options.write ? undefined : openSink(options.file);
-  const write = options.write ?? ((line: string) => void sink?.write(line));
-  const colours = isPretty && !options.file && process.stderr.isTTY === true && !process.env['NO_COLOR'];
+  let outlet = openOutlet(options);
   const logger = pino(
     {
       level: 'debug',
@@ -42,18 +41,44 @@ export function createLog(options: LogOptions): RootLog {
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: label => ({ level: label }) },
     },
-    { write: isPretty ? line => write(prettyLine(line, colours)) : write },
+    { write: line => outlet.write(line) },
   );
   const threshold = { rank: ranks[options.level] };
   return {
     ...wrap(logger.child(redact(options.base ?? {}) as object), threshold),
-    setLevel: level => {
-      threshold.rank = ranks[level];
+    change(next) {
+      if (next.file !== outlet.file || next.format !== outlet.format) {
+        const before = outlet;
+        outlet = openOutlet({ ...next, ...(options.write ? { write: options.write } : {}) });
+        before.close();
+      }
+      threshold.rank = ranks[next.level];
     },
+    reopen: () => outlet.reopen(),
+    close: () => outlet.close(),
+  };
+}
+
+interface Outlet extends Pick<LogOptions, 'file' | 'format'> {
+  write(line: string): void;
+  reopen(): void;
+  close(): void;
+}
+
+/** Where lines go, and how they look there. @throws Fault `invalid` */
+function openOutlet({ file, format, write }: Pick<LogOptions, 'file' | 'format' | 'write'>): Outlet {
+  const isTerminal = file === undefined && process.stderr.isTTY === true;
+  const isPretty = format === 'pretty' || (format === 'auto' && isTerminal);
+  const colours = isPretty && isTerminal && !process.env['NO_COLOR'];
+  const sink = write ? undefined : openSink(file);
+  const put = write ?? ((line: string) => void sink?.write(line));
+  return {
+    ...{ format, ...(file === undefined ? {} : { file }) },
+    write: isPretty ? line => put(prettyLine(line, colours)) : put,
     reopen: () => sink?.reopen(),
     close: () => {
       sink?.flushSync();
-      if (options.file) sink?.end();
+      if (file !== undefined) sink?.end();
     },
   };
 }

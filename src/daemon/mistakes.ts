@@ -12,6 +12,7 @@ export interface SchemaNode {
   readonly oneOf?: readonly SchemaNode[];
   readonly allOf?: readonly SchemaNode[];
   readonly description?: string;
+  readonly format?: string;
 }
 
 /** Every issue as mistakes, in the order of the file. `schema` is the JSON Schema of the same source. */
@@ -97,6 +98,11 @@ function explain(issue: Issue, source: YamlSource, schema: SchemaNode): Explaine
     const example = describe(schema, issue.path);
     const text = `is missing${example ? `; write ${example}` : ''}`;
     return [{ mistake: source.mistake(issue.path, text), missing: formatPath(issue.path) }];
+  }
+  const isDuration = nodesAt(schema, issue.path).some(({ format }) => format === 'duration');
+  if (isDuration && (typeof value === 'number' || (typeof value === 'string' && /^\d+$/.test(value)))) {
+    const text = `this is ${measure(value)}, and a duration has a unit; write for example ${value}s or ${value}m`;
+    return [{ mistake: source.mistake(issue.path, text) }];
   }
   return [{ mistake: source.mistake(issue.path, sentence(issue, value)) }];
 }

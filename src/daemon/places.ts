@@ -13,6 +13,10 @@ export function logPlace({ config, folder }: ConfigFile): Pick<LogOptions, 'leve
   return { level, format, ...(file === undefined ? {} : { file: resolve(folder, file) }) };
 }
 
+/** Likewise; undefined where there is none. */
+export const accessPlace = ({ config, folder }: ConfigFile): string | undefined =>
+  config.log.access && resolve(folder, config.log.access.file);
+
 /** An explicit `store:` wins over the data folder. @throws Fault `invalid` */
 export async function storeUrl({ config, folder }: ConfigFile, data: string): Promise<string> {
   const written = config.store ?? `sqlite:${join(data, 'sekisho.db')}`;
@@ -27,9 +31,11 @@ export async function storeUrl({ config, folder }: ConfigFile, data: string): Pr
 
 /** Which database it is, without who asks and what only says how to connect: passwords stand in either. */
 export function storeName(url: string): string {
-  if (!/^postgres(ql)?:\/\//.test(url)) return url;
-  const { host, pathname } = URL.canParse(url) ? new URL(url) : { host: '', pathname: '' };
-  return `postgres://${host}${pathname}`;
+  const postgres = /^postgres(?:ql)?:\/\/([^?]*)\??(.*)$/s.exec(url);
+  if (!postgres) return url;
+  const [, place = '', query] = postgres;
+  const host = new URLSearchParams(query).get('host');
+  return `postgres://${place.slice(place.lastIndexOf('@') + 1)}${host === null ? '' : `?host=${host}`}`;
 }
 
 /** `https://gate.example.com`, with its port where that is not 443. */

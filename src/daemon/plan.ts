@@ -106,9 +106,10 @@ async function planProxyName(file: ConfigFile, sources: PlanSources): Promise<re
 
 async function planEndpoints(file: ConfigFile, sources: PlanSources): Promise<readonly Identity[]> {
   const { gate, endpoint } = file.config;
-  if (endpoint.certificate === 'auto') return [];
+  const { certificate } = endpoint;
+  if (typeof certificate === 'string' || 'acme' in certificate) return [];
   const domain = endpoint.domain ?? `ep.${gate?.name ?? 'localhost'}`;
-  return (await planOwn(endpoint.certificate, [`*.${domain}`], sources)).identities;
+  return (await planOwn(certificate, [`*.${domain}`], sources)).identities;
 }
 
 async function planOwn(

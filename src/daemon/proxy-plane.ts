@@ -13,7 +13,7 @@ import {
 } from '../features/proxy/index.ts';
 import { keyOf, type Placement, placeRoutes } from './placement.ts';
 import { listenAt } from './sockets.ts';
-import type { WorkerSetup } from './worker.ts';
+import type { WorkerLog } from './worker.ts';
 import { startWorkers, type Workers } from './workers.ts';
 
 export interface ProxyPlaneOptions
@@ -22,8 +22,7 @@ export interface ProxyPlaneOptions
   /** Worker processes; 0 = the gate process carries everything. */
   readonly workers: number;
   /** How workers log. */
-  readonly workerLog: WorkerSetup['log'];
-  readonly accessFile?: string;
+  readonly workerLog: () => WorkerLog;
   readonly accessLog?: (line: AccessLine) => void;
   /** A descriptor that systemd opened for this address; the gate process carries such routes itself. */
   readonly inherited?: (address: ListenAddress) => number | undefined;
@@ -51,8 +50,7 @@ export async function openProxyPlane(plans: readonly RoutePlan[], options: Proxy
   let workers: Workers | undefined;
 
   const start = (mine: readonly RoutePlan[]): Promise<Workers> => {
-    const { accessFile, workerLog: log } = options;
-    const setup = { masterKey, log, ...(accessFile === undefined ? {} : { accessFile }) };
+    const setup = { masterKey, log: options.workerLog() };
     return startWorkers(mine, { ...options, count: options.workers, setup });
   };
   try {

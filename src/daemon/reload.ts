@@ -30,10 +30,7 @@ export function difference(before: readonly RoutePlan[], after: readonly RoutePl
 /** Keys that are read once, at the start: what they made is in use by everything else. */
 const fixed: readonly (readonly [key: string, of: (config: Config) => unknown])[] = [
   ['gate', ({ gate }) => gate === undefined],
-  ['gate.listen', ({ gate }) => gate?.listen],
   ['gate.workers', ({ gate }) => gate?.workers],
-  ['gate.http', ({ gate }) => gate?.http],
-  ['gate.metrics', ({ gate }) => gate?.metrics],
   ['gate.proxy-protocol', ({ gate }) => gate?.['proxy-protocol']],
   ['gate.limits', ({ gate }) => gate?.limits],
   ['web.forward', ({ web }) => web?.forward === undefined],
@@ -48,9 +45,7 @@ const fixed: readonly (readonly [key: string, of: (config: Config) => unknown])[
   ['trust.rate-limit', ({ trust }) => trust['rate-limit']],
   ['trust.certificates', ({ trust }) => trust.certificates],
   ['trust.crl-url', ({ trust }) => trust['crl-url']],
-  ['log.file', ({ log }) => log.file],
-  ['log.format', ({ log }) => log.format],
-  ['log.access', ({ log }) => log.access],
+  ['log.access', ({ log }) => log.access === undefined],
   ['audit.checkpoint', ({ audit }) => audit.checkpoint],
 ];
 

@@ -3,12 +3,15 @@ import type { LiveGate, Sessions } from '../access/index.ts';
 import type { Clock } from '../core/clock.ts';
 import type { VpnService } from '../features/vpn/index.ts';
 import type { SitesService, WebService } from '../features/web/index.ts';
+import type { AppendFile } from './append-file.ts';
 import type { ConfigFile } from './config-file.ts';
 import type { EndpointPlane } from './endpoint-plane.ts';
 import type { GateDoor } from './gate-door.ts';
 import { gateTls } from './gateway-parts.ts';
 import type { LiveCertificates } from './live-certificates.ts';
 import type { RootLog } from './log.ts';
+import type { OwnListeners } from './own-listeners.ts';
+import { accessPlace, logPlace } from './places.ts';
 import type { Plan } from './plan.ts';
 import type { ProxyPlane } from './proxy-plane.ts';
 import { difference, type ReloadReport, restartNeeded } from './reload.ts';
@@ -24,8 +27,11 @@ export interface ReloaderOptions {
   readonly plan: (file: ConfigFile) => Promise<Plan>;
   readonly current: () => Current;
   readonly adopt: (next: Current) => void;
+  /** After each reading, whether it was adopted or refused: what only another one has asked for may go. */
+  readonly settled: () => void;
   readonly proxies: ProxyPlane;
   readonly door: GateDoor | undefined;
+  readonly listeners: OwnListeners;
   readonly web: () => WebService | undefined;
   readonly endpoints: EndpointPlane;
   readonly vpn: VpnService;
@@ -38,6 +44,8 @@ export interface ReloaderOptions {
   readonly warnings: () => readonly string[];
   readonly clock: Clock;
   readonly log: RootLog;
+  /** The access log, where there is one. */
+  readonly access: AppendFile | undefined;
 }
 
 export interface Reloader {
@@ -62,10 +70,32 @@ export function createReloader(options: ReloaderOptions): Reloader {
     return work;
   };
 
-  const adopt = async (file: ConfigFile): Promise<ReloadReport> => {
+  const adopt = (file: ConfigFile): Promise<ReloadReport> => take(file).finally(options.settled);
+  const take = async (file: ConfigFile): Promise<ReloadReport> => {
     const before = options.current();
     const plan = await options.plan(file);
+    try {
+      await logTo(file);
+      return await open(file, plan, before);
+    } catch (error) {
+      await logTo(before.file);
+      throw error;
+    }
+  };
+
+  let logged = options.file;
+  /** @throws Fault when a file cannot be opened */
+  const logTo = async (file: ConfigFile): Promise<void> => {
+    const access = accessPlace(file);
+    if (access !== undefined && access !== accessPlace(logged)) await options.access?.reopen(access);
+    logged = file;
+    log.change(logPlace(file));
+  };
+
+  const open = async (file: ConfigFile, plan: Plan, before: Current): Promise<ReloadReport> => {
     const root = options.root();
+    // A gate that is added or taken away waits for the next start, as its key says.
+    const ports = door && file.config.gate ? await options.listeners.change(file.config.gate) : undefined;
     live.learn(plan.routes);
     try {
       if (plan.gate) door?.replace(gateTls(plan, root));
@@ -73,15 +103,16 @@ export function createReloader(options: ReloaderOptions): Reloader {
     } catch (error) {
       live.learn(before.plan.routes);
       if (plan.gate) door?.replace(gateTls(before.plan, root));
+      await ports?.undo();
       throw error;
     }
+    ports?.commit();
     options.adopt({ file, plan });
     if (plan.web.forward) options.web()?.replace(plan.web.forward);
     await options.endpoints.replace(file.config);
     await options.vpn.replace(plan.vpn);
     if (plan.sites) options.sites()?.replace(plan.sites.plan);
-    log.setLevel(file.config.log.level);
-    await proxies.workers()?.setLevel(file.config.log.level);
+    await proxies.workers()?.setLog({ place: logPlace(file), accessFile: accessPlace(file) });
     await recheck();
     clock.after(secondLook, () => void recheck());
     const fixed = restartNeeded(options.file.config, file.config);

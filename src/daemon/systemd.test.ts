@@ -23,7 +23,8 @@ test('nonsense in LISTEN_FDS is no socket', () => {
   }
 });
 
-test('READY, RELOADING and STOPPING reach the notify socket in this order', async () => {
+/** What stands in for systemd: each datagram's states as a line. */
+async function notifySocket() {
   const path = join(mkdtempSync(join(tmpdir(), 'sekisho-notify-')), 's');
   // systemd-notify waits until its barrier descriptor is closed, so the listener takes what comes with a datagram.
   const listener = spawn(
@@ -41,21 +42,48 @@ test('READY, RELOADING and STOPPING reach the notify socket in this order', asyn
     ],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   );
-  const said: string[] = [];
   const lines = createInterface({ input: listener.stdout })[Symbol.asyncIterator]();
   await lines.next();
+  return { path, next: async () => String((await lines.next()).value), close: () => listener.kill() };
+}
+
+test('READY, RELOADING and STOPPING reach the notify socket in this order', async () => {
+  const { path, next, close } = await notifySocket();
+  const said: string[] = [];
   const notifier = createNotifier({ log: silent, env: { ...process.env, NOTIFY_SOCKET: path } });
   notifier.ready('3 listeners');
   notifier.reloading();
   notifier.stopping();
-  while (!said.some(line => line.includes('STOPPING'))) said.push(String((await lines.next()).value));
-  listener.kill();
+  while (!said.some(line => line.includes('STOPPING'))) said.push(await next());
+  close();
   notifier[Symbol.dispose]();
   const states = said.filter(line => !line.startsWith('BARRIER'));
   assert.match(states[0] ?? '', /READY=1.*STATUS=3 listeners/);
   assert.match(states[1] ?? '', /RELOADING=1.*MONOTONIC_USEC=\d+/);
   assert.match(states[2] ?? '', /STOPPING=1/);
   assert.match(states[0] ?? '', new RegExp(`MAINPID=${process.pid}`));
+});
+
+test('the watchdog is fed twice within the time that systemd gives, by the process that it watches and no other', async () => {
+  const { path, next, close } = await notifySocket();
+  const env = { ...process.env, NOTIFY_SOCKET: path, WATCHDOG_USEC: '100000' };
+  const other = createNotifier({ log: silent, env: { ...env, WATCHDOG_PID: '1' } });
+  other.status('from the other');
+  let line = await next();
+  while (!line.includes('from the other')) line = await next();
+  other.stopping();
+  while (!line.includes('STOPPING')) {
+    assert.doesNotMatch(line, /WATCHDOG/);
+    line = await next();
+  }
+  const notifier = createNotifier({ log: silent, env: { ...env, WATCHDOG_PID: String(process.pid) } });
+  notifier.ready('1 listener'); // what waits for the next line must not be all that keeps the process
+  const holds = setInterval(() => {}, 1000);
+  for (let fed = 0; fed < 3; ) if ((await next()).includes('WATCHDOG=1')) fed++;
+  clearInterval(holds);
+  notifier[Symbol.dispose]();
+  other[Symbol.dispose]();
+  close();
 });
 
 test('without NOTIFY_SOCKET nothing is started', () => {

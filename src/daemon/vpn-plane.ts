@@ -7,6 +7,7 @@ import { claimsSoftEther, createHub, openVpn, type VpnService } from '../feature
 import type { Store } from '../store/index.ts';
 import { createPasswords, type Directory, type Limiter, openSealer } from '../trust/index.ts';
 import { parseIp } from '../wire/ip.ts';
+import type { GateConfig } from './config.ts';
 import type { GateDoor, Tenant } from './gate-door.ts';
 import { version } from './places.ts';
 import type { Plan } from './plan.ts';
@@ -60,23 +61,28 @@ export const vpnTenant = (vpn: () => VpnService | undefined): Tenant => ({
   handle: async conn => vpn()?.serve(conn),
 });
 
-/** A port of `vpn.listen`: the gate's TLS for clients without ALPN, and SoftEther inside it whatever the client says. */
-export async function serveVpnPort(
-  listener: Listener,
-  {
-    door,
-    vpn,
-    patience,
-    log,
-    metrics,
-  }: {
-    readonly door: Pick<GateDoor, 'plainTls'>;
-    readonly vpn: VpnService;
-    readonly patience: number;
-    readonly log: Log;
-    readonly metrics: Metrics;
-  },
-): Promise<void> {
+export interface VpnPorts {
+  /** There is one wherever `vpn:` is written (plan.ts). */
+  readonly door: Pick<GateDoor, 'plainTls'> | undefined;
+  readonly vpn: VpnService;
+  readonly gate: GateConfig | undefined;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+/** Ports of `vpn.listen`, until they close. */
+export function serveVpnPorts(listeners: readonly Listener[], { door, gate, ...rest }: VpnPorts): void {
+  if (!door || !gate) return;
+  for (const listener of listeners) void servePort(listener, { ...rest, door, patience: gate.limits.handshake });
+}
+
+interface VpnPort extends Omit<VpnPorts, 'door' | 'gate'> {
+  readonly door: Pick<GateDoor, 'plainTls'>;
+  readonly patience: number;
+}
+
+/** The gate's TLS for clients without ALPN, and SoftEther inside it whatever the client says. */
+async function servePort(listener: Listener, { door, vpn, patience, log, metrics }: VpnPort): Promise<void> {
   const serve = async (raw: Conn): Promise<void> => {
     let conn = raw;
     try {

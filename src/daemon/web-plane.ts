@@ -36,9 +36,9 @@ export function openWebPlane(options: WebPlaneOptions): WebService | undefined {
   const { signIns, signer } = options;
   const plan = current().plan.web.forward;
   if (!plan) return undefined;
-  const port = ports.flatMap(({ address }) => ('port' in address ? [address.port] : []))[0] ?? 443;
+  const port = (): number => ports.flatMap(({ address }) => ('port' in address ? [address.port] : []))[0] ?? 443;
   const name = (): string => current().file.config.gate?.name ?? 'localhost';
-  const publicPort = (): number => current().plan.web.forward?.port ?? port;
+  const publicPort = (): number => current().plan.web.forward?.port ?? port();
   const checker = latestChecker(() => current().plan.trust);
   const identify: Identify = async ({ tls }) =>
     tls?.leaf ? directory.standing(checker().check(tls.leaf, tls.chain)) : anonymous;

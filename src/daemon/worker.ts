@@ -16,7 +16,7 @@ import { type AppendFile, openAppendFile } from './append-file.ts';
 import { answerCalls } from './calls.ts';
 import { type IpcPeer, wiresOver } from './ipc.ts';
 import { createLiveCertificates, type Lapsed, type LiveCertificates } from './live-certificates.ts';
-import { createLog, type LogLevel, type LogOptions, type RootLog } from './log.ts';
+import { createLog, type LogPlace, type RootLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 
 /** Plain data, over IPC only: it holds private keys. */
@@ -25,9 +25,13 @@ export interface WorkerSetup {
   readonly plans: readonly RoutePlan[];
   readonly challenges: readonly (readonly [name: string, identity: Identity])[];
   readonly masterKey: Uint8Array;
-  readonly log: Pick<LogOptions, 'level' | 'format' | 'file'>;
+  readonly log: WorkerLog;
+}
+
+export interface WorkerLog {
+  readonly place: LogPlace;
   /** Absolute path of the access log. */
-  readonly accessFile?: string;
+  readonly accessFile?: string | undefined;
 }
 
 /** What the gate process asks of a worker. */
@@ -36,7 +40,7 @@ export type WorkerVerbs = {
   reload(to: { readonly plans: readonly RoutePlan[] }): Promise<void>;
   challenge(of: { readonly name: string; readonly identity: Identity | undefined }): void;
   reopen(argument: undefined): Promise<void>;
-  level(level: LogLevel): void;
+  log(to: WorkerLog): Promise<void>;
   state(argument: undefined): readonly RouteState[];
   metrics(argument: undefined): Promise<unknown>;
   /** Client certificates of live conns that no longer count. */
@@ -78,8 +82,9 @@ export function runWorker(peer: IpcPeer): Promise<void> {
   };
   answerCalls(wires.calls, {
     async open(setup) {
-      const log = createLog({ ...setup.log, base: { worker: setup.number } });
-      const access = setup.accessFile ? await openAppendFile({ path: setup.accessFile, log }) : undefined;
+      const log = createLog({ ...setup.log.place, base: { worker: setup.number } });
+      const { accessFile } = setup.log;
+      const access = accessFile ? await openAppendFile({ path: accessFile, log }) : undefined;
       const gate = createRemoteGate(wires.gate, { log });
       const live = createLiveCertificates();
       live.learn(setup.plans);
@@ -105,7 +110,10 @@ export function runWorker(peer: IpcPeer): Promise<void> {
       opened().log.reopen();
       await opened().access?.reopen();
     },
-    level: level => opened().log.setLevel(level),
+    async log({ place, accessFile }) {
+      opened().log.change(place);
+      if (accessFile !== undefined) await opened().access?.reopen(accessFile);
+    },
     state: () => opened().service.state(),
     metrics: () => metrics.snapshot(),
     lapsed: () => opened().live.lapsed(),

@@ -10,7 +10,7 @@ import type { Identity, RoutePlan, RouteState } from '../features/proxy/index.ts
 import { type Caller, createCaller } from './calls.ts';
 import { wiresOver } from './ipc.ts';
 import type { Lapsed } from './live-certificates.ts';
-import type { WorkerSetup, WorkerVerbs } from './worker.ts';
+import type { WorkerLog, WorkerSetup, WorkerVerbs } from './worker.ts';
 
 export interface WorkersOptions {
   readonly count: number;
@@ -29,7 +29,7 @@ export interface Workers extends AsyncDisposable {
   challenge(name: string, identity: Identity | undefined): Promise<void>;
   /** Log files anew (SIGUSR1). */
   reopen(): Promise<void>;
-  setLevel(level: WorkerSetup['log']['level']): Promise<void>;
+  setLog(to: WorkerLog): Promise<void>;
   states(): Promise<readonly (readonly RouteState[])[]>;
   metrics(): Promise<readonly unknown[]>;
   lapsed(): Promise<readonly Lapsed[]>;
@@ -76,6 +76,7 @@ class Pool implements Workers {
   readonly #hands = new Map<number, Hand>();
   readonly #challenges = new Map<string, Identity>();
   #plans: readonly RoutePlan[];
+  #log: WorkerLog;
   #state: 'open' | 'draining' | 'closed' = 'open';
   #delays = new Map<number, number>();
   #timers = new Set<() => void>();
@@ -84,6 +85,7 @@ class Pool implements Workers {
   constructor(plans: readonly RoutePlan[], options: WorkersOptions) {
     this.#plans = plans;
     this.#options = options;
+    this.#log = options.setup.log;
     this.#patience = options.patience ?? 30_000;
     // The kernel deals the connections: a gate process that accepted them all would be the bottleneck (and HOUSE §13's
     // two workers would cost more than one).
@@ -122,9 +124,13 @@ class Pool implements Workers {
     const started = clock.now().getTime();
     worker.on('error', error => log.warn({ worker: number, error }, 'worker process error'));
     worker.once('exit', (code, signal) => this.#gone(hand, { code, signal }, clock.now().getTime() - started));
-    void serveGate(wires.gate, gate, { log: log.child({ worker: number }) });
+    void serveGate(wires.gate, gate, { log: log.child({ worker: number }), worker: number });
     const challenges = [...this.#challenges];
-    await hand.call('open', { ...setup, number, plans: this.#plans, challenges }, AbortSignal.timeout(this.#patience));
+    await hand.call(
+      'open',
+      { ...setup, log: this.#log, number, plans: this.#plans, challenges },
+      AbortSignal.timeout(this.#patience),
+    );
     hand.state = 'open';
     log.debug({ worker: number, pid: worker.process.pid }, 'worker carries the routes');
   }
@@ -197,8 +203,9 @@ class Pool implements Workers {
     await Promise.allSettled(this.#open().map(hand => this.#ask(hand, 'reopen', undefined)));
   }
 
-  async setLevel(level: WorkerSetup['log']['level']): Promise<void> {
-    await Promise.allSettled(this.#open().map(hand => this.#ask(hand, 'level', level)));
+  async setLog(to: WorkerLog): Promise<void> {
+    this.#log = to; // for those who come later
+    await Promise.allSettled(this.#open().map(hand => this.#ask(hand, 'log', to)));
   }
 
   async states(): Promise<readonly (readonly RouteState[])[]> {

@@ -36,6 +36,21 @@ const aliasLimit = 200;
 
 /** Never throws: what is wrong is in `mistakes`. `file` is the name to be shown. */
 export function readYaml(text: string, file: string): YamlSource {
+  try {
+    const source = parseYaml(text, file);
+    if (!source.mistakes.some(({ text }) => ranOut.test(text))) return source;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+  }
+  const mistake = (): Mistake => ({ file, line: 1, column: 1, path: '', text: tooDeep });
+  return { value: undefined, mistakes: [mistake()], mistake };
+}
+
+/** How it shows in the parser's own words that its stack has run out. */
+const ranOut = /call stack|stack overflow/i;
+const tooDeep = 'brackets or blocks are nested too deeply; this is not a configuration';
+
+function parseYaml(text: string, file: string): YamlSource {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: true, stringKeys: false });
   const locate = (offset: number): { line: number; column: number } => {

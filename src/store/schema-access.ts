@@ -63,6 +63,8 @@ export interface AuditOpenTable {
   rule: string | null;
   /** Of an act of the API, whose opening event does not say it. */
   action: string | null;
+  /** The number of the worker process that carries it. */
+  worker: string | null;
 }
 
 export interface ApprovalTable {

@@ -25,14 +25,21 @@ export interface AcmeWish {
 }
 
 export interface AcmeCertificates extends AsyncDisposable {
+  /** For one reading of the configuration. */
+  reading(): AcmeReading;
+  onChange(call: () => void): () => void;
+  /** Per set of names: until when the certificate is good, and whether it is still the stand-in. */
+  state(): readonly { readonly names: readonly string[]; readonly notAfter: Date; readonly standIn: boolean }[];
+}
+
+export interface AcmeReading {
   /**
    * The certificate there is; when there is none yet, a self-signed one, so that the listener that has to answer the
    * challenge can open. The real one follows in the background: see onChange.
    */
   identities(wish: AcmeWish): Promise<Identity[]>;
-  onChange(call: () => void): () => void;
-  /** Per set of names: until when the certificate is good, and whether it is still the stand-in. */
-  state(): readonly { readonly names: readonly string[]; readonly notAfter: Date; readonly standIn: boolean }[];
+  /** This reading counts from now on: what it has not asked for is no longer obtained or renewed. */
+  adopt(): void;
 }
 
 export interface AcmeCertificateOptions {
@@ -59,11 +66,11 @@ export function createAcmeCertificates(options: AcmeCertificateOptions): AcmeCer
   const kept = new Map<string, Promise<Kept>>();
   const clients = new Map<string, Promise<Acme>>();
   const changed = createNotices<void>(log);
-  const ready: Kept[] = [];
+  const ready = new Set<Kept>();
 
   const clientFor = (wish: AcmeWish): Promise<Acme> => {
     const directory = wish.directory ?? letsEncrypt;
-    const at = digest([directory, wish.email, wish.ca, wish.externalAccount?.kid]);
+    const at = digest([directory, wish.email, wish.ca, wish.externalAccount?.kid, wish.externalAccount?.key]);
     const known = clients.get(at);
     if (known) return known;
     const opened = openAcme({
@@ -94,24 +101,50 @@ export function createAcmeCertificates(options: AcmeCertificateOptions): AcmeCer
       },
     });
     const one: Kept = { names, identity: () => identity, isStandIn: () => standIn, renewal };
-    ready.push(one);
+    ready.add(one);
     return one;
   };
 
+  const stop = async (one: Kept): Promise<void> => {
+    ready.delete(one);
+    log.info({ names: one.names }, 'this ACME certificate is no longer wanted; it will not be renewed');
+    await one.renewal[Symbol.asyncDispose]();
+  };
+
   return {
-    async identities(wish) {
-      const names = [...new Set(wish.names.map(name => name.toLowerCase()))].sort();
-      const at = digest([wish.directory ?? letsEncrypt, wish.key, ...names]);
-      const one = kept.get(at) ?? keep(wish, names, join(dir, 'acme', `${at}.pem`));
-      kept.set(at, one);
-      one.catch(() => kept.delete(at));
-      return [(await one).identity()];
+    reading() {
+      const asked = new Set<string>();
+      return {
+        async identities(wish) {
+          const names = [...new Set(wish.names.map(name => name.toLowerCase()))].sort();
+          // Whatever is changed about a wish, it is begun anew; the certificate there is goes on to be used.
+          const defaults = { directory: letsEncrypt, challenge: 'tls-alpn-01', renewBefore: 30 * day };
+          const at = digest(
+            Object.entries({ ...defaults, ...wish, names })
+              .sort()
+              .map(entry => JSON.stringify(entry)),
+          );
+          asked.add(at);
+          const file = digest([wish.directory ?? letsEncrypt, wish.key, ...names]);
+          const one = kept.get(at) ?? keep(wish, names, join(dir, 'acme', `${file}.pem`));
+          kept.set(at, one);
+          one.catch(() => kept.delete(at));
+          return [(await one).identity()];
+        },
+        adopt() {
+          for (const [at, one] of kept) {
+            if (asked.has(at)) continue;
+            kept.delete(at);
+            void one.then(stop, () => {});
+          }
+        },
+      };
     },
     onChange: changed.on,
     state: () =>
-      ready.map(one => ({ names: one.names, standIn: one.isStandIn(), notAfter: lifeOf(one.identity()).until })),
+      [...ready].map(one => ({ names: one.names, standIn: one.isStandIn(), notAfter: lifeOf(one.identity()).until })),
     async [Symbol.asyncDispose]() {
-      await Promise.all(ready.map(one => one.renewal[Symbol.asyncDispose]()));
+      await Promise.all([...ready].map(one => one.renewal[Symbol.asyncDispose]()));
     },
   };
 }

@@ -17,6 +17,8 @@ const acme = z.strictObject({
     /** The CA that the directory's own TLS certificate chains to, where it is not a public one. */
     ca: reference.optional(),
     'renew-before': duration.default(30 * 86_400_000),
+    /** External account binding (RFC 8555 §7.3.4): an account that was made at the CA; `key` is its HMAC key, base64url. */
+    eab: z.strictObject({ kid: z.string().min(1).max(256), key: reference }).optional(),
   }),
 });
 /** `auto` (the default of a tls:// listener) = the gate's own CA; `acme` = Let's Encrypt with all defaults. Several files: RSA and ECDSA side by side. */

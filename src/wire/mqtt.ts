@@ -7,7 +7,15 @@
 //   CONNECT: 00 04 'MQTT' level flags keepalive(2), then client id, [user], [password], each with a 2-byte length
 import { Fault } from '../core/fault.ts';
 
-export const packetTypes = { connect: 1, connack: 2, publish: 3, puback: 4, disconnect: 14 } as const;
+export const packetTypes = {
+  connect: 1,
+  connack: 2,
+  publish: 3,
+  puback: 4,
+  subscribe: 8,
+  suback: 9,
+  disconnect: 14,
+} as const;
 
 export interface Packet {
   readonly type: number;
@@ -68,6 +76,11 @@ export function encodeConnect({ clientId, user, password }: Connect): Buffer {
 /** QoS 1, not retained. */
 export function encodePublish(topic: string, payload: string, id: number): Buffer {
   return packet(packetTypes.publish, 0x02, [text(topic), Buffer.from([id >> 8, id & 255]), Buffer.from(payload)]);
+}
+
+/** One topic, QoS 1. */
+export function encodeSubscribe(topic: string, id: number): Buffer {
+  return packet(packetTypes.subscribe, 0x02, [Buffer.from([id >> 8, id & 255]), text(topic), Buffer.from([1])]);
 }
 
 export const encodeDisconnect = (): Buffer => packet(packetTypes.disconnect, 0, []);

@@ -291,6 +291,14 @@ test('an auditor may read the record and change nothing; an operator may not rea
   const operator = await house.signedIn('bob', 'operator');
   assert.equal((await house.remote('/v1/audit', { token: auditor })).status, 200);
   assert.equal((await house.remote('/v1/users', { token: auditor, body: { name: 'x' } })).status, 403);
+  // Permission first, whatever was sent, and the refusal is written down.
+  for (const body of [{}, { nonsense: true }, 'not json']) {
+    const headers = { 'content-type': 'application/json' };
+    assert.equal((await house.remote('/v1/users', { token: auditor, body, headers })).status, 403);
+  }
+  assert.equal((await house.remote('/v1/users/%00', { token: auditor, method: 'DELETE' })).status, 403);
+  await house.gate.drain(AbortSignal.abort());
+  assert.ok((await house.told()).includes('user.denied denied'));
   assert.equal((await house.remote('/v1/audit', { token: operator })).status, 403);
   assert.equal((await house.remote('/v1/audit/tail?follow=true', { token: operator })).status, 403);
   assert.equal((await house.remote('/v1/events', { token: operator })).status, 403);

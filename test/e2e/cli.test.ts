@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { displayWidth } from '../../src/cli/width.ts';
@@ -98,6 +98,19 @@ test('nothing is issued when its files cannot be written, and nothing is overwri
   assert.deepEqual([refused.status, existsSync(path('y.p12'))], [2, false]);
 });
 
+test('a refused order makes no folder and takes no file away, forced or not', async t => {
+  const { house, sekisho, path } = await open(t);
+  const refused = await sekisho(['cert', 'issue', 'not a host!', '--server', '--pem', path('a/b/c')]);
+  assert.deepEqual([refused.status, existsSync(path('a'))], [2, false]);
+  await mkdir(path('mine'));
+  for (const name of ['x.key', 'x.crt', 'ca.crt']) await writeFile(path(`mine/${name}`), 'mine');
+  house.gate.drain(AbortSignal.abort());
+  const closed = await sekisho(['cert', 'issue', 'x', '--pem', path('mine'), '--force']);
+  assert.equal(closed.status, 6, closed.err);
+  assert.deepEqual((await readdir(path('mine'))).sort(), ['ca.crt', 'x.crt', 'x.key']);
+  for (const name of ['x.key', 'x.crt', 'ca.crt']) assert.equal(await readFile(path(`mine/${name}`), 'utf8'), 'mine');
+});
+
 test('a signing request keeps its key where it is', async t => {
   const { sekisho, path } = await open(t);
   const made = [
@@ -149,6 +162,26 @@ test('names that strangers chose cannot play with the terminal', async t => {
   const { out } = await sekisho('audit search');
   assert.doesNotMatch(out, /[\x1b\x07\u202e]/);
   assert.match(out, /owned/);
+  // What was typed or pasted is shown back, and so is what JSON leaves as it is; on a terminal with colours, too.
+  const evil = 'x\x1b[2J\x9b2J\u202e\x07';
+  for (const line of [
+    [evil],
+    ['status', `--${evil}`],
+    ['session', 'cut', evil],
+    ['check', '-c', evil],
+    ['audit', 'verify', '--head', evil],
+    ['user', 'remove', evil],
+    ['cert', 'issue', 'x', '--pem', evil, '--out', evil],
+    ['audit', 'search', '--json'],
+    ['audit', 'search'],
+  ]) {
+    const told = await sekisho(line, { columns: 200 });
+    assert.doesNotMatch(
+      told.out.replaceAll(/\x1b\[\d+m/g, '') + told.err,
+      /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/,
+      line[0],
+    );
+  }
 });
 
 test('status is the whole answer for people and for programs', async t => {
@@ -236,7 +269,7 @@ test('the record from the terminal: searched by time and pattern, exported, and 
   await writeFile(path('head.json'), (await sekisho('audit head --json')).out);
   assert.match(
     (await sekisho(['audit', 'verify', '--head', path('head.json')])).out,
-    /^the record is whole: 2 rows \(1 to 2\)/,
+    /^the record is whole: 2 rows \(1 to 2\), 1 signed head$/m,
   );
   const exported = await sekisho(['audit', 'export', '--out', path('audit.jsonl'), '--public-key', path('audit.pub')]);
   assert.equal(exported.status, 0, exported.err);
@@ -252,6 +285,9 @@ test('the record from the terminal: searched by time and pattern, exported, and 
     path('head.json'),
   ];
   assert.match((await sekisho(line)).out, /^the record is whole/);
+  // The head's file brings the key that an export is checked with.
+  const short = ['audit', 'verify', '--file', path('audit.jsonl'), '--head', path('head.json')];
+  assert.match((await sekisho(short)).out, /^the record is whole/);
   const text = await readFile(path('audit.jsonl'), 'utf8');
   await writeFile(path('audit.jsonl'), text.replace('user/alice', 'user/mallo'));
   const changed = await sekisho(line);

@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { connect } from 'node:tls';
 import { makeCa, temporaryFolder } from '../fixtures/certificates.ts';
-import { echoServer, freePorts, startGate, until } from '../fixtures/gate-process.ts';
+import { echoServer, freePorts, runSekisho, startGate, until } from '../fixtures/gate-process.ts';
 
 /** A resolver for which every name is 127.0.0.1. */
 async function resolver(t: TestContext): Promise<number> {
@@ -30,7 +30,12 @@ async function resolver(t: TestContext): Promise<number> {
 }
 
 /** Its directory, and the CA of that directory's own certificate. */
-async function pebble(t: TestContext, httpPort: number, tlsPort: number): Promise<{ directory: string; ca: string }> {
+async function pebble(
+  t: TestContext,
+  httpPort: number,
+  tlsPort: number,
+  more: object = {},
+): Promise<{ directory: string; ca: string }> {
   const folder = temporaryFolder('pebble');
   const [port, management] = await freePorts(2);
   const ca = makeCa('pebble');
@@ -38,7 +43,8 @@ async function pebble(t: TestContext, httpPort: number, tlsPort: number): Promis
   const config = join(folder, 'pebble.json');
   const listen = { listenAddress: `127.0.0.1:${port}`, managementListenAddress: `127.0.0.1:${management}` };
   const files = { certificate: own.fullchainFile, privateKey: own.keyFile };
-  writeFileSync(config, JSON.stringify({ pebble: { ...listen, ...files, httpPort, tlsPort, ocspResponderURL: '' } }));
+  const pebbleConfig = { ...listen, ...files, httpPort, tlsPort, ocspResponderURL: '', ...more };
+  writeFileSync(config, JSON.stringify({ pebble: pebbleConfig }));
   const child = spawn('pebble', ['-config', config, '-dnsserver', `127.0.0.1:${await resolver(t)}`], {
     env: { ...process.env, PEBBLE_VA_NOSLEEP: '1', PEBBLE_WFE_NONCEREJECT: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -89,3 +95,50 @@ proxy:
   assert.equal(String(data), 'still here');
   await gate.logged(/a renewed certificate is in use/);
 });
+
+test('an account of the CA is bound by eab; a certificate that the file no longer asks for is given up at reload', async t => {
+  const echo = await echoServer(t);
+  const [a = 0, b = 0] = await freePorts(2);
+  const key = 'zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W';
+  const account = { externalAccountBindingRequired: true, externalAccountMACKeys: { 'kid-1': key } };
+  const { directory, ca } = await pebble(t, 1, a, account);
+  const keyFile = join(temporaryFolder('eab'), 'eab.key');
+  const route = (name: string, port: number, challenge = 'tls-alpn-01'): string =>
+    `  ${name}: { listen: "tls://127.0.0.1:${port}", to: "tcp://127.0.0.1:${echo.port}", certificate: { acme: { directory: "${directory}", ca: "file:${ca}", names: [ ${name}.test ], challenge: ${challenge}, eab: { kid: kid-1, key: "file:${keyFile}" } } } }\n`;
+  const head = 'gate: { listen: "tls://127.0.0.1:0", workers: 0 }\nproxy:\n';
+  writeFileSync(keyFile, 'too short\n');
+  const folder = temporaryFolder('acme');
+  writeFileSync(join(folder, 'bad.yaml'), head + route('a', a));
+  const refused = await runSekisho(['check', '-c', join(folder, 'bad.yaml')]);
+  assert.notEqual(refused.status, 0);
+  assert.match(refused.stdout + refused.stderr, /acme\.eab\.key: .* holds no HMAC key in base64url/);
+
+  writeFileSync(keyFile, `${key}\n`);
+  const gate = await startGate(t, { config: head + route('a', a) + route('b', b, 'http-01') });
+  await until('the certificate has come', async () => /Pebble Intermediate/.test(await issuerAt(a, 'a.test')));
+  const warnings = async (): Promise<string> => (await gate.run('status', '--json')).stdout;
+  assert.match(await warnings(), /b\.test: the ACME certificate has not come yet/); // nobody answers at its port
+  gate.write(head + route('a', a));
+  assert.equal((await gate.run('reload')).status, 0);
+  await gate.logged(/b\.test.*no longer wanted/);
+  assert.doesNotMatch(await warnings(), /b\.test/);
+});
+
+for (const challenge of ['tls-alpn-01', 'http-01']) {
+  test(`names of endpoints get certificates of their own by ${challenge}, on the gate’s own port`, async t => {
+    const echo = await echoServer(t);
+    const [port = 0, http = 0] = await freePorts(2);
+    const { directory, ca } = await pebble(t, http, port);
+    const gate = await startGate(t, {
+      config: `gate: { name: gate.test, listen: "tls://127.0.0.1:${port}", http: "tcp://127.0.0.1:${http}", workers: 0 }
+endpoint: { certificate: { acme: { directory: "${directory}", ca: "file:${ca}", challenge: ${challenge} } } }
+`,
+    });
+    const args = ['endpoint', 'open', `tcp://127.0.0.1:${echo.port}`, '--tls', '--from', '127.0.0.1', '--json'];
+    const { status, stdout, stderr } = await gate.run(...args);
+    assert.equal(status, 0, stderr);
+    const { name } = JSON.parse(stdout) as { name: string };
+    assert.match(await issuerAt(port, name), /Pebble Intermediate/, 'the handshake waits for it');
+    assert.doesNotMatch(await issuerAt(port, 'gate.test'), /Pebble/);
+  });
+}

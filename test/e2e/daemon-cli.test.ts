@@ -221,7 +221,7 @@ for (const lang of ['en', 'ja']) {
     assert.equal(status, 0, stderr);
     assert.equal(
       stdout.match(lang === 'en' ? /encrypted, and the certificate was verified/g : /暗号化済み/g)?.length,
-      2,
+      3,
     );
     assert.equal(stdout.match(lang === 'en' ? /plain: everybody on this leg reads it/g : /平文:/g)?.length, 4);
     assert.match(stdout, /fluentd: \{"tag":/);
@@ -263,4 +263,36 @@ test('the three things that `up` prints to try work as printed', async t => {
     assert.equal(status, 0, `${line}\n${output}`);
   }
   assert.ok(existsSync(join(folder, 'alice.crt')));
+});
+
+test('check says where endpoints are at risk: ports of outgoing connections, our own port in the range, rules without a target', async () => {
+  const folder = newFolder();
+  const file = join(folder, 'sekisho.yaml');
+  writeFileSync(join(folder, 'hook.secret'), 'x');
+  writeFileSync(
+    file,
+    `gate: { name: gate.test, listen: "tls://127.0.0.1:21443" }
+endpoint: { ports: 21000-40000, domain: ep.gate.test, webhook: { url: "http://hooks.example.com/", secret: file:hook.secret } }
+access: [ { allow: endpoint.open }, { allow: endpoint.open, to: device/pump-* } ]
+`,
+  );
+  const { stdout } = await runSekisho(['check', '-c', file, '--json']);
+  const { findings, opens } = JSON.parse(stdout) as { findings: { where: string; text: string }[]; opens: string[] };
+  for (const [where, text] of [
+    [/sekisho\.yaml:2.*endpoint\.ports/, /overlaps the ports that the system hands to outgoing connections/],
+    [/endpoint\.ports/, /21443 lies in the range/],
+    [/endpoint\.domain/, /could set cookies/],
+    [/endpoint\.webhook/, /unencrypted/],
+    [/sekisho\.yaml:3.*access\[0\]/, /loopback of this machine too/],
+  ] as const) {
+    assert.ok(
+      findings.some(one => where.test(one.where) && text.test(one.text)),
+      `${text}: ${JSON.stringify(findings)}`,
+    );
+  }
+  assert.equal(findings.filter(({ text }) => /loopback of this machine/.test(text)).length, 1);
+  assert.ok(
+    opens.includes('endpoint  ports 21000-40000, names under ep.gate.test, when somebody opens one'),
+    opens.join(),
+  );
 });

@@ -1,7 +1,9 @@
 // A gate's own port and what changes under live sessions: names, plain helpers, revocation, CA files, rules.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { type IncomingMessage, request as plainRequest } from 'node:http';
 import { request } from 'node:https';
 import { type Socket, connect as tcpConnect } from 'node:net';
 import { join } from 'node:path';
@@ -17,6 +19,8 @@ import {
   talk,
   until,
 } from '../fixtures/gate-process.ts';
+
+const main = join(import.meta.dirname, '../../src/main.ts');
 
 const text = async (url: string): Promise<{ status: number; body: string; location: string | null }> => {
   const answer = await fetch(url, { redirect: 'manual' });
@@ -97,6 +101,19 @@ proxy:
     /^sekisho_sessions\{action="proxy.connect"\} 1$/m,
   );
   assert.equal((await text(`http://127.0.0.1:${metrics}/`)).status, 404);
+  // A page whose own name was made to lead here sends that name.
+  const statusFor = (host: string): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      plainRequest({ host: '127.0.0.1', port: metrics, path: '/metrics', agent: false, headers: { host } }, answer => {
+        resolve(answer.resume().statusCode);
+      })
+        .on('error', reject)
+        .end();
+    });
+  for (const host of ['127.0.0.1', '[::1]:9464', 'localhost:9464', 'GATE.test', '192.0.2.1:9464'])
+    assert.equal(await statusFor(host), 200, host);
+  for (const host of ['evil.example', 'gate.test.evil.example:9464', '127.0.0.1.evil.example'])
+    assert.equal(await statusFor(host), 421, host);
   assert.equal(statSync(join(gate.data, 'sekisho.sock')).mode & 0o777, 0o600);
   assert.equal(statSync(gate.data).mode & 0o777, 0o700);
 });
@@ -125,6 +142,43 @@ proxy:
     const { stdout } = await gate.run('audit', 'search', '--json');
     const { rows } = JSON.parse(stdout) as { rows: { event: string; facts: { cause?: string } }[] };
     assert.ok(rows.some(({ event, facts }) => event === 'proxy.closed' && facts.cause === 'revoked'));
+  });
+
+  test(`an expired client certificate reaches nothing where one is required (workers: ${workers})`, async t => {
+    const echo = await echoServer(t);
+    const [port = 0] = await freePorts(1);
+    const staff = makeCa('staff');
+    const gate = await startGate(t, {
+      config: `gate: { listen: "tls://127.0.0.1:0", workers: ${workers} }
+access: [ { allow: proxy.connect, who: { cn: "*" }, to: proxy/db } ]
+proxy:
+  db: { listen: "tls://127.0.0.1:${port}", certificate: auto, clients: { ca: [ "file:${staff.certFile}" ] }, to: "tcp://127.0.0.1:${echo.port}" }
+`,
+    });
+    const pair = (days: number): { cert: string; key: string } => {
+      const { fullchain, key } = staff.issue({ cn: `staff ${days}`, days, client: true });
+      return { cert: fullchain, key };
+    };
+    assert.equal(await (await withCertificate(t, port, pair(1))).say('valid'), 'valid');
+    for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+      const socket = tlsConnect({ port, host: '127.0.0.1', rejectUnauthorized: false, maxVersion, ...pair(-1) });
+      t.after(() => socket.destroy());
+      let heard = '';
+      socket.on('data', data => {
+        heard += String(data);
+      });
+      socket.on('error', () => {});
+      socket.write('let me in');
+      await new Promise(resolve => socket.once('close', resolve));
+      assert.equal(heard, '', maxVersion);
+    }
+    const { stdout } = await gate.run('audit', 'search', '--event', 'proxy.*', '--json');
+    const { rows } = JSON.parse(stdout) as { rows: { event: string }[] };
+    assert.equal(rows.filter(({ event }) => event === 'proxy.opened').length, 1, stdout);
+    assert.ok(
+      rows.some(({ event }) => event === 'proxy.denied'),
+      'and the refusal is written down',
+    );
   });
 
   test(`a reload with a new revocation list, a CA less or a narrower rule ends exactly what it no longer lets in (workers: ${workers})`, async t => {
@@ -226,4 +280,51 @@ test('a renewed certificate file is shown to newcomers, and whoever is in stays 
   await until('the new certificate is shown', async () => (await shown()) === 'second');
   assert.equal(await inside.say('still in'), 'still in');
   await gate.logged(/"changed":\["proxy\/db"\]/);
+});
+
+test('a new password ends the sign-ins made with the old one, and what they follow, but no API token', async t => {
+  const [port = 0] = await freePorts(1);
+  const gate = await startGate(t, { config: `gate: { listen: "tls://127.0.0.1:${port}", workers: 0 }\n` });
+  const ca = (await gate.run('cert', 'ca')).stdout;
+  const ask = (path: string, { token, body }: { token?: string; body?: object } = {}): Promise<IncomingMessage> =>
+    new Promise((resolve, reject) => {
+      const headers = {
+        host: 'localhost',
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      };
+      const method = body === undefined ? 'GET' : 'POST';
+      request({ port, host: '127.0.0.1', servername: 'localhost', ca, path, method, headers, agent: false }, resolve)
+        .on('error', reject)
+        .end(body === undefined ? undefined : JSON.stringify(body));
+    });
+  const json = async (answer: IncomingMessage): Promise<Record<string, string>> =>
+    JSON.parse((await answer.toArray()).join('')) as Record<string, string>;
+  const whoami = async (token: string): Promise<number | undefined> =>
+    (await ask('/v1/whoami', { token })).resume().statusCode;
+  const setPassword = async (password: string): Promise<void> => {
+    const child = spawn(process.execPath, [main, 'user', 'passwd', 'alice', '--data', gate.data], {
+      stdio: ['pipe', 'ignore', 'pipe'],
+      env: { ...process.env, NODE_TEST_CONTEXT: undefined },
+    });
+    child.stdin.end(`${password}\n`);
+    const [status] = (await once(child, 'exit')) as [number];
+    assert.equal(status, 0, (await child.stderr.toArray()).join(''));
+  };
+  assert.equal((await gate.run('user', 'add', 'alice', '--role', 'auditor')).status, 0);
+  await setPassword('correct horse battery');
+  const login = async (password: string) => ask('/v1/login', { body: { user: 'alice', password } });
+  const { token = '' } = await json(await login('correct horse battery'));
+  const made = await gate.run('token', 'create', 'alice', '--scope', 'audit.*', '--json');
+  assert.equal(made.status, 0, made.stderr);
+  const api = (JSON.parse(made.stdout) as { token: string }).token;
+  assert.deepEqual([await whoami(token), await whoami(api)], [200, 200]);
+  const followed = await ask('/v1/audit/tail?follow=true', { token });
+  assert.equal(followed.statusCode, 200);
+  const over = new Promise(resolve => followed.resume().once('close', resolve));
+  await setPassword('another battery staple');
+  await over;
+  assert.deepEqual([await whoami(token), await whoami(api)], [401, 200]);
+  assert.equal((await login('correct horse battery')).resume().statusCode, 401);
+  assert.equal((await login('another battery staple')).resume().statusCode, 200);
 });

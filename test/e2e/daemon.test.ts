@@ -270,6 +270,9 @@ test('kill -9 of the gate: workers keep what they carry and accept nothing new; 
     rows.filter(({ event }) => event === 'proxy.opened').length >= 2,
     'what was acknowledged before the kill is there',
   );
+  const left = rows.find(({ facts }) => facts['cause'] === 'gate-gone');
+  assert.equal(left?.event, 'proxy.closed');
+  assert.ok([1, 2].includes(left?.facts['worker'] as number), 'the record names the worker that carries it on');
   const verified = await next.run('audit', 'verify');
   assert.equal(verified.status, 0, verified.stdout + verified.stderr);
   carried.socket.end();
@@ -347,4 +350,88 @@ test('a full disk refuses new connections, keeps those that are open, and is for
     async () => (await auditOf(gate)).filter(({ event }) => event === 'proxy.closed').length >= 1,
   );
   assert.equal((await gate.run('audit', 'verify')).status, 0);
+});
+
+test('gate.listen, gate.http and gate.metrics follow the file at reload: who is connected stays, a taken port changes nothing', async t => {
+  const echo = await echoServer(t);
+  const [one = 0, two = 0, http = 0, metrics = 0] = await freePorts(4);
+  const config = (listen: string, more = ''): string => `gate: { listen: ${listen}, workers: 0${more} }
+proxy: { app: { listen: gate, names: [ app.test ], certificate: auto, to: "tcp://127.0.0.1:${echo.port}" } }
+`;
+  const gate = await startGate(t, { config: config(`"tls://127.0.0.1:${one}"`, `, http: "tcp://127.0.0.1:${http}"`) });
+  const reload = async (text: string): Promise<{ status: number; stderr: string }> => {
+    gate.write(text);
+    return gate.run('reload');
+  };
+  const at = (port: number) =>
+    talk(t, port, to => tlsConnect({ ...to, servername: 'app.test', rejectUnauthorized: false }) as Socket);
+  const early = await at(one);
+  await early.say('in');
+  assert.equal((await fetch(`http://127.0.0.1:${http}/x`, { redirect: 'manual' })).status, 308);
+
+  const both = config(
+    `[ "tls://127.0.0.1:${one}", "tls://127.0.0.1:${two}" ]`,
+    `, metrics: "tcp://127.0.0.1:${metrics}"`,
+  );
+  const added = await reload(both);
+  assert.equal(added.status, 0, added.stderr);
+  assert.doesNotMatch(added.stderr, /next start/);
+  assert.equal(await (await at(two)).say('new port'), 'new port');
+  assert.equal((await fetch(`http://127.0.0.1:${metrics}/metrics`)).status, 200);
+  await until('gate.http is closed', () => isClosed(http));
+
+  const taken = await takePort(t);
+  const refused = await reload(config(`[ "tls://127.0.0.1:${two}", "tls://127.0.0.1:${taken.port}" ]`));
+  assert.notEqual(refused.status, 0);
+  assert.match(refused.stderr, /gate\.listen: .*in use/);
+  assert.equal(await (await at(one)).say('as before'), 'as before');
+
+  // The same port on every address: the narrower one has to let go first.
+  const wide = await reload(config(`"tls://0.0.0.0:${two}"`));
+  assert.equal(wide.status, 0, wide.stderr);
+  assert.equal(await (await at(two)).say('everywhere'), 'everywhere');
+  await until('the first port is closed', () => isClosed(one));
+  assert.equal(await early.say('still in'), 'still in');
+  const status = JSON.parse((await gate.run('status', '--json')).stdout) as {
+    listeners: { name: string; listen: string }[];
+  };
+  assert.deepEqual(
+    status.listeners.filter(({ name }) => name !== 'api').map(({ listen }) => listen),
+    [`tls://0.0.0.0:${two}`],
+  );
+});
+
+test('log.file, log.format and log.access follow the file at reload, in workers too; one that cannot be opened changes nothing', async t => {
+  const echo = await echoServer(t);
+  const [a = 0] = await freePorts(1);
+  const folder = newFolder();
+  const config = (log: string): string =>
+    `gate: { listen: "tls://127.0.0.1:0", workers: 1 }\nlog: ${log}\nproxy:\n${plain('a', a, echo.port)}`;
+  const gate = await startGate(t, { folder, config: config('{ access: { file: one.log } }') });
+  const read = (name: string): string => {
+    const path = join(folder, name);
+    return existsSync(path) ? readFileSync(path, 'utf8') : '';
+  };
+  const connect = async (): Promise<void> => {
+    const { socket, say, over } = await talk(t, a);
+    await say('x');
+    socket.end();
+    await over;
+  };
+  await connect();
+  await until('the first access log has its line', () => read('one.log').split('\n').length === 2);
+  gate.write(config('{ file: gate.log, level: debug, access: { file: two.log } }'));
+  const { status, stderr } = await gate.run('reload');
+  assert.equal(status, 0, stderr);
+  assert.doesNotMatch(stderr, /next start/);
+  await connect();
+  await until('the second has the next', () => read('two.log').split('\n').length === 2);
+  assert.equal(read('one.log').split('\n').length, 2);
+  await until('the log goes to its file', () => /"msg":"configuration read anew"/.test(read('gate.log')));
+  gate.write(config('{ file: no/such/folder.log }'));
+  const refused = await gate.run('reload');
+  assert.notEqual(refused.status, 0);
+  assert.match(refused.stderr, /log\.file: .*folder\.log cannot be opened/);
+  await connect();
+  await until('all is as it was', () => read('two.log').split('\n').length === 3);
 });

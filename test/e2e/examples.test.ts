@@ -1,13 +1,18 @@
 // Every file in examples/ runs as it stands, with its addresses replaced by free ones, and does what it says.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { request } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { parseConfig } from '../../src/daemon/config-file.ts';
 import { type Gateway, openGateway } from '../../src/daemon/gateway.ts';
 import { type Ca, makeCa, temporaryFolder } from '../fixtures/certificates.ts';
-import { freePorts, runSekisho } from '../fixtures/gate-process.ts';
+import { freePorts, runSekisho, until } from '../fixtures/gate-process.ts';
 import { ask, askUdp, backend, echo, handshake, tlsBackend, udpBackend } from '../fixtures/probes.ts';
+import { knock } from '../fixtures/tunnel-peer.ts';
 
 const examples = join(import.meta.dirname, '../../examples');
 const tried = new Set<string>();
@@ -134,6 +139,27 @@ test('postgres-client-certificates.yaml: only the department named gets in', asy
   assert.equal(await visit(undefined), 'closed');
 });
 
+test('tunnel.yaml: tunnels on the gate’s port, and MQTT for devices on a port of its own', async t => {
+  const [port = 0, mqtt = 0] = await freePorts(2);
+  const { folder } = await open(t, 'tunnel.yaml', {
+    '0.0.0.0:443': `127.0.0.1:${port}`,
+    'tls://:8883': `tls://127.0.0.1:${mqtt}`,
+  });
+  const data = ['--data', join(folder, 'data')];
+  const { stdout } = await runSekisho(['cert', 'ca', ...data]);
+  const opened = await runSekisho(['tunnel', 'open', 'TunnelTestDevice', '--service', 'ssh', ...data, '--json']);
+  const { sourceToken } = JSON.parse(opened.stdout) as { sourceToken: string };
+  const peer = await knock({ port, ca: stdout, mode: 'source', token: sourceToken });
+  assert.ok('next' in peer);
+  assert.deepEqual((await peer.next()).services, ['ssh']);
+  peer.drop();
+  assert.equal(
+    await handshake(mqtt, { ca: stdout, servername: 'gate.example.com' }),
+    'closed',
+    'a device shows a certificate',
+  );
+});
+
 test('redis.yaml: TLS outside, plain inside, and only for the addresses listed', async t => {
   await using redis = await backend(echo('redis'));
   const [port = 0] = await freePorts(1);
@@ -234,3 +260,68 @@ test('unix-socket.yaml: TLS outside, a unix socket inside', async t => {
   await open(t, 'unix-socket.yaml', { '0.0.0.0:8444': `127.0.0.1:${port}`, '/run/app/app.sock': path }, folder);
   assert.equal(answerOf(await handshake(port, trusting('app.example.com'))), 'unix:hello');
 });
+
+test('endpoint.yaml: an endpoint waits for a lead, opens to whom it names, and the webhook hears of it', async t => {
+  await using service = await backend(echo('ssh'));
+  const heard: string[] = [];
+  const hook = createServer((request, response) => {
+    request.setEncoding('utf8').on('data', text => heard.push(JSON.parse(text).event));
+    request.on('end', () => response.writeHead(204).end());
+  });
+  hook.listen(0, '127.0.0.1');
+  await once(hook, 'listening');
+  t.after(() => hook.close());
+  const [port = 0] = await freePorts(1);
+  const folder = temporaryFolder('example');
+  writeFileSync(join(folder, 'hook.secret'), 'shared');
+  await open(
+    t,
+    'endpoint.yaml',
+    {
+      '0.0.0.0:443': `127.0.0.1:${port}`,
+      '203.0.113.0/24': '127.0.0.0/24',
+      'https://hooks.example.com': `http://127.0.0.1:${(hook.address() as AddressInfo).port}`,
+      '10.0.0.5:22': `127.0.0.1:${service.port}`,
+    },
+    folder,
+  );
+  const cli = async (...args: string[]): Promise<string> => {
+    const { status, stdout, stderr } = await runSekisho([...args, '--data', join(folder, 'data')]);
+    assert.equal(status, 0, stderr);
+    return stdout;
+  };
+  const token = async (user: string, group: string, role: string): Promise<string> => {
+    await cli('user', 'add', user, '--role', role, '--group', group);
+    return JSON.parse(await cli('token', 'create', user, '--scope', '*', '--json')).token;
+  };
+  const [worker, lead] = [await token('worker', 'field-service', 'member'), await token('lead', 'leads', 'approver')];
+  const root = await cli('cert', 'ca');
+  const call = (as: string, method: string, path: string, body: object): Promise<{ status: number; body: Json }> =>
+    new Promise((resolve, reject) => {
+      const headers = {
+        host: `gate.example.com:${port}`,
+        authorization: `Bearer ${as}`,
+        'content-type': 'application/json',
+      };
+      const options = { host: '127.0.0.1', port, servername: 'gate.example.com', ca: root, agent: false as const };
+      const sending = request({ ...options, method, path, headers }, async answer => {
+        const text = (await answer.setEncoding('utf8').toArray()).join('');
+        resolve({ status: answer.statusCode ?? 0, body: JSON.parse(text) });
+      });
+      sending.on('error', reject).end(JSON.stringify(body));
+    });
+  const wanted = { target: `tcp://127.0.0.1:${service.port}`, for: '10m', reason: 'valve is stuck' };
+  assert.equal((await call(lead, 'POST', '/v1/endpoints', wanted)).status, 403);
+  assert.equal((await call(worker, 'POST', '/v1/endpoints', { ...wanted, from: ['0.0.0.0/0'] })).status, 400);
+  const { body: asked } = await call(worker, 'POST', '/v1/endpoints', wanted);
+  assert.equal(asked['state'], 'waiting');
+  const path = `/v1/endpoints/${asked['id']}/approve`;
+  assert.equal((await call(worker, 'POST', path, {})).status, 403);
+  const { body: opened } = await call(lead, 'POST', path, {});
+  assert.equal(opened['state'], 'open', JSON.stringify(opened));
+  assert.deepEqual(opened['from'], ['127.0.0.1/32'], 'the asker’s own address');
+  assert.equal(await ask(Number(opened['port']), 'hello'), 'ssh:hello');
+  await until('the webhook has heard', () => heard.length === 3);
+  assert.deepEqual(heard, ['endpoint.requested', 'endpoint.approved', 'endpoint.opened']);
+});
+type Json = Readonly<Record<string, unknown>>;

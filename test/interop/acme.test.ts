@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import https from 'node:https';
@@ -288,24 +289,46 @@ suite('ACME with pebble', () => {
     let first: string;
     {
       await using certificates = open();
-      const [standIn] = await certificates.identities(wish);
+      const [standIn] = await certificates.reading().identities(wish);
       assert.equal(new X509Certificate(standIn?.cert ?? '').issuer, 'CN=kept.example.com');
       assert.equal(certificates.state()[0]?.standIn, true);
       const arrived = changed(certificates);
       clock.move(3000);
       await arrived;
-      first = serial((await certificates.identities(wish))[0]?.cert);
+      first = serial((await certificates.reading().identities(wish))[0]?.cert);
       assert.equal(certificates.state()[0]?.standIn, false);
     }
     await using certificates = open();
-    assert.equal(serial((await certificates.identities(wish))[0]?.cert), first);
+    assert.equal(serial((await certificates.reading().identities(wish))[0]?.cert), first);
     // An hour of life: nothing happens in the first half, and it is renewed well before the end.
     clock.move(25 * 60_000);
-    assert.equal(serial((await certificates.identities(wish))[0]?.cert), first);
+    assert.equal(serial((await certificates.reading().identities(wish))[0]?.cert), first);
     const renewed = changed(certificates);
     clock.move(25 * 60_000);
     await renewed;
-    assert.notEqual(serial((await certificates.identities(wish))[0]?.cert), first);
+    assert.notEqual(serial((await certificates.reading().identities(wish))[0]?.cert), first);
+    // A reading that is refused changes nothing; one that counts ends what it does not ask for.
+    const last = serial((await certificates.reading().identities(wish))[0]?.cert);
+    const other = certificates.reading();
+    await other.identities({ ...wish, names: ['other.example.com'] });
+    assert.deepEqual(
+      certificates.state().map(({ names }) => names[0]),
+      ['kept.example.com', 'other.example.com'],
+    );
+    other.adopt();
+    await new Promise(resolve => setImmediate(resolve));
+    assert.deepEqual(
+      certificates.state().map(({ names }) => names[0]),
+      ['other.example.com'],
+    );
+    const arrived = changed(certificates);
+    clock.move(60 * 60_000);
+    await arrived; // of the other; its own would be due as well
+    const file = (await readdir(join(dir, 'acme'))).map(name => readFileSync(join(dir, 'acme', name), 'utf8'));
+    assert.ok(
+      file.some(text => text.includes('CERTIFICATE') && serial(text) === last),
+      'what nobody asks for any more is not renewed',
+    );
     const files = await readdir(join(dir, 'acme'));
     for (const file of files) assert.equal((await stat(join(dir, 'acme', file))).mode & 0o777, 0o600);
   });

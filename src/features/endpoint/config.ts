@@ -41,6 +41,17 @@ const network = cidr.refine(text => {
 
 const files = z.strictObject({ cert: reference, key: reference, passphrase: reference.optional() });
 
+const acme = z.strictObject({
+  acme: z.strictObject({
+    /** Default: Let's Encrypt. */
+    directory: z.url({ protocol: /^https$/ }).optional(),
+    email: z.email().optional(),
+    challenge: z.enum(['http-01', 'tls-alpn-01']).default('tls-alpn-01'),
+    /** The CA of the directory's own certificate, where it is not a public one. */
+    ca: reference.optional(),
+  }),
+});
+
 export const endpointConfig = z.strictObject({
   /** The pool; each endpoint that asks for a port of its own gets one of these. */
   ports: ports.prefault('21000-23999'),
@@ -60,8 +71,8 @@ export const endpointConfig = z.strictObject({
     .prefault({}),
   /** Names are `<id>.<domain>`; default: `ep.<gate.name>`. Its wildcard has to lead to this gate. */
   domain: hostName.optional(),
-  /** `auto`: one a name, from the gate's own CA. A file has to cover `*.<domain>`. */
-  certificate: z.union([z.literal('auto'), files]).default('auto'),
+  /** One a name: `auto` from the gate's own CA, `acme` from Let's Encrypt. A file has to cover `*.<domain>`. */
+  certificate: z.union([z.enum(['auto', 'acme']), acme, files]).default('auto'),
   /** How long a port that was closed is given to nobody else. */
   cooling: duration.default(600_000),
   /** How long an ended endpoint can still be shown; the audit keeps its own time. */

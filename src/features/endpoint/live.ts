@@ -107,6 +107,7 @@ export class LiveEndpoint {
 
   /** For the accept path: refuses, and counts whom. */
   readonly permit = (host: string, port: number): boolean => {
+    if (host === '') return false; // it was gone before it was accepted
     const refusal = this.#state === 'open' ? this.#judge(host) : 'the endpoint is not open';
     if (refusal === undefined) return true;
     this.#refuse(host, port, refusal);

@@ -228,7 +228,30 @@ const mostRows = 20_000;
 async function log(exchange: Exchange, deps: NapterDeps): Promise<void> {
   const { response, query } = exchange;
   const asker = await askerOf(exchange, deps);
-  const seesAll = deps.maySee(asker, 'audit.read');
+  const wanted = logQuery(query);
+  const toEntry = entries(asker, wanted.device, deps);
+  const found: object[] = [];
+  let { before } = wanted;
+  for (let looked = 0; looked < mostRows; ) {
+    const page = await deps.rows({ ...wanted.span, ...(before === undefined ? {} : { before }), limit: 1000 });
+    looked += page.rows.length;
+    before = page.next;
+    for (const row of page.rows) {
+      const entry = await toEntry(row);
+      if (!entry) continue;
+      found.push(entry);
+      if (found.length === wanted.limit) return sendLog(response, found, row.seq);
+    }
+    if (before === undefined) break;
+  }
+  sendLog(response, found, before);
+}
+
+const sendLog = (response: ServerResponse, found: readonly object[], next: number | undefined): void =>
+  sendJson(response, 200, found, next === undefined ? {} : { 'x-soracom-next-key': String(next) });
+
+/** @throws Fault `invalid` */
+function logQuery(query: URLSearchParams) {
   const time = (name: string): Date | undefined => {
     const text = query.get(name);
     if (text === null) return undefined;
@@ -237,38 +260,31 @@ async function log(exchange: Exchange, deps: NapterDeps): Promise<void> {
     return at;
   };
   const [since, until] = [time('from'), time('to')];
-  const limit = Math.min(1000, Math.max(1, Number(query.get('limit') ?? 100) || 100));
-  const wanted = query.get('resource_id');
-  const device = wanted === null ? undefined : deps.findDevice(wanted);
+  return {
+    span: { ...(since ? { since } : {}), ...(until ? { until } : {}) },
+    limit: Math.min(1000, Math.max(1, Number(query.get('limit') ?? 100) || 100)),
+    before: Number(query.get('last_evaluated_key') ?? 0) || undefined,
+    device: query.get('resource_id') ?? undefined,
+  };
+}
+
+/** Rows → entries, for those that this caller may see and that are about this device. */
+function entries(asker: Asker, wanted: string | undefined, deps: NapterDeps) {
+  const seesAll = deps.maySee(asker, 'audit.read');
+  const device = wanted === undefined ? undefined : (deps.findDevice(wanted)?.name ?? wanted);
+  const { operatorId } = deps.place();
   const known = new Map<string, Promise<Endpoint | undefined>>();
   const endpointOf = (id: string): Promise<Endpoint | undefined> => {
     const found = known.get(id) ?? deps.service.get(id).catch(() => undefined);
     known.set(id, found);
     return found;
   };
-  const entries: object[] = [];
-  let before = Number(query.get('last_evaluated_key') ?? 0) || undefined;
-  let looked = 0;
-  pages: do {
-    const page = await deps.rows({
-      ...(since ? { since } : {}),
-      ...(until ? { until } : {}),
-      ...(before === undefined ? {} : { before }),
-      limit: 1000,
-    });
-    before = page.next;
-    looked += page.rows.length;
-    for (const row of page.rows) {
-      const kind = typeOf(row);
-      const endpoint = kind && (await endpointOf(kind.endpoint));
-      const named = endpoint && deviceOf(endpoint);
-      if (!kind || !named || !(seesAll || isTheirs(asker, endpoint))) continue;
-      if (wanted !== null && named.device !== (device?.name ?? wanted)) continue;
-      entries.push(toLogEntry(row, kind.type, endpoint, deps.findDevice(named.device), deps.place().operatorId));
-      if (entries.length < limit) continue;
-      before = row.seq;
-      break pages;
-    }
-  } while (before !== undefined && looked < mostRows);
-  sendJson(response, 200, entries, before === undefined ? {} : { 'x-soracom-next-key': String(before) });
+  return async (row: LogRow): Promise<object | undefined> => {
+    const kind = typeOf(row);
+    const endpoint = kind && (await endpointOf(kind.endpoint));
+    const named = endpoint && deviceOf(endpoint);
+    if (!kind || !named || !(seesAll || isTheirs(asker, endpoint))) return undefined;
+    if (device !== undefined && named.device !== device) return undefined;
+    return toLogEntry(row, kind.type, endpoint, deps.findDevice(named.device), operatorId);
+  };
 }

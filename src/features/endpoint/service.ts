@@ -237,10 +237,12 @@ class Endpoints implements EndpointService {
     const url = named.kind === 'device' ? `device://${named.device}/${named.service}` : request.target;
     const sources = [...new Set(request.from ?? ownAddress(from))].map(checkedNetwork);
     this.#checkSources(sources);
-    const tls = request.tls ?? 'none';
     const domain = this.#deps.branch ? this.#deps.domain() : undefined;
-    const wantsName = request.name ?? (tls !== 'none' && domain !== undefined);
     const wantsPort = request.port ?? true;
+    const asked = request.tls ?? 'none';
+    const wantsName = request.name ?? (asked !== 'none' && domain !== undefined);
+    // A name alone is told by SNI, so there is TLS in any case.
+    const tls = asked === 'none' && wantsName && !wantsPort ? 'end' : asked;
     const limits: EndpointLimits = {
       ...usualLimits,
       connections: config.limits.connections,
@@ -346,9 +348,9 @@ class Endpoints implements EndpointService {
   }
 
   async #start(draft: Endpoint, access: AccessRequest, session: Session): Promise<Endpoint> {
+    const now = this.#time(); // before the policy looks at the clock: what was asked for is had in full
     const decision = this.#deps.decide(access);
     if (decision.allow === false) throw new Fault('denied', 'this is not allowed any more');
-    const now = this.#time();
     let live = this.#make({
       ...draft,
       state: 'open',

@@ -34,12 +34,21 @@ export type EndpointTarget = Extract<Target, { kind: 'tcp' | 'tls' | 'udp' }> | 
 
 /** @throws Fault `invalid` */
 export function parseEndpointTarget(text: string): EndpointTarget {
-  const target = parseTarget(text);
-  if (target.kind === 'device' || target.kind === 'tcp') return target;
+  const target = parsed(text);
+  if (target.kind === 'tcp' || (target.kind === 'device' && !target.device.includes('/'))) return target;
   throw new Fault(
     'invalid',
     `an endpoint leads to device://name/service or tcp://host:port, not to ${formatUrl(target)}; TLS towards the target is the client's own, with --pass-through`,
   );
+}
+
+function parsed(text: string): Target {
+  try {
+    return parseTarget(text);
+  } catch (cause) {
+    if (cause instanceof Fault) throw cause;
+    throw new Fault('invalid', `"${text}" is not well written`, { cause }); // a % that encodes nothing
+  }
 }
 
 /** The names under which a rule may allow it, the most exact first: device/pump-7/ssh, device/pump-7. */

@@ -29,6 +29,8 @@ export interface AcmeOptions {
   readonly ca?: string | undefined;
   /** Milliseconds. */
   readonly 'renew-before'?: number | undefined;
+  /** `key` is a reference. */
+  readonly eab?: { readonly kid: string; readonly key: string } | undefined;
 }
 
 export interface TrustSource {

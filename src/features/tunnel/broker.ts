@@ -49,7 +49,7 @@ export class Broker {
   readonly #peers = new Map<SideName, Peer>();
   readonly #waiting = new Set<() => void>();
   #connections = 0;
-  #state: 'open' | 'closed' = 'open';
+  #state: 'open' | 'draining' | 'closed' = 'open';
   #onIdle: (() => void) | undefined;
 
   constructor(options: BrokerOptions) {
@@ -82,7 +82,7 @@ export class Broker {
     if (this.#peers.get(side) !== peer) return;
     this.#peers.delete(side);
     // At a drain it stays what it was: who was in may come back to the next gate.
-    if (session.signal.reason !== 'drain') this.#options.onState(side, 'disconnected');
+    if (session.signal.reason !== 'drain' && this.#state !== 'draining') this.#options.onState(side, 'disconnected');
   }
 
   /** A connection that the source has opened. Never throws. */
@@ -146,6 +146,7 @@ export class Broker {
         deadline.addEventListener('abort', () => resolve(), { once: true });
       });
     }
+    if (this.#state === 'open') this.#state = 'draining';
     for (const { mux } of this.#peers.values()) mux.destroy();
   }
 
@@ -161,7 +162,7 @@ export class Broker {
         return (await link.dialer.dial({ kind: 'device', device, service }, session)).stream;
       }
       const left = end - clock.now().getTime();
-      if (left <= 0 || isGone() || this.#state === 'closed') {
+      if (left <= 0 || isGone() || this.#state !== 'open') {
         throw new Fault('unreachable', `nobody is at the far end of tunnel ${id}; is the device on, and was it told?`);
       }
       // A device's link tells nobody when it is back, so it is looked for now and then.

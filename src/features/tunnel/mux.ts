@@ -45,7 +45,9 @@ export interface MuxOptions {
 
 export const defaultLimits = { stream: 4 * 1024 * 1024, all: 16 * 1024 * 1024, streams: 4096 };
 /** Windows start at that; the reader gives back what it has read in halves of it. */
-const window = 1024 * 1024;
+const window = 2 * 1024 * 1024;
+/** With windows no stream holds up another; only what all of them hold together is bounded by not reading. */
+const mostWithWindows = 64 * 1024 * 1024;
 /** Streams that may wait for their turn with a destination that knows one at a time. */
 const mostPending = 64;
 
@@ -396,7 +398,10 @@ export class TunnelMux {
       stream.destroy(new Fault('limit', 'too much was sent before the destination had taken the connection'));
       return;
     }
-    if (stream.queued > this.#limits.stream || this.#queued > this.#limits.all) this.#block(stream);
+    const isFull = this.#options.extended
+      ? this.#queued > mostWithWindows
+      : stream.queued > this.#limits.stream || this.#queued > this.#limits.all;
+    if (isFull) this.#block(stream);
   }
 
   #hearConnectionReset(message: TunnelMessage): void {

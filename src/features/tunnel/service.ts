@@ -303,11 +303,12 @@ class Tunnels implements TunnelService {
     const { gate, guesses, log } = this.#deps;
     const { side, from, token } = knock;
     if (this.#state !== 'open') throw new Refusal(503, 'The gate is shutting down; try again in a moment.');
-    await guesses?.check(from);
     const hash = hashOf(token);
     const known = this.#byHash.get(hash);
     const live = known && this.#live.get(known.id);
     if (!known || !live) {
+      // Only what is wrong counts: a flood of wrong tokens must not lock out whoever shares the address.
+      await guesses?.check(from);
       await guesses?.failed(from);
       this.#refuse(knock, 'tunnel/*', 'an unknown token');
       throw new Refusal(403, 'Invalid access token: It opens no tunnel of this gate.');

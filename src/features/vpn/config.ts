@@ -1,7 +1,7 @@
 // The `vpn:` slice of the configuration: hubs that stand in the file, further ports, and who may administer by vpncmd.
 import { z } from 'zod';
 import { cidr, listen, oneOrMany } from '../../wire/config-value.ts';
-import { bridgeConfig, filterConfig, forwardConfig, natConfig, policyConfig } from './hub-config.ts';
+import { bridgeConfig, filterConfig, forwardConfig, natConfig, policyConfig, routerConfig } from './hub-config.ts';
 
 export const vpnHub = z.strictObject({
   /** Whoever knows the hub's name may join without proof. */
@@ -32,6 +32,8 @@ export const vpnConfig = z.strictObject({
       vpnHub,
     )
     .default({}),
+  /** Routers between hubs of this file: layer 3, IPv4. */
+  routers: z.record(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/), routerConfig).default({}),
   /** Ports besides the gate's own on which SoftEther is spoken: its clients know 992, 1194 and 5555. */
   listen: oneOrMany(
     listen.refine(address => address.kind === 'tls', 'SoftEther is spoken inside TLS; write tls://host:port'),

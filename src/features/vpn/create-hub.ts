@@ -1,6 +1,6 @@
 // A hub put together: the switch, and the ports of its own (router, local bridge) that come and go by configuration.
 import { Fault } from '../../core/fault.ts';
-import { formatMac } from '../../wire/ethernet.ts';
+import { formatMac, parseMac } from '../../wire/ethernet.ts';
 import { formatIp } from '../../wire/ip.ts';
 import { formatIpv4 } from '../../wire/ipv4.ts';
 import type {
@@ -27,7 +27,7 @@ import { type AddressEntry, flags } from './switch/address-table.ts';
 import type { Plug } from './switch/plug.ts';
 import { Switch } from './switch/switch.ts';
 import { isIpv4 } from './switch/tables.ts';
-import { openTap, type TapPort } from './tap.ts';
+import { checkDevice, openTap, type TapPort } from './tap.ts';
 
 /** Milliseconds. */
 const sweepEvery = 5000;
@@ -65,6 +65,7 @@ class LocalHub implements Hub {
   #stopRetry: () => void = () => {};
   #state: 'open' | 'closed' = 'open';
   #sessions = 0;
+  readonly #told = new Map<string, number>();
 
   constructor(name: string, deps: HubDeps) {
     this.name = name;
@@ -221,12 +222,13 @@ class LocalHub implements Hub {
   }
   /** Whether an address is in use by somebody with another MAC. */
   #isTaken(address: number, mac: string): boolean {
-    const plug = this.#switch.tables.plugOfIp(address);
-    if (!plug) return false;
-    return !this.macTable().some(entry => entry.mac === mac && entry.session === plug.policy.session);
+    const { tables } = this.#switch;
+    const plug = tables.plugOfIp(address);
+    return plug !== undefined && tables.plugOfMac(parseMac(mac)) !== plug;
   }
 
   async setBridge(device: string | undefined): Promise<void> {
+    if (device !== undefined) checkDevice(device);
     this.#stopRetry();
     const before = this.#bridge;
     if (before?.device === device && before?.plug) return;
@@ -274,8 +276,24 @@ class LocalHub implements Hub {
   #sweep(): void {
     this.#stopSweep = this.#deps.clock.after(sweepEvery, () => {
       this.#switch.sweep();
+      this.#measure();
       this.#sweep();
     });
+  }
+  /** Counted where it happens, told every few seconds: a metric per frame would cost more than the frame. */
+  #measure(): void {
+    const { metrics } = this.#deps;
+    const { up, down, dropped } = this.#switch.counts();
+    const totals = {
+      in: up.unicastFrames + up.broadcastFrames,
+      out: down.unicastFrames + down.broadcastFrames,
+      dropped,
+    };
+    for (const [way, total] of Object.entries(totals)) {
+      const more = total - (this.#told.get(way) ?? 0);
+      if (more > 0) metrics.count('vpn_frames_total', { hub: this.name, way }, more);
+      this.#told.set(way, total);
+    }
   }
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#state === 'closed') return;

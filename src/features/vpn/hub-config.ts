@@ -76,6 +76,18 @@ export const filterConfig = z
   )
   .max(32_768);
 
+/** A router between hubs: its address on each, and the networks behind its neighbours. */
+export const routerConfig = z.strictObject({
+  /** Hub: the router's address and the network there. */
+  interfaces: z
+    .record(z.string(), network4)
+    .refine(all => Object.keys(all).length > 1, 'a router stands on two hubs or more'),
+  routes: z
+    .array(z.strictObject({ to: network4, via: ipv4 }))
+    .max(1024)
+    .default([]),
+});
+
 export const bridgeConfig = bridgeDevice;
 
 const flag = z.boolean().optional();

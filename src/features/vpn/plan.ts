@@ -5,10 +5,11 @@ import type { VpnConfig } from './config.ts';
 import { parseForwards } from './forward.ts';
 import type { FilterRule, NatOptions } from './hub.ts';
 import { type FilterConfig, type NatConfig, policyOf } from './hub-config.ts';
+import type { RouterPlan } from './routers.ts';
 import type { VpnPlan } from './service.ts';
 import { defaultSettings, type HubSettings } from './settings.ts';
 
-export const noVpn: VpnPlan = { hubs: {}, adminFrom: ['127.0.0.0/8', '::1/128'], warnings: [] };
+export const noVpn: VpnPlan = { hubs: {}, routers: {}, adminFrom: ['127.0.0.0/8', '::1/128'], warnings: [] };
 
 interface Finding {
   readonly path: readonly (string | number)[];
@@ -37,11 +38,19 @@ export function planVpn(config: VpnConfig | undefined): VpnPlan {
     hubs[name] = settings;
     warnings.push(...warningsOf(hub, `vpn.hubs.${name}`));
   }
+  const routers: Record<string, RouterPlan> = {};
+  for (const [name, { interfaces, routes }] of Object.entries(config.routers)) {
+    routers[name] = {
+      interfaces: Object.entries(interfaces).map(([hub, address]) => ({ hub, address })),
+      routes: routes.map(({ to, via }) => ({ network: to, via })),
+    };
+    mistakes.push(...checkRouter(routers[name], seen, ['vpn', 'routers', name]));
+  }
   if (mistakes.length > 0) {
     const text = mistakes.map(one => `${one.path.join('.')}: ${one.text}`).join('\n');
     throw new Fault('invalid', text, { facts: { mistakes } });
   }
-  return { hubs, adminFrom: config.admin.from, warnings };
+  return { hubs, routers, adminFrom: config.admin.from, warnings };
 }
 
 type HubConfig = VpnConfig['hubs'][string];
@@ -136,6 +145,25 @@ export function checkHub({ secureNat, forward }: HubSettings, at: readonly strin
     if (dhcp.gateway !== undefined) inside(['nat', 'dhcp', 'default-gateway'], dhcp.gateway);
   }
   attempt(['forward'], () => void parseForwards(forward, enabled ? network : undefined));
+  return found;
+}
+
+/** Every hub of the file, no network twice, every neighbour within reach. */
+function checkRouter({ interfaces, routes }: RouterPlan, hubs: ReadonlyMap<string, string>, at: string[]): Finding[] {
+  const networks = interfaces.map(({ address }) => parseIpv4Network(address));
+  const found: Finding[] = [];
+  interfaces.forEach(({ hub, address }, index) => {
+    const path = [...at, 'interfaces', hub];
+    const own = networks[index];
+    if (!hubs.has(hub.toLowerCase())) found.push({ path, text: `there is no hub ${hub} in this file` });
+    if (!own || own.bits < 1 || own.bits > 30) found.push({ path, text: `${address} leaves no room for neighbours` });
+    else if (networks.slice(0, index).some(other => isInside(other, own.address) || isInside(own, other.address)))
+      found.push({ path, text: `another interface stands in the network of ${address}` });
+  });
+  routes.forEach(({ via }, index) => {
+    if (!networks.some(network => isInside(network, parseIpv4(via))))
+      found.push({ path: [...at, 'routes', index, 'via'], text: `no interface of this router reaches ${via}` });
+  });
   return found;
 }
 

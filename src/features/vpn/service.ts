@@ -6,6 +6,7 @@ import { type Administration, openAdministration } from './admin.ts';
 import type { VpnDeps } from './deps.ts';
 import { type Hubs, openHubs } from './hubs.ts';
 import { type Members, openMembers } from './members.ts';
+import { openRouters, type RouterPlans } from './routers.ts';
 import { admitAdministrator } from './rpc/session.ts';
 import type { HubSettings } from './settings.ts';
 import { serveSoftEther } from './softether/door.ts';
@@ -16,6 +17,7 @@ import { openVpnStore } from './store.ts';
 /** What the file says of the room, checked. */
 export interface VpnPlan {
   readonly hubs: Readonly<Record<string, HubSettings>>;
+  readonly routers: RouterPlans;
   readonly adminFrom: readonly string[];
   /** What works and is weak, with the key's path before it. */
   readonly warnings: readonly string[];
@@ -48,6 +50,7 @@ export async function openVpn(plan: VpnPlan, deps: VpnDeps): Promise<VpnService>
   const store = await openVpnStore(deps.store);
   const members = openMembers(store, deps);
   const hubs = await openHubs(store, plan.hubs, deps);
+  const routers = openRouters(plan.routers, hubs, { clock, log });
   const sessions = createMemberSessions({ gate, hubs, members, clock, log, metrics });
   const administration = openAdministration(store, plan.adminFrom, deps);
   const service: VpnService = {
@@ -73,6 +76,7 @@ export async function openVpn(plan: VpnPlan, deps: VpnDeps): Promise<VpnService>
     async replace(next) {
       administration.setFrom(next.adminFrom);
       await hubs.adopt(next.hubs);
+      routers.replace(next.routers);
     },
     async disconnect(hub, name) {
       const session = sessions.find(hubs.get(hub).name, name);
@@ -101,6 +105,7 @@ export async function openVpn(plan: VpnPlan, deps: VpnDeps): Promise<VpnService>
     },
     async [Symbol.asyncDispose]() {
       await sessions[Symbol.asyncDispose]();
+      await routers[Symbol.asyncDispose]();
       await hubs[Symbol.asyncDispose]();
     },
   };

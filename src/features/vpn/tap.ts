@@ -28,14 +28,19 @@ export interface TapPort extends HubPort {
 /** Bytes that may wait for the device; what comes then is dropped, as a full transmit queue would. */
 const ahead = 4 * 1024 * 1024;
 
-/** @throws Fault `unreachable` where Perl, /dev/net/tun or the right is missing; `invalid` for a name that is none */
-export async function openTap({ device, mtu = 1500, log }: TapOptions): Promise<TapPort> {
+/** @throws Fault `invalid` */
+export function checkDevice(device: string): void {
   if (!/^[A-Za-z0-9_.-]{1,15}$/.test(device) || device === '.' || device === '..') {
     throw new Fault(
       'invalid',
       `"${device}" is not a name for a network device: at most 15 letters, digits, "_", "-", "."`,
     );
   }
+}
+
+/** @throws Fault `unreachable` where Perl, /dev/net/tun or the right is missing; `invalid` for a name that is none */
+export async function openTap({ device, mtu = 1500, log }: TapOptions): Promise<TapPort> {
+  checkDevice(device);
   const child = spawn('perl', ['-e', pump, device, String(mtu)], { stdio: ['pipe', 'pipe', 'pipe'] });
   let complaint = '';
   child.stderr.on('data', (text: Buffer) => {

@@ -16,10 +16,11 @@ export async function auditOpen({ db, types }: Build): Promise<void> {
     .addColumn('resource', 'text', column => column.notNull())
     .addColumn('rule', 'text')
     .addColumn('action', 'text')
+    .addColumn('worker', 'text')
     .execute();
   // Once, over everything there is: a session of one row has an opening and no end.
   await sql`insert into audit_open
-    select session, seq, at, event, who_kind, who_id, credential, "from", resource, rule, null from audit where seq in (
+    select session, seq, at, event, who_kind, who_id, credential, "from", resource, rule, null, null from audit where seq in (
       select min(seq) from audit where session is not null group by session having count(*) = 1
     ) and outcome = 'allowed'`.execute(db);
 }

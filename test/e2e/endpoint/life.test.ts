@@ -286,3 +286,21 @@ test('wishes that contradict each other are refused with a sentence', async t =>
   ];
   for (const [more, text] of cases) await assert.rejects(rig.open(more), text);
 });
+
+test('a rate holds each connection to its bytes a second', async t => {
+  const rig = await openRig(t);
+  const endpoint = await rig.open({ limits: { rate: 1000 } });
+  const inside = await rig.enter(endpoint);
+  assert.equal((await inside.say('x'.repeat(4000))).length, 4000, 'what came in one piece passes in one piece');
+  let isThrough = false;
+  const next = inside.say('y').then(said => {
+    isThrough = true;
+    return said;
+  });
+  for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+  rig.clock.move(1000);
+  for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+  assert.equal(isThrough, false);
+  rig.clock.move(5000);
+  assert.equal(await next, 'y');
+});

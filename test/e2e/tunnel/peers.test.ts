@@ -35,50 +35,54 @@ async function pair(
   return { source, destination, id, tokens: { source: sourceToken, destination: destinationToken } };
 }
 
+/** What a second connection of a service begins with. */
+const againOf = (dialect: Dialect): number => (dialect === 'V3' ? types.connectionStart : types.start);
+
+async function speak(house: TunnelGate, from: Dialect, to: Dialect): Promise<void> {
+  const { source, destination } = await pair(house, from, to);
+  source.send({ type: types.start, ...call(from, 1, 1) });
+  const start = await destination.next();
+  const { service, connection } = dialects[to];
+  assert.equal(start.type, types.start);
+  assert.ok(start.stream > 0);
+  assert.equal(start.service, service ? 'SSH' : '');
+  assert.equal(start.connection > 0, connection);
+  source.send({ type: types.data, ...call(from, 1, 1), payload: 'ping' });
+  const there = await destination.next(types.data);
+  assert.deepEqual(
+    [there.stream, there.service, there.connection, String(there.payload)],
+    [...[start.stream, start.service, start.connection, 'ping']],
+  );
+  destination.send({ type: types.data, ...call(to, start.stream, start.connection), payload: 'pong' });
+  const back = await source.next(types.data);
+  assert.deepEqual(
+    [back.stream, back.service, back.connection, String(back.payload)],
+    [...[1, dialects[from].service ? 'SSH' : '', dialects[from].connection ? 1 : 0, 'pong']],
+  );
+  // The end is said as the other one says ends.
+  source.send({ type: endOf(from), ...call(from, 1, 1) });
+  const end = await destination.next();
+  assert.deepEqual([end.type, end.stream, end.connection], [endOf(to), start.stream, start.connection]);
+  // And the next connection is a new one.
+  source.send({
+    type: againOf(from),
+    ...call(from, from === 'V3' ? 1 : 2, 2),
+  });
+  const next = await destination.next();
+  assert.equal(next.type, againOf(to));
+  destination.send({ type: endOf(to), ...call(to, next.stream, next.connection) });
+  const over = await source.next();
+  assert.deepEqual([over.type, over.stream], [endOf(from), from === 'V3' ? 1 : 2]);
+}
+
 test('peers of AWS’s protocol', async t => {
   const house = await tunnelGate(t);
   const { open, peer, knock } = house;
 
   for (const from of Object.keys(dialects) as Dialect[]) {
     for (const to of Object.keys(dialects) as Dialect[]) {
-      await t.test(
-        `a ${from} source and a ${to} destination speak with each other, each in its own dialect`,
-        async () => {
-          const { source, destination } = await pair(house, from, to);
-          source.send({ type: types.start, ...call(from, 1, 1) });
-          const start = await destination.next();
-          const { service, connection } = dialects[to];
-          assert.equal(start.type, types.start);
-          assert.ok(start.stream > 0);
-          assert.equal(start.service, service ? 'SSH' : '');
-          assert.equal(start.connection > 0, connection);
-          source.send({ type: types.data, ...call(from, 1, 1), payload: 'ping' });
-          const there = await destination.next(types.data);
-          assert.deepEqual(
-            [there.stream, there.service, there.connection, String(there.payload)],
-            [...[start.stream, start.service, start.connection, 'ping']],
-          );
-          destination.send({ type: types.data, ...call(to, start.stream, start.connection), payload: 'pong' });
-          const back = await source.next(types.data);
-          assert.deepEqual(
-            [back.stream, back.service, back.connection, String(back.payload)],
-            [...[1, dialects[from].service ? 'SSH' : '', dialects[from].connection ? 1 : 0, 'pong']],
-          );
-          // The end is said as the other one says ends.
-          source.send({ type: endOf(from), ...call(from, 1, 1) });
-          const end = await destination.next();
-          assert.deepEqual([end.type, end.stream, end.connection], [endOf(to), start.stream, start.connection]);
-          // And the next connection is a new one.
-          source.send({
-            type: from === 'V3' ? types.connectionStart : types.start,
-            ...call(from, from === 'V3' ? 1 : 2, 2),
-          });
-          const next = await destination.next();
-          assert.equal(next.type, to === 'V3' ? types.connectionStart : types.start);
-          destination.send({ type: endOf(to), ...call(to, next.stream, next.connection) });
-          const over = await source.next();
-          assert.deepEqual([over.type, over.stream], [endOf(from), from === 'V3' ? 1 : 2]);
-        },
+      await t.test(`a ${from} source and a ${to} destination speak with each other, each in its own dialect`, () =>
+        speak(house, from, to),
       );
     }
   }

@@ -146,7 +146,8 @@ export class DhcpServer {
     const wanted = message.clientIp !== 0 ? message.clientIp : address(message, codes.requestedIp);
     if (wanted === undefined) return undefined;
     const known = this.#byMac.get(mac);
-    const isFine = this.#fits(wanted, mac) && this.#isFree(wanted, mac, owner) && known?.state !== 'declined';
+    const isFine =
+      this.#fits(wanted, mac) && this.#isFree(wanted, mac) && (known !== undefined || this.#mayHaveMore(owner));
     if (isFine) {
       this.#bind(wanted, mac, message, owner, 'leased', this.#leaseSeconds * 1000);
       return this.#reply(message, types.ack, wanted);
@@ -179,9 +180,9 @@ export class DhcpServer {
     if (reserved !== undefined) return reserved;
     const known = this.#byMac.get(mac);
     if (known && this.#fits(known.address, mac)) return known.address;
-    if (wanted !== undefined && this.#fits(wanted, mac) && this.#isFree(wanted, mac, owner)) return wanted;
-    for (let ip = this.#first; ip <= this.#last; ip++)
-      if (this.#fits(ip, mac) && this.#isFree(ip, mac, owner)) return ip;
+    if (!this.#mayHaveMore(owner)) return undefined;
+    if (wanted !== undefined && this.#fits(wanted, mac) && this.#isFree(wanted, mac)) return wanted;
+    for (let ip = this.#first; ip <= this.#last; ip++) if (this.#fits(ip, mac) && this.#isFree(ip, mac)) return ip;
     return undefined;
   }
   #fits(ip: number, mac: string): boolean {
@@ -194,10 +195,12 @@ export class DhcpServer {
       ip >= this.#first && ip <= this.#last && !isEdge && ip !== router.address && !this.#reservedAddresses.has(ip)
     );
   }
-  #isFree(ip: number, mac: string, owner: unknown): boolean {
+  #isFree(ip: number, mac: string): boolean {
     const binding = this.#byAddress.get(ip);
     if (binding !== undefined) return binding.mac === mac && binding.state !== 'declined';
-    if (this.#options.isTaken(ip, mac)) return false;
+    return !this.#options.isTaken(ip, mac);
+  }
+  #mayHaveMore(owner: unknown): boolean {
     let count = 0;
     for (const other of this.#byAddress.values()) if (other.owner === owner) count++;
     return count < mostOfOwner;

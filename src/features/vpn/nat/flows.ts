@@ -30,7 +30,7 @@ export interface Flow extends Ends {
 }
 
 /** At one time: of the hub, and of one member. */
-const most = { all: 4096, ofMember: 1024 } as const;
+const most = { all: 4096, ofMember: 512 } as const;
 
 const stranger: Principal = { kind: 'anonymous', id: '', groups: [], attributes: new Map(), credential: '' };
 
@@ -67,19 +67,10 @@ export class Flows {
     if (!this.#flows.delete(flow)) return;
     this.#leave(flow.owner);
   }
-  /** The member is back on another port. */
-  move(flow: Flow, owner: Plug): void {
-    this.#leave(flow.owner);
-    flow.owner = owner;
-    this.#perOwner.set(owner, (this.#perOwner.get(owner) ?? 0) + 1);
-  }
   #leave(owner: Plug): void {
     const left = (this.#perOwner.get(owner) ?? 1) - 1;
     if (left > 0) this.#perOwner.set(owner, left);
     else this.#perOwner.delete(owner);
-  }
-  of(owner: Plug): Flow[] {
-    return [...this.#flows].filter(flow => flow.owner === owner);
   }
 
   /** The session of a flow. @throws Fault `denied`, `limit`, `unreachable` */

@@ -51,6 +51,7 @@ export class Router implements AsyncDisposable {
   readonly #dns: DnsProxy;
   readonly #echo = new Echo();
   readonly #tcpIdle: number;
+  readonly #running = new Set<Promise<void>>();
 
   /** @throws Fault `invalid` */
   constructor(options: RouterOptions) {
@@ -102,7 +103,9 @@ export class Router implements AsyncDisposable {
   }
   async [Symbol.asyncDispose](): Promise<void> {
     this.#udp.reset();
+    this.#echo[Symbol.dispose]();
     await this.host[Symbol.asyncDispose]();
+    await Promise.all([...this.#running, this.#udp.settled()]); // until the audit has the end of each
   }
 
   /** Where it leads, or why nowhere. */
@@ -121,7 +124,12 @@ export class Router implements AsyncDisposable {
     const { localIp, localPort, remoteIp, remotePort } = request.path;
     const to = this.#way('tcp', localIp, localPort);
     if (typeof to !== 'string') {
-      void relayTcp(request, owner, to, { flows: this.flows, idle: this.#tcpIdle });
+      const relay = relayTcp(request, owner, to, {
+        flows: this.flows,
+        idle: this.#tcpIdle,
+        isOwn: this.#options.isOwn,
+      }).finally(() => this.#running.delete(relay));
+      this.#running.add(relay);
       return;
     }
     this.#refuse('tcp', [remoteIp, remotePort], [localIp, localPort], owner, to);

@@ -1,5 +1,5 @@
 // TCP through the hub's router: each connection ends here and goes on as an ordinary socket of this process.
-import { toFault } from '../../../core/fault.ts';
+import { Fault, toFault } from '../../../core/fault.ts';
 import type { Conn } from '../../../core/parts.ts';
 import { splice } from '../../../net/splice.ts';
 import { dialTcp } from '../../../net/tcp.ts';
@@ -12,6 +12,8 @@ export interface TcpNatOptions {
   readonly flows: Flows;
   /** Milliseconds without a byte. */
   readonly idle: number;
+  /** Whether an address is a listener of this gate. */
+  readonly isOwn: (host: string, port: number) => boolean;
 }
 export interface Destination {
   readonly host: string;
@@ -31,7 +33,7 @@ export async function relayTcp(
   to: Destination,
   options: TcpNatOptions,
 ): Promise<void> {
-  const { flows, idle } = options;
+  const { flows, idle, isOwn } = options;
   const { path } = request;
   const from = { host: formatIpv4(path.remoteIp), port: path.remotePort };
   const flow = flows.begin({ protocol: 'tcp', from, to }, owner);
@@ -44,6 +46,10 @@ export async function relayTcp(
     const far = await dialTcp({ ...to, timeout: patience.dial }, AbortSignal.any([session.signal, request.signal]));
     let near: Conn;
     try {
+      // A forward may lead to a name; only now is it known where that is.
+      if ('host' in far.peer && isOwn(far.peer.host, far.peer.port)) {
+        throw new Fault('denied', `${to.host}:${to.port} leads to a listener of this gate`);
+      }
       near = request.accept();
     } catch (error) {
       far.stream.destroy();

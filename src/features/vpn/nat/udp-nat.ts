@@ -40,6 +40,7 @@ interface Opening {
 export class UdpNat {
   readonly #options: UdpNatOptions;
   readonly #open = new Map<string, Opening>();
+  readonly #running = new Set<Promise<void>>();
 
   constructor(options: UdpNatOptions) {
     this.#options = options;
@@ -65,8 +66,9 @@ export class UdpNat {
     for (const [key, opening] of [...this.#open])
       if (owner === undefined || opening.flow.owner === owner) this.#close(key, opening);
   }
-  get count(): number {
-    return this.#open.size;
+  /** Until the audit has the end of each. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#running);
   }
 
   #begin(arrival: UdpArrival): void {
@@ -82,7 +84,8 @@ export class UdpNat {
       answer: arrival.answer,
     };
     this.#open.set(arrival.key, opening);
-    void this.#carry(arrival, opening);
+    const carry = this.#carry(arrival, opening).finally(() => this.#running.delete(carry));
+    this.#running.add(carry);
   }
   async #carry({ key, to, unreachable }: UdpArrival, opening: Opening): Promise<void> {
     const { flows, idle, after } = this.#options;

@@ -175,6 +175,10 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
           certificate: shownCertificate(conn),
         });
         keep(live, session);
+        if (member?.expires) {
+          const left = member.expires.getTime() - clock.now().getTime();
+          void live.ended.then(clock.after(left, () => void live.end('expired')));
+        }
         if (member) void members.loggedIn(member).catch(error => log.warn({ error }, 'a login could not be counted'));
         return live;
       } finally {

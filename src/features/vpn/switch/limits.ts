@@ -60,7 +60,7 @@ export class StormLimiter {
     }
     const count = ++this.#frames[at]!;
     const discard = this.#discard[at]!;
-    if (discard < 3) return count <= calm * 8; // half a second without a judgement yet has an end too
-    return discard < 128 && count % discard === 0;
+    if (discard < 3) return count <= calm * 4; // half a second without a judgement yet has an end too
+    return discard < 128 && count % discard === 0 && count / discard <= calm / 2;
   }
 }

@@ -17,8 +17,8 @@ export const isService = (port: HubPort): port is ServicePort => 'take' in port;
 
 /** Frames that wait for a port within one turn; further ones are dropped. */
 const queueLimit = 2048;
-/** Group frames, and frames to unknown targets, that one port may have flooded in a second. */
-const floods = { group: 1024, unknown: 8192 } as const;
+/** Group frames, and frames to unknown targets, that one port may have flooded: in a second, and at once. */
+const floods = { group: [1024, 256], unknown: [8192, 512] } as const;
 
 export class Plug {
   readonly id: number;
@@ -70,8 +70,8 @@ export class Plug {
     this.download = rate(maxDownload, now);
     const limited = policy.kind === 'member' && !noBroadcastLimiter;
     this.storm = limited || policy.kind === 'bridge' ? (this.storm ?? new StormLimiter()) : undefined;
-    this.groups = limited ? new Bucket(floods.group, floods.group, now) : undefined;
-    this.unknown = limited ? new Bucket(floods.unknown, floods.unknown, now) : undefined;
+    this.groups = limited ? new Bucket(...floods.group, now) : undefined;
+    this.unknown = limited ? new Bucket(...floods.unknown, now) : undefined;
     if (noBroadcastLimiter) this.storm = undefined;
     this.macGeneration = this.ipGeneration = -1;
   }

@@ -188,8 +188,7 @@ export class Tables {
   }
   /** A DHCP server gave this address to whoever has this MAC. */
   leased(mac: Uint8Array, ip: number, seconds: number, now: number): void {
-    const at = this.macs.find(u16(mac, 0), u32(mac, 2), 0, 0);
-    const plug = at < 0 ? undefined : this.#plug(this.macs.owner(at));
+    const plug = this.plugOfMac(mac);
     if (!plug) return;
     const found = this.ips.find(0, 0, 0xffff, ip);
     if (found >= 0 && this.ips.has(found, flags.pinned)) return;
@@ -197,7 +196,10 @@ export class Tables {
     if (slot >= 0) this.ips.mark(slot, flags.dhcp, now + Math.max(life.dhcp, Math.min(seconds, 86_400 * 7) * 1000));
   }
 
-  /** Whether there is an entry of this address, and at which plug. */
+  plugOfMac(mac: Uint8Array): Plug | undefined {
+    const slot = this.macs.find(u16(mac, 0), u32(mac, 2), 0, 0);
+    return slot < 0 ? undefined : this.#plug(this.macs.owner(slot));
+  }
   plugOfIp(ip: number): Plug | undefined {
     const slot = this.ips.find(0, 0, 0xffff, ip);
     return slot < 0 ? undefined : this.#plug(this.ips.owner(slot));

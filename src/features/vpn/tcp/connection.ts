@@ -42,15 +42,24 @@ export interface TcpHost {
   /** Has `tick` called when `due` is past; 0 = not. */
   schedule(connection: TcpConnection): void;
   closed(connection: TcpConnection): void;
-  /** Bytes that may wait in one connection's receive buffer; less when the hub is short of memory. */
-  receiveLimit(): number;
-  /** Bytes that came in (positive) or went on (negative) and are held. */
-  held(bytes: number): void;
+  /** Bytes that may wait in one connection, each way; less when its owner, or all together, hold much already. */
+  limit(account: Account): number;
+  /** Bytes of an account that are held more (positive) or less (negative), each way. */
+  held(account: Account, bytes: number): void;
+}
+
+/** What all connections of one owner hold: received and not read, or written and not acknowledged. */
+export interface Account {
+  bytes: number;
+  connections: number;
 }
 
 export interface TcpConnectionOptions {
   readonly path: Path;
   readonly host: TcpHost;
+  /** Whose it is; what others send in its name is not taken. */
+  readonly owner: unknown;
+  readonly account: Account;
   /** Largest payload that fits our side's frames. */
   readonly mss: number;
   readonly initialSequence: number;
@@ -76,8 +85,8 @@ export class TcpConnection {
   /** When `tick` has something to do, in milliseconds; 0 = never. */
   due = 0;
   isAwake = false;
-  /** Whose it is; what others send in its name is not taken. */
   owner: unknown;
+  readonly account: Account;
   readonly #host: TcpHost;
   readonly #writer: SegmentWriter;
   readonly #ownMss: number;
@@ -121,6 +130,8 @@ export class TcpConnection {
   constructor(options: TcpConnectionOptions, begin: { readonly accept: Syn } | 'dial') {
     this.path = options.path;
     this.#host = options.host;
+    this.owner = options.owner;
+    this.account = options.account;
     this.#writer = new SegmentWriter(options.path, options.host.pool);
     this.#ownMss = options.mss;
     this.#mss = options.mss;
@@ -142,6 +153,9 @@ export class TcpConnection {
   get unacknowledged(): number {
     return this.#queue.length;
   }
+  get limit(): number {
+    return this.#host.limit(this.account);
+  }
   /** What the peer would have to send next, were it to begin anew from the same port. */
   get expected(): number {
     return this.#expected;
@@ -153,7 +167,9 @@ export class TcpConnection {
   // --- What the user of the stream asks ------------------------------------------------------------------------------
 
   write(chunk: Uint8Array): void {
+    if (this.state === 'closed') return;
     this.#queue.push(chunk);
+    this.#host.held(this.account, chunk.length);
     this.#wake();
   }
   end(): void {
@@ -337,7 +353,9 @@ export class TcpConnection {
     const finAcked = typeof this.#end === 'number' && isBefore(this.#end, acknowledgement);
     this.#una = acknowledgement;
     if (isBefore(this.#next, acknowledgement)) this.#next = acknowledgement;
-    this.#queue.drop(finAcked ? this.#queue.length : acked);
+    const gone = finAcked ? this.#queue.length : Math.min(acked, this.#queue.length);
+    this.#queue.drop(gone);
+    this.#host.held(this.account, -gone);
     if (this.#timed && isBefore(this.#timed.sequence, acknowledgement)) {
       this.#roundTrip.measured(this.#host.now() - this.#timed.at);
       this.#timed = undefined;
@@ -458,12 +476,12 @@ export class TcpConnection {
   }
   #hold(bytes: number): void {
     this.#held += bytes;
-    this.#host.held(bytes);
+    this.#host.held(this.account, bytes);
   }
 
   /** Moves the right edge on by what is free. @returns the window as it is sent */
   #offerWindow(): number {
-    const free = Math.max(0, this.#host.receiveLimit() - this.#held);
+    const free = Math.max(0, this.limit - this.#held);
     const scaled = Math.min(65_535, free >>> this.#receiveScale);
     const edge = advance(this.#expected, scaled << this.#receiveScale);
     if (isBefore(this.#edge, edge)) this.#edge = edge;
@@ -472,7 +490,7 @@ export class TcpConnection {
   /** RFC 9293 §3.8.6.2.2: the peer is told of more room only when it is worth a segment. */
   #opensWindow(): boolean {
     if (this.state !== 'established' && this.state !== 'fin-wait-1' && this.state !== 'fin-wait-2') return false;
-    const limit = this.#host.receiveLimit();
+    const limit = this.limit;
     const edge = advance(this.#expected, Math.min(65_535 << this.#receiveScale, Math.max(0, limit - this.#held)));
     return distance(this.#edge, edge) >= Math.max(2 * this.#mss, limit >> 2);
   }
@@ -536,7 +554,7 @@ export class TcpConnection {
       ...(isDial || this.#sackAllowed ? { sackPermitted: true } : {}),
     });
     const frame = this.#writer.begin(options, 0);
-    const window = Math.min(65_535, this.#host.receiveLimit()); // never scaled
+    const window = Math.min(65_535, this.limit); // never scaled
     const flags = isDial ? syn : syn | ack;
     this.#host.emit(this.#writer.finish(frame, flags, this.#iss, isDial ? 0 : this.#expected, window));
     this.#next = this.#highest = advance(this.#iss, 1);
@@ -647,6 +665,7 @@ export class TcpConnection {
     if (this.state === 'closed') return;
     this.state = 'closed';
     this.#disarm();
+    this.#host.held(this.account, -this.#queue.length);
     this.#queue.clear();
     this.#early.clear();
     this.#gather = undefined;

@@ -10,7 +10,7 @@ import { u16, u32 } from '../../../wire/bytes.ts';
 import type { FrameView } from '../../../wire/frame-view.ts';
 import { formatIpv4 } from '../../../wire/ipv4.ts';
 import { advance, isBefore, isTcpSumRight, readTcpOptions, tcpFlags } from '../../../wire/tcp.ts';
-import { type Syn, TcpConnection, type TcpHost } from './connection.ts';
+import { type Account, type Syn, TcpConnection, type TcpHost } from './connection.ts';
 import { FramePool } from './frame-pool.ts';
 import { type Path, SegmentWriter } from './segment-writer.ts';
 
@@ -41,13 +41,15 @@ export interface TcpStackOptions {
   readonly adopts?: (before: unknown, now: unknown) => boolean;
   /** Connections and requests at one time; default 4096. */
   readonly limit?: number;
-  /** Bytes of received data that may wait in all connections before their windows shrink; default 64 MiB. */
+  /** Bytes that may wait in all connections before each may hold only little; default 256 MiB. */
   readonly memory?: number;
+  /** The same for the connections of one owner; default 32 MiB. */
+  readonly share?: number;
 }
 
 const { syn, ack, rst, fin } = tcpFlags as { syn: 2; ack: 16; rst: 4; fin: 1 };
-/** Bytes that may wait in one connection: with room, and when room is short. */
-const receive = { wide: 1024 * 1024, narrow: 32 * 1024 } as const;
+/** Bytes that may wait in one connection, each way: with room, and when room is short. */
+const room = { wide: 1024 * 1024, narrow: 32 * 1024 } as const;
 /** Milliseconds between looks at the timers. */
 const beat = 50;
 
@@ -64,6 +66,7 @@ export class TcpStack {
   /** Remote address and port → the few connections from there. */
   readonly #connections = new Map<number, TcpConnection[]>();
   readonly #waiting = new Map<string, Waiting>();
+  readonly #accounts = new Map<unknown, Account>();
   readonly #timed = new Set<TcpConnection>();
   #awake: TcpConnection[] = [];
   #last: TcpConnection | undefined;
@@ -78,7 +81,8 @@ export class TcpStack {
   constructor(options: TcpStackOptions) {
     this.#options = options;
     this.#limit = options.limit ?? 4096;
-    this.#memory = options.memory ?? 64 * 1024 * 1024;
+    this.#memory = options.memory ?? 256 * 1024 * 1024;
+    const share = options.share ?? 32 * 1024 * 1024;
     this.#now = options.clock.now().getTime();
     this.#host = {
       pool: this.#pool,
@@ -90,8 +94,9 @@ export class TcpStack {
       },
       schedule: connection => this.#schedule(connection),
       closed: connection => this.#forget(connection),
-      receiveLimit: () => (this.#held < this.#memory ? receive.wide : receive.narrow),
-      held: bytes => {
+      limit: ({ bytes }) => (this.#held < this.#memory && bytes < share ? room.wide : room.narrow),
+      held: (account, bytes) => {
+        account.bytes += bytes;
         this.#held += bytes;
       },
     };
@@ -99,7 +104,7 @@ export class TcpStack {
   get count(): number {
     return this.#count + this.#waiting.size;
   }
-  /** Bytes received that nobody has read yet. */
+  /** Bytes that wait in all connections, to be read or to be acknowledged. */
   get held(): number {
     return this.#held;
   }
@@ -261,11 +266,11 @@ export class TcpStack {
   }
 
   #make(path: Path, begin: { readonly accept: Syn } | 'dial', owner: unknown): TcpConnection {
-    const connection = new TcpConnection(
-      { path, host: this.#host, mss: this.#options.mtu - 40, initialSequence: randomInt(2 ** 32) },
-      begin,
-    );
-    connection.owner = owner;
+    const account = this.#accounts.get(owner) ?? { bytes: 0, connections: 0 };
+    this.#accounts.set(owner, account);
+    account.connections++;
+    const fixed = { mss: this.#options.mtu - 40, initialSequence: randomInt(2 ** 32) };
+    const connection = new TcpConnection({ path, host: this.#host, owner, account, ...fixed }, begin);
     const key = path.remoteIp * 65_536 + path.remotePort;
     const list = this.#connections.get(key);
     if (list) list.push(connection);
@@ -283,6 +288,8 @@ export class TcpStack {
     if (list.length === 0) this.#connections.delete(key);
     if (this.#last === connection) this.#last = undefined;
     this.#count--;
+    if (--connection.account.connections > 0) return;
+    for (const [owner, account] of this.#accounts) if (account === connection.account) this.#accounts.delete(owner);
   }
   #reset(path: Path, flags: number, sequence: number, acknowledgement: number): void {
     const writer = new SegmentWriter(path, this.#pool);

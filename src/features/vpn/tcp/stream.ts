@@ -2,9 +2,6 @@
 import { Duplex } from 'node:stream';
 import type { TcpConnection } from './connection.ts';
 
-/** Bytes that a writer may be ahead of the acknowledgements before it has to wait. */
-const sendLimit = 1024 * 1024;
-
 export class TcpStream extends Duplex {
   readonly #connection: TcpConnection;
   #waiting: (() => void) | undefined;
@@ -44,7 +41,8 @@ export class TcpStream extends Duplex {
     done(error);
   }
   #wait(done: () => void): void {
-    if (this.#connection.unacknowledged < sendLimit) done();
+    // A writer may be so far ahead of the acknowledgements.
+    if (this.#connection.unacknowledged < this.#connection.limit) done();
     else this.#waiting = done;
   }
 
@@ -59,7 +57,7 @@ export class TcpStream extends Duplex {
     if (!this.destroyed) this.push(null);
   }
   acknowledged(): void {
-    if (this.#waiting === undefined || this.#connection.unacknowledged >= sendLimit / 2) return;
+    if (this.#waiting === undefined || this.#connection.unacknowledged >= this.#connection.limit / 2) return;
     const done = this.#waiting;
     this.#waiting = undefined;
     done();
