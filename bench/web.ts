@@ -1,22 +1,39 @@
-// The web gate, both ways, beside nginx: small answers on kept connections, a big one down, a big one up, and bytes through CONNECT,
-// each per CPU-second of the process under test. `node bench/web.ts [seconds]`; needs nginx.
+// The web gate beside nginx (a reverse proxy that asks for client certificates) and Squid (CONNECT over TLS): small
+// answers on kept connections, a big one down, a big one up, bytes through CONNECT, each per CPU-second of the process
+// under test, in alternating turns; then the slowest hundredth at half load. `node bench/web.ts [seconds] [rounds] [only]`;
+// needs nginx and squid. PROFILE=DIR writes a CPU profile of the gate.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { createServer, type Socket } from 'node:net';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 
-const seconds = Number(process.argv[2] ?? 4);
+const seconds = Number(process.argv[2] ?? 2);
+const rounds = Number(process.argv[3] ?? 3);
+const only = process.argv[4];
 const connections = 32;
 const big = 256 * 1024 * 1024;
 const main = join(import.meta.dirname, '../src/main.ts');
 const dir = mkdtempSync(join(tmpdir(), 'sekisho-bench-web-'));
-chmodSync(dir, 0o755); // nginx's worker is nobody
+chmodSync(dir, 0o777); // nginx's worker is nobody, and Squid is not root either
 const data = join(dir, 'data');
-const [gatePort, nginxPort, originPort, sinkPort] = await freePorts(4);
+const [gatePort, nginxPort, originPort, sinkPort, squidPort] = await freePorts(5);
 const cleanups: (() => void)[] = [() => rmSync(dir, { recursive: true, force: true })];
+process.on('exit', () => {
+  for (const clean of cleanups.splice(0).reverse()) clean();
+});
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => process.exit(1));
 
 /** The site: another nginx, which is fast enough not to be what is measured. Uploads go to a sink of our own. */
 writeFileSync(join(dir, 'small'), 'x'.repeat(200));
@@ -41,10 +58,7 @@ writeFileSync(
   join(dir, 'sekisho.yaml'),
   `gate: { name: localhost, listen: "tls://127.0.0.1:${gatePort}", workers: 0 }
 access: [ { allow: web.request, who: { user: staff01 }, to: web/* } ]
-web:
-  domain: bench.test
-  sites: { site: { to: "http://127.0.0.1:${originPort}/" }, sink: { to: "http://127.0.0.1:${sinkPort}/" } }
-  forward: { hosts: { site: "tcp://127.0.0.1:${originPort}", sink: "tcp://127.0.0.1:${sinkPort}" } }
+web: { forward: { hosts: { site: "tcp://127.0.0.1:${originPort}", sink: "tcp://127.0.0.1:${sinkPort}" } } }
 log: { level: warn }
 `,
 );
@@ -58,6 +72,7 @@ const gate = start(process.execPath, [
   data,
 ]);
 await listening(gatePort);
+while (!existsSync(join(data, 'sekisho.sock'))) await new Promise(resolve => setTimeout(resolve, 50));
 execFileSync(process.execPath, [main, 'cert', 'issue', 'staff01', '--pem', dir, '--data', data]);
 execFileSync(
   'openssl',
@@ -92,66 +107,109 @@ const nginx = start('nginx', ['-p', dir, '-c', common('proxy', proxy('site', ori
 await listening(nginxPort);
 
 const [cert, key] = ['staff01.crt', 'staff01.key'].map(file => readFileSync(join(dir, file)));
+// Debian's Squid (GnuTLS) cannot ask for client certificates: its handshakes are cheaper, its bytes cost the same.
+const squidConf = join(dir, 'squid.conf');
+writeFileSync(
+  squidConf,
+  `https_port 127.0.0.1:${squidPort} tls-cert=${dir}/n.crt tls-key=${dir}/n.key
+http_access allow all
+cache deny all
+access_log none
+cache_log ${dir}/squid.log
+pid_filename ${dir}/squid.pid
+coredump_dir ${dir}
+workers 1
+visible_hostname localhost
+cache_effective_user proxy
+`,
+);
+chmodSync(join(dir, 'n.key'), 0o644);
+const squid = start('squid', ['-N', '-n', `bench${process.pid}`, '-f', squidConf]);
+await listening(squidPort);
+
 interface Subject {
   readonly name: string;
   readonly port: number;
   readonly pid: number;
   readonly url: (site: string, path: string) => string;
-  /** The server name for a site. */
-  readonly server: (site: string) => string;
-  readonly host: (site: string) => string;
 }
-const subjects: readonly Subject[] = [
-  {
-    ...{ name: 'nginx', port: nginxPort, pid: nginx.pid ?? 0 },
-    ...{ url: (_, path) => path, server: site => site, host: site => site },
-  },
-  {
-    ...{ name: 'forward', port: gatePort, pid: gate.pid ?? 0 },
-    ...{ url: (site, path) => `http://${site}${path}`, server: () => 'localhost', host: site => site },
-  },
-  {
-    ...{ name: 'site', port: gatePort, pid: gate.pid ?? 0 },
-    ...{ url: (_, path) => path, server: site => `${site}.bench.test`, host: site => `${site}.bench.test` },
-  },
-];
+const pools = new Map<Subject, Promise<TLSSocket[]>>();
+const sekisho: Subject = {
+  ...{ name: 'sekisho', port: gatePort, pid: gate.pid ?? 0 },
+  url: (site, path) => `http://${site}${path}`,
+};
+const beside: Subject = { name: 'nginx', port: nginxPort, pid: nginx.pid ?? 0, url: (_, path) => path };
+const squidSubject: Subject = { name: 'squid', port: squidPort, pid: squid.pid ?? 0, url: (_, path) => path };
 
-const rows: [string, string, (subject: Subject) => Promise<number>][] = [
-  ['small GET', 'requests', small],
-  ['download', 'MB', subject => bulk(subject, 'site', 'GET')],
-  ['upload', 'MB', subject => bulk(subject, 'sink', 'PUT')],
+const rows: [title: string, unit: string, peer: Subject, measure: (subject: Subject) => Promise<number>][] = [
+  ['small GET', 'requests', beside, small],
+  ['download', 'MB', beside, subject => bulk(subject, 'site', 'GET')],
+  ['upload', 'MB', beside, subject => bulk(subject, 'sink', 'PUT')],
+  ['CONNECT', 'MB', squidSubject, tunnelled],
 ];
-for (const [title, unit, measure] of rows) {
-  const rates: number[] = [];
-  for (const subject of subjects) {
-    await measure(subject); // warm
-    const before = cpu(subject.pid);
-    const began = performance.now();
-    const work = await measure(subject);
-    const wall = (performance.now() - began) / 1000;
-    const used = cpu(subject.pid) - before;
-    rates.push(work / used);
-    process.stdout.write(
-      `${title.padEnd(10)} ${subject.name.padEnd(8)} ${Math.round(work / used)} ${unit}/CPU-s  ${Math.round(work / wall)} ${unit}/s  ratio ${((rates.at(-1) ?? 0) / (rates[0] ?? 1)).toFixed(2)}\n`,
-    );
+const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
+for (const [title, unit, peer, measure] of rows) {
+  if (only !== undefined && !title.startsWith(only)) continue;
+  const ratios: number[] = [];
+  const rates: Record<string, number[]> = { [peer.name]: [], sekisho: [] };
+  await measure(sekisho); // warm
+  await measure(peer);
+  for (let round = 0; round < rounds; round++) {
+    const turn: number[] = [];
+    for (const subject of [peer, sekisho]) {
+      const before = cpu(subject.pid);
+      const work = await measure(subject);
+      turn.push(work / (cpu(subject.pid) - before));
+      rates[subject.name]?.push(turn.at(-1) ?? 0);
+    }
+    ratios.push((turn[1] ?? 0) / (turn[0] ?? 1));
   }
+  process.stdout.write(
+    `${title.padEnd(10)} ${peer.name} ${Math.round(median(rates[peer.name] ?? []))} sekisho ${Math.round(median(rates['sekisho'] ?? []))} ${unit}/CPU-s  ratio ${median(ratios).toFixed(2)} (${ratios.map(one => one.toFixed(2)).join(' ')})\n`,
+  );
 }
-const connectRate = await (async () => {
-  const [, sekisho] = subjects;
-  if (!sekisho) return 0;
-  const before = cpu(sekisho.pid);
-  const work = await tunnelled(sekisho);
-  return work / (cpu(sekisho.pid) - before);
-})();
-process.stdout.write(`CONNECT    sekisho  ${Math.round(connectRate)} MB/CPU-s\n`);
-for (const clean of cleanups.reverse()) clean();
-process.exitCode = 0;
+if (only === undefined || only === 'p99') {
+  // Half of what the gate does at most, for both.
+  const began = performance.now();
+  const most = (await small(sekisho)) / ((performance.now() - began) / 1000);
+  const delays: Record<string, number[]> = { nginx: [], sekisho: [] };
+  for (let round = 0; round < rounds; round++)
+    for (const subject of [beside, sekisho]) delays[subject.name]?.push(await slowest(subject, most / 2));
+  const [theirs, ours] = [median(delays['nginx'] ?? []), median(delays['sekisho'] ?? [])];
+  process.stdout.write(
+    `p99 at ${Math.round(most / 2)} requests/s: nginx ${theirs.toFixed(2)} ms, sekisho ${ours.toFixed(2)} ms, ratio ${(ours / theirs).toFixed(2)}\n`,
+  );
+}
+process.exit();
 
-async function open({ port, server }: Subject, site: string): Promise<TLSSocket> {
+/** Milliseconds that 99 of 100 answers stay below, at `rate` requests a second over all connections. */
+async function slowest(subject: Subject, rate: number): Promise<number> {
+  const delays: number[] = [];
+  const until = performance.now() + seconds * 1000;
+  const gap = (connections * 1000) / rate;
+  await Promise.all(
+    Array.from({ length: connections }, async (_, at) => {
+      const socket = await open(subject, 'site');
+      let due = performance.now() + (gap * at) / connections;
+      while (due < until) {
+        await new Promise(resolve => setTimeout(resolve, Math.max(0, due - performance.now())));
+        const asked = performance.now();
+        socket.write(`GET ${subject.url('site', '/small')} HTTP/1.1\r\nHost: site\r\n\r\n`);
+        await once(socket, 'data');
+        delays.push(performance.now() - asked);
+        due += gap;
+      }
+      socket.destroy();
+    }),
+  );
+  return delays.toSorted((a, b) => a - b)[Math.floor(delays.length * 0.99)] ?? 0;
+}
+
+async function open({ port }: Subject, site: string): Promise<TLSSocket> {
   const socket = tlsConnect({
     host: '127.0.0.1',
     port,
-    servername: server(site),
+    servername: port === nginxPort ? site : 'localhost',
     cert,
     key,
     rejectUnauthorized: false,
@@ -161,29 +219,36 @@ async function open({ port, server }: Subject, site: string): Promise<TLSSocket>
   return socket;
 }
 
+/** Connections that are opened once: new ones cost what other rows measure. */
+function kept(subject: Subject): Promise<TLSSocket[]> {
+  const pool = pools.get(subject) ?? Promise.all(Array.from({ length: connections }, () => open(subject, 'site')));
+  pools.set(subject, pool);
+  return pool;
+}
+
 async function small(subject: Subject): Promise<number> {
   let done = 0;
   const until = performance.now() + seconds * 1000;
   await Promise.all(
-    Array.from({ length: connections }, async () => {
-      const socket = await open(subject, 'site');
-      const ask = `GET ${subject.url('site', '/small')} HTTP/1.1\r\nHost: ${subject.host('site')}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n`;
+    (await kept(subject)).map(async socket => {
+      const ask = `GET ${subject.url('site', '/small')} HTTP/1.1\r\nHost: site\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n`;
       await new Promise<void>(resolve => {
         let got = 0;
         let size = 0;
-        socket.on('data', (chunk: Buffer) => {
+        const take = (chunk: Buffer): void => {
           if (size === 0) size = chunk.indexOf('\r\n\r\n') + 204;
           got += chunk.length;
           if (got < size) return;
           got = 0;
           size = 0;
           done++;
-          if (performance.now() > until) resolve();
-          else socket.write(ask);
-        });
+          if (performance.now() < until) return void socket.write(ask);
+          socket.off('data', take);
+          resolve();
+        };
+        socket.on('data', take);
         socket.write(ask);
       });
-      socket.destroy();
     }),
   );
   return done;
@@ -193,7 +258,7 @@ async function bulk(subject: Subject, site: string, method: 'GET' | 'PUT'): Prom
   const socket = await open(subject, site);
   const length = method === 'PUT' ? `Content-Length: ${big}\r\n` : '';
   socket.write(
-    `${method} ${subject.url(site, '/big')} HTTP/1.1\r\nHost: ${subject.host(site)}\r\n${length}Connection: close\r\n\r\n`,
+    `${method} ${subject.url(site, '/big')} HTTP/1.1\r\nHost: ${site}\r\n${length}Connection: close\r\n\r\n`,
   );
   if (method === 'PUT') await pour(socket);
   await drainAll(socket);
@@ -202,7 +267,8 @@ async function bulk(subject: Subject, site: string, method: 'GET' | 'PUT'): Prom
 
 async function tunnelled(subject: Subject): Promise<number> {
   const socket = await open(subject, 'site');
-  socket.write('CONNECT site:80 HTTP/1.1\r\nHost: site:80\r\n\r\n');
+  const target = subject.name === 'squid' ? `127.0.0.1:${originPort}` : 'site:80';
+  socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n\r\n`);
   await once(socket, 'data');
   socket.write('GET /big HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n');
   await drainAll(socket);
@@ -251,14 +317,14 @@ function cpu(pid: number): number {
 }
 
 function start(program: string, args: readonly string[]) {
-  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const child = spawn(program, args, { stdio: 'ignore' });
   cleanups.push(() => child.kill('SIGTERM'));
   return child;
 }
 
 async function listening(port: number): Promise<void> {
-  for (;;) {
-    const { connect } = await import('node:net');
+  for (let tries = 0; ; tries++) {
+    if (tries > 100) throw new Error(`nothing listens on ${port}`);
     const socket = connect(port, '127.0.0.1');
     const stands = await new Promise(resolve =>
       socket.once('connect', () => resolve(true)).once('error', () => resolve(false)),
@@ -269,10 +335,10 @@ async function listening(port: number): Promise<void> {
   }
 }
 
-async function freePorts(count: number): Promise<[number, number, number, number]> {
+async function freePorts(count: number): Promise<[number, number, number, number, number]> {
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
   await Promise.all(servers.map(server => once(server, 'listening')));
   const ports = servers.map(server => (server.address() as { port: number }).port);
   for (const server of servers) server.close();
-  return ports as [number, number, number, number];
+  return ports as [number, number, number, number, number];
 }

@@ -37,6 +37,7 @@ const irregular: Readonly<Record<string, string>> = {
   tag: 'tagged',
   untag: 'untagged',
   login: 'signed-in',
+  'sign-in': 'signed-in',
   logout: 'signed-out',
 };
 

@@ -14,9 +14,11 @@ type Verbs =
   | 'user.link'
   | 'user.key'
   | 'user.key-revoke'
+  | 'user.totp'
+  | 'user.totp-remove'
   | 'user.role';
 
-export function userHandlers({ directory, authenticator, house }: ApiDeps): Pick<Handlers, Verbs> {
+export function userHandlers({ directory, authenticator, totp, house }: ApiDeps): Pick<Handlers, Verbs> {
   const toUser = ({ name, state, roles, groups, created }: User): UserAnswer => ({
     name,
     state,
@@ -47,6 +49,16 @@ export function userHandlers({ directory, authenticator, house }: ApiDeps): Pick
         throw new Fault('conflict', 'nobody removes themselves; ask another administrator');
       await directory.remove(params.name);
       return { name: params.name, removed: true };
+    },
+    'user.totp': async ({ params }) => {
+      const user = directory.get(params.name).name;
+      if (!totp) throw new Fault('missing', 'this gate keeps no second factor');
+      return { user, ...(await totp.enrol(user)) };
+    },
+    'user.totp-remove': async ({ params }) => {
+      const user = directory.get(params.name).name;
+      if (!(await totp?.remove(user))) throw new Fault('missing', `${user} has no authenticator set up`);
+      return { user, removed: true };
     },
     'user.passwd': async ({ params, body, caller, isSelf, signal }) => {
       directory.get(params.name); // a name that is not there is said so before anything is proven

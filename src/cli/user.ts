@@ -126,6 +126,28 @@ function defineSecrets(command: Command, context: Context): void {
       context.json ? context.screen.json(answer) : context.screen.line(`the password of ${answer.name} is set`);
     });
   command
+    .command('totp <name>')
+    .summary('set up the codes of an authenticator app, for sites that want a sign-in; the secret is shown once')
+    .option('--remove', 'take them away instead')
+    .action(async (name, { remove }) => {
+      const client = await context.client();
+      if (remove) {
+        const answer = await client.call('user.totp-remove', { params: { name } });
+        context.json ? context.screen.json(answer) : context.screen.line(`${answer.user} has no codes any more`);
+        return;
+      }
+      const answer = await client.call('user.totp', { params: { name } });
+      if (context.json) return context.screen.json(answer);
+      context.screen.facts([
+        ['user', answer.user],
+        ['secret', answer.secret],
+        ['address', answer.uri],
+      ]);
+      context.screen.note(
+        'put the secret, or the address as a QR code, into an authenticator app; it is not shown again',
+      );
+    });
+  command
     .command('key <name>')
     .summary('make an access key pair; adds the user as operator if missing')
     .option('--revoke <accessKeyId>', 'revoke this key instead')

@@ -23,6 +23,8 @@ export interface TlsFacts {
   readonly sni?: string;
   readonly alpn?: string;
   readonly leaf?: Uint8Array;
+  /** What is wrong with a certificate that was shown where one is only requested: then there is no `leaf`. */
+  readonly refused?: string;
   /** The verified chain above the leaf, DER, nearest issuer first; absent on a resumed session. */
   readonly chain?: readonly Uint8Array[];
   readonly protocol?: string;

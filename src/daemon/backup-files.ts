@@ -1,4 +1,5 @@
 // The backup of a running gate: a copy of the database and the key files, sealed with a passphrase.
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type BackupEntry, sealBackup } from '../api/index.ts';
@@ -20,9 +21,10 @@ export async function backupOf(store: Store, data: string, passphrase: string): 
   }
 }
 
-/** What trust cannot make again, and the key that signs the audit. */
+/** What trust cannot make again, the key that signs the audit, and the one that services know identities by. */
 async function keyEntries(data: string): Promise<BackupEntry[]> {
-  return [...(await keyFiles(data)), 'audit.key'].map(path => ({ path, from: join(data, path) }));
+  const own = ['audit.key', 'web-identity.key'].filter(file => existsSync(join(data, file)));
+  return [...(await keyFiles(data)), ...own].map(path => ({ path, from: join(data, path) }));
 }
 
 async function* thenClean(bytes: AsyncIterable<Uint8Array>, clean: () => Promise<void>): AsyncGenerator<Uint8Array> {

@@ -224,7 +224,8 @@ function serverTls(
   return {
     identities,
     alpn: ['http/1.1'],
-    ...(asks ? { clients: { mode: 'optional', ca: trust.cas, depth: trust.depth } } : {}),
+    // A certificate that does not count gets a page that says why, not an alert that browsers show as a broken site.
+    ...(asks ? { clients: { mode: 'requested', ca: trust.cas, depth: trust.depth } } : {}),
     session: { tickets: true, cache: 0, timeout: 300_000 },
     context: JSON.stringify(['gate', trust?.cas ?? []]),
     handshake,

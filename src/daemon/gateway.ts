@@ -37,6 +37,7 @@ import { createRead } from './read.ts';
 import type { ReloadReport } from './reload.ts';
 import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
+import { openSignInPlane } from './sign-in-plane.ts';
 import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
@@ -247,7 +248,14 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   serveVpnPorts(vpnPorts, { door, vpn, gate: config.gate, metrics, log: room('vpn') });
   const accessFile = accessPlace(file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
+  const signIn = stack.use(
+    await openSignInPlane({
+      ...{ current: () => current, data, store, gate, authenticator, limiter, directory, clock, log: room('web') },
+      ...{ web: () => web, sites: () => sites, port: gatePort },
+    }),
+  );
   web = openWebPlane({
+    ...{ signIns: signIn.signIns, signer: signIn.signer },
     ...{ current: () => current, data, gate, authority, directory, clock, metrics, log: room('web') },
     ports,
     opened: () => ports.map(({ address }) => address),
@@ -257,6 +265,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   if (web) stack.use(web);
   sites = openSitesPlane({
     ...{ current: () => current, gate, directory, clock, metrics, log: room('web') },
+    before: signIn.before,
+    signer: signIn.signer,
     opened: () => ports.map(({ address }) => address),
     ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
   });
@@ -359,6 +369,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...(devices ? [devices.door] : []),
     ...endpoints.doors,
     ...tunnels.doors,
+    ...signIn.doors,
   ];
   const socket = join(data, 'sekisho.sock');
   const listeners = (): ReturnType<House['listeners']> => [
@@ -368,7 +379,18 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   ];
   api = stack.use(
     await createApi({
-      ...{ gate, authenticator, directory, audit, sessions, approvals, clock, metrics, log: room('api') },
+      ...{
+        gate,
+        authenticator,
+        directory,
+        totp: signIn.totp,
+        audit,
+        sessions,
+        approvals,
+        clock,
+        metrics,
+        log: room('api'),
+      },
       authority: knowingUsers(authority, directory),
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),

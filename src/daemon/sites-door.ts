@@ -35,7 +35,7 @@ export function siteUpgrades(
     const upgrade = upgradeTls({
       identities: site.identities,
       alpn: ['h2', 'http/1.1'],
-      ...(site.asks && cas.length > 0 ? { clients: { mode: 'optional', ca: cas, depth } } : {}),
+      ...(site.asks && cas.length > 0 ? { clients: { mode: 'requested', ca: cas, depth } } : {}),
       session: { tickets: true, cache: 0, timeout: 300_000 },
       context: JSON.stringify(['site', site.key, site.asks ? cas : []]),
       handshake,

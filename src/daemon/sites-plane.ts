@@ -1,7 +1,13 @@
 // Renamed sites within this process: what they are handed, from the configuration of now.
 import type { Clock } from '../core/clock.ts';
 import type { Address, Gate, Identify, Log, Metrics } from '../core/parts.ts';
-import { compileHosts, openSites, type SitesService, type WebLine } from '../features/web/index.ts';
+import {
+  compileHosts,
+  type IdentitySigner,
+  openSites,
+  type SitesService,
+  type WebLine,
+} from '../features/web/index.ts';
 import { anonymous, type Directory } from '../trust/index.ts';
 import type { ConfigFile } from './config-file.ts';
 import { latestChecker } from './gateway-parts.ts';
@@ -12,6 +18,9 @@ export interface SitesPlaneOptions {
   readonly current: () => { readonly file: ConfigFile; readonly plan: Plan };
   readonly gate: Gate;
   readonly directory: Pick<Directory, 'standing'>;
+  /** Looks at each request once more. */
+  readonly before: NonNullable<Parameters<typeof openSites>[1]['before']>;
+  readonly signer: IdentitySigner;
   /** Every listener that is open. */
   readonly opened: () => readonly Address[];
   readonly accessLog?: (line: WebLine) => void;
@@ -22,7 +31,7 @@ export interface SitesPlaneOptions {
 
 /** Undefined where the configuration has no `web.sites`. */
 export function openSitesPlane(options: SitesPlaneOptions): SitesService | undefined {
-  const { current, gate, directory, opened, accessLog, clock, log, metrics } = options;
+  const { current, gate, directory, opened, accessLog, before, signer, clock, log, metrics } = options;
   const { sites } = current().plan;
   if (!sites) return undefined;
   const checker = latestChecker(() => current().plan.trust);
@@ -39,7 +48,7 @@ export function openSitesPlane(options: SitesPlaneOptions): SitesService | undef
     return forwarded.hosts;
   };
   return openSites(sites.plan, {
-    ...{ gate, identify, port, clock, log, metrics },
+    ...{ gate, identify, before, signer, port, clock, log, metrics },
     decide: (who, resource, from) =>
       current().plan.policy.decide({ who, action: 'web.request', resource, from }, clock.now()),
     checkUrl: () => {

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import type { Address, Gate, Identify, Listener, Log, Metrics } from '../core/parts.ts';
-import { openWeb, type WebLine, type WebService } from '../features/web/index.ts';
+import { type IdentitySigner, openWeb, type SignIns, type WebLine, type WebService } from '../features/web/index.ts';
 import { type Authority, anonymous, type Directory } from '../trust/index.ts';
 import type { ConfigFile } from './config-file.ts';
 import { latestChecker } from './gateway-parts.ts';
@@ -18,6 +18,8 @@ export interface WebPlaneOptions {
   readonly gate: Gate;
   readonly authority: Pick<Authority, 'root'>;
   readonly directory: Pick<Directory, 'standing'>;
+  readonly signIns: SignIns;
+  readonly signer: IdentitySigner;
   /** The gate's own port, and every other listener that is open. */
   readonly ports: readonly Listener[];
   readonly opened: () => readonly Address[];
@@ -31,6 +33,7 @@ export interface WebPlaneOptions {
 /** Undefined where the configuration has no `web.forward`. */
 export function openWebPlane(options: WebPlaneOptions): WebService | undefined {
   const { current, data, gate, authority, directory, ports, opened, own, accessLog, clock, log, metrics } = options;
+  const { signIns, signer } = options;
   const plan = current().plan.web.forward;
   if (!plan) return undefined;
   const port = (): number => ports.flatMap(({ address }) => ('port' in address ? [address.port] : []))[0] ?? 443;
@@ -39,12 +42,15 @@ export function openWebPlane(options: WebPlaneOptions): WebService | undefined {
   const checker = latestChecker(() => current().plan.trust);
   const identify: Identify = async ({ tls }) =>
     tls?.leaf ? directory.standing(checker().check(tls.leaf, tls.chain)) : anonymous;
+  const origin = (): string => `https://${name()}${publicPort() === 443 ? '' : `:${publicPort()}`}`;
   return openWeb(plan, {
     ...{ gate, identify, own, clock, log, metrics },
     decide: (who, resource, from) =>
       current().plan.policy.decide({ who, action: 'web.request', resource, from }, clock.now()),
     proxy: () => ({ host: current().plan.web.forward?.name ?? name(), port: publicPort() }),
-    origin: () => `https://${name()}${publicPort() === 443 ? '' : `:${publicPort()}`}`,
+    origin,
+    signIns,
+    signer,
     names: () => namesOf(current().file.config),
     listeners: () => [...opened(), ...routeAddresses(current().file)],
     pacToken: pacToken(data),

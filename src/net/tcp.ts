@@ -1,5 +1,5 @@
 // TCP: a Listener that survives floods and failing accepts, and a dialler that says why it could not reach.
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer, type OnReadOpts } from 'node:net';
 import { Fault } from '../core/fault.ts';
 import type { Address, Conn, Listener } from '../core/parts.ts';
 import { normalizeHost } from '../wire/cidr.ts';
@@ -52,6 +52,8 @@ export interface TcpDialOptions {
   readonly timeout: number;
   readonly keepAlive?: number | false;
   readonly noDelay?: boolean;
+  /** Reads into memory of the caller's; the stream has no `data` then. */
+  readonly onread?: OnReadOpts;
 }
 
 /** @throws Fault `unreachable` or `timeout`; the signal's own reason when it aborts. */
@@ -67,6 +69,7 @@ export function dialTcp(options: TcpDialOptions, signal: AbortSignal): Promise<C
       keepAlive: keepAlive !== false,
       keepAliveInitialDelay: keepAlive === false ? 0 : keepAlive,
       ...(bind === undefined ? {} : { localAddress: bind }),
+      ...(options.onread === undefined ? {} : { onread: options.onread }),
     });
     const settle = (): void => {
       clearTimeout(timer);

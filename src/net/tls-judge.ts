@@ -6,9 +6,12 @@ import type { TlsFacts } from '../core/parts.ts';
 import { chainOf, depthOf, verifyText } from './tls-verify.ts';
 
 export interface ClientCheck {
-  readonly mode: 'optional' | 'required';
+  /** `requested`: a certificate that is not good enough does not end the handshake; it is nobody's, and the facts say why. */
+  readonly mode: 'requested' | 'optional' | 'required';
   readonly depth: number;
   readonly trusted: readonly X509Certificate[];
+  /** Leaves whose chains were looked at in a full handshake; undefined where other processes resume our sessions. */
+  readonly seen?: SeenLeaves | undefined;
 }
 export type Verdict = { readonly facts: TlsFacts } | { readonly code: string; readonly fault: Fault };
 
@@ -16,7 +19,9 @@ export type Verdict = { readonly facts: TlsFacts } | { readonly code: string; re
 export function judge(tls: TLSSocket, clients: ClientCheck | undefined): Verdict {
   try {
     const shown = clients ? checked(tls, clients) : {};
-    return 'code' in shown ? shown : { facts: factsOf(tls, shown) };
+    if (!('code' in shown)) return { facts: factsOf(tls, shown) };
+    if (clients?.mode !== 'requested') return shown;
+    return { facts: { ...factsOf(tls, {}), refused: shown.fault.message } };
   } catch (error) {
     return wrong('CERT_REJECTED', 'cannot be read; it may hold a kind of key that is not supported', error);
   }
@@ -27,11 +32,12 @@ interface Shown {
   readonly chain?: readonly X509Certificate[];
 }
 
-function checked(tls: TLSSocket, { mode, depth, trusted }: ClientCheck): Shown | Exclude<Verdict, { facts: TlsFacts }> {
+function checked(tls: TLSSocket, clients: ClientCheck): Shown | Exclude<Verdict, { facts: TlsFacts }> {
+  const { mode, depth, trusted, seen } = clients;
   const leaf = tls.getPeerX509Certificate();
   if (!leaf) {
     // OpenSSL has ended the handshake itself where one is required; this is the second lock on that door.
-    if (mode === 'optional') return {};
+    if (mode !== 'required') return {};
     return wrong('CERT_REJECTED', 'was not shown, and one is required');
   }
   const error = (tls as unknown as { _handle: { verifyError(): NodeJS.ErrnoException | null } })._handle.verifyError();
@@ -39,11 +45,15 @@ function checked(tls: TLSSocket, { mode, depth, trusted }: ClientCheck): Shown |
     const code = error.code ?? 'CERT_REJECTED';
     return wrong(code, verifyText(code), error);
   }
-  // On a resumed session the peer sends no chain: what was checked when the session was made still holds.
-  if (tls.isSessionReused()) return { leaf };
+  // On a resumed session the peer sends no chain: what was checked when the session was made still holds. But only if it
+  // was: OpenSSL hands out tickets before this verdict, and whoever was refused for the length of a chain has one.
+  if (tls.isSessionReused() && (seen === undefined || seen.has(leaf.fingerprint256))) return { leaf };
   const chain = chainOf(leaf, trusted);
   if (!chain) return wrong('UNABLE_TO_VERIFY_LEAF_SIGNATURE', verifyText('UNABLE_TO_VERIFY_LEAF_SIGNATURE'));
-  if (depthOf(chain) <= depth) return { leaf, chain };
+  if (depthOf(chain) <= depth) {
+    seen?.add(leaf.fingerprint256);
+    return { leaf, chain };
+  }
   return wrong('CERT_CHAIN_TOO_LONG', `has ${depthOf(chain)} intermediates above it; ${depth} are allowed (depth)`);
 }
 
@@ -67,3 +77,21 @@ const wrong = (code: string, text: string, cause?: unknown): { code: string; fau
     facts: { reason: code },
   }),
 });
+
+/** A bounded set: whoever falls out of it makes a full handshake again, or is looked at as if it had. */
+export class SeenLeaves {
+  readonly #all = new Set<string>();
+  readonly #most: number;
+  constructor(most = 10_000) {
+    this.#most = most;
+  }
+  has(fingerprint: string): boolean {
+    return this.#all.has(fingerprint);
+  }
+  add(fingerprint: string): void {
+    this.#all.delete(fingerprint);
+    this.#all.add(fingerprint);
+    const [oldest] = this.#all;
+    if (this.#all.size > this.#most && oldest !== undefined) this.#all.delete(oldest);
+  }
+}

@@ -10,7 +10,7 @@ import { refuseCertificate, watchSecret } from './tls-alert.ts';
 import { makeSessionCache, type SessionCache } from './tls-cache.ts';
 import { failWhenTruncated } from './tls-close.ts';
 import { makeContext, sessionContext, type Tuning, tuningOf } from './tls-context.ts';
-import { type ClientCheck, judge } from './tls-judge.ts';
+import { type ClientCheck, judge, SeenLeaves } from './tls-judge.ts';
 import { acceptFault } from './tls-reasons.ts';
 import { parseCertificates } from './tls-verify.ts';
 
@@ -24,7 +24,8 @@ export interface ServerTlsOptions extends Tuning {
   readonly alpn?: readonly string[];
   /** `depth`: intermediates between the client's certificate and a trusted CA, at most. */
   readonly clients?: {
-    readonly mode: 'optional' | 'required';
+    /** `requested`: a bad certificate becomes `TlsFacts.refused` instead of an alert. */
+    readonly mode: 'requested' | 'optional' | 'required';
     readonly ca: readonly string[];
     readonly depth: number;
   };
@@ -91,7 +92,11 @@ function prepare(options: ServerTlsOptions, before?: Ready): Ready {
   return {
     options,
     cache,
-    clients: clients && { ...clients, trusted: parseCertificates(clients.ca, 'the CAs of clients') },
+    clients: clients && {
+      ...clients,
+      trusted: parseCertificates(clients.ca, 'the CAs of clients'),
+      seen: session.keys === undefined ? new SeenLeaves() : undefined,
+    },
     socket: {
       isServer: true,
       secureContext: context,

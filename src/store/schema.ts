@@ -6,7 +6,8 @@ import type { DeviceTables } from './schema-device.ts';
 import type { EndpointTables } from './schema-endpoint.ts';
 import type { TrustTables } from './schema-trust.ts';
 import type { TunnelTables } from './schema-tunnel.ts';
+import type { WebTables } from './schema-web.ts';
 
-export type Schema = AccessTables & TrustTables & DeviceTables & TunnelTables & EndpointTables & VpnTables;
+export type Schema = AccessTables & TrustTables & DeviceTables & TunnelTables & EndpointTables & VpnTables & WebTables;
 
 import type { VpnTables } from './schema-vpn.ts';

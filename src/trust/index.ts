@@ -52,4 +52,5 @@ export {
   type ServerCertificateOptions,
   type ServerCertificates,
 } from './server-certificates.ts';
+export { openTotp, type Totp, type TotpOptions } from './totp.ts';
 export { type Group, type NewUser, type Role, roles, type User, type UserChange } from './users.ts';

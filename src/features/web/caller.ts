@@ -14,6 +14,8 @@ export interface CallerDeps {
   /** Also says whether a certificate still counts: it is asked again and again. */
   readonly identify: Identify;
   readonly dial: VisitOptions['dial'];
+  /** When the sign-in that this line wants ends; `needed` where there is none, undefined where none is wanted. */
+  readonly signIn?: (who: Principal, entry: HostEntry) => Date | 'needed' | undefined;
   readonly clock: Clock;
 }
 
@@ -62,7 +64,9 @@ export class Caller {
     if (now - this.#checked < fresh && now >= this.#checked) return;
     try {
       this.#who = await this.#deps.identify(this.conn, AbortSignal.timeout(5000));
-      this.#certificate = this.#who.kind === 'anonymous' ? { state: 'none' } : { state: 'good' };
+      const refused = this.conn.tls?.refused;
+      if (this.#who.kind !== 'anonymous') this.#certificate = { state: 'good' };
+      else this.#certificate = refused === undefined ? { state: 'none' } : { state: 'refused', reason: refused };
     } catch (error) {
       this.#refused(toFault(error));
     }
@@ -111,7 +115,12 @@ export class Caller {
   }
 
   async #open(site: Site, entry: HostEntry, plan: ForwardPlan): Promise<Visit> {
-    const { gate, dial } = this.#deps;
+    const { gate, dial, signIn, clock } = this.#deps;
+    const until = this.#who.kind === 'anonymous' ? undefined : signIn?.(this.#who, entry);
+    if (until === 'needed') {
+      gate.refuse(this.request(site), 'a sign-in is needed');
+      throw new Fault('denied', 'sign in first', { facts: { rule: 'sign-in', signIn: true } });
+    }
     try {
       const session = await gate.admit(this.request(site));
       const visit = new Visit({
@@ -120,6 +129,7 @@ export class Caller {
         read: plan.timeouts.read,
       });
       if (this.#state === 'closed' || this.#certificate.state === 'refused') visit.cut('closed');
+      if (until) visit.endAt(until, clock);
       // Ended while its opening was being written: nothing may begin in it.
       if (!visit.isOpen) throw new Fault('denied', 'this is not allowed any more', { facts: { rule: 'ended' } });
       this.#arm();

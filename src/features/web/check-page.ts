@@ -14,7 +14,9 @@ export interface CheckFacts {
   /** Of HTTP. */
   readonly version: string;
   /** What they may reach. */
-  readonly sites: readonly { readonly site: string; readonly url?: string }[];
+  readonly sites: readonly { readonly site: string; readonly url?: string; readonly note?: string }[];
+  /** Where one signs in, if some site wants that. */
+  readonly signInUrl?: string;
   readonly issuers: readonly string[];
   readonly help?: string;
   readonly pacUrl?: string;
@@ -66,7 +68,8 @@ function rowsOf(facts: CheckFacts): (readonly [name: string, value: string])[] {
   if (until) rows.push(['Valid until · 有効期限', html(untilText(until, now))]);
   if (certificate.state === 'good') {
     const items = sites.map(
-      ({ site, url }) => `<li>${url ? `<a href="${html(url)}">${html(site)}</a>` : html(site)}</li>`,
+      ({ site, url, note }) =>
+        `<li>${url ? `<a href="${html(url)}">${html(site)}</a>` : html(site)}${note ? ` (${html(note)})` : ''}</li>`,
     );
     rows.push(['Sites you may reach · 利用できるサイト', items.length === 0 ? '–' : `<ul>${items.join('')}</ul>`]);
   }
@@ -78,7 +81,7 @@ function untilText(until: Date, now: Date): string {
   return `${until.toISOString().slice(0, 10)}${days < 30 ? ` (${days} days left)` : ''}`;
 }
 
-function stepsOf({ proxy, certificate, sites, issuers, help, pacUrl }: CheckFacts): string[] {
+function stepsOf({ proxy, certificate, sites, issuers, help, pacUrl, signInUrl }: CheckFacts): string[] {
   const steps: string[] = [];
   if (proxy === 'off') {
     const where = pacUrl ?? 'the one that whoever runs this gate gives you';
@@ -87,5 +90,6 @@ function stepsOf({ proxy, certificate, sites, issuers, help, pacUrl }: CheckFact
   if (certificate.state !== 'good') steps.push(...enrolSteps(certificate, issuers, help));
   else if (sites.length === 0)
     steps.push('You are known, but no rule lets you reach a site now; ask whoever runs this gate.');
+  if (signInUrl) steps.push(`Some of these sites want your password and a code as well: sign in at ${signInUrl}`);
   return steps;
 }

@@ -1,5 +1,6 @@
 // "Is your proxy on?", for the person in front of the browser; and "would it work?", for whoever runs the gate.
 import { X509Certificate } from 'node:crypto';
+import { formatDuration } from '../../core/duration.ts';
 import { Fault, toFault } from '../../core/fault.ts';
 import type { Address, Conn, Decision, Principal } from '../../core/parts.ts';
 import { whoText } from './access-line.ts';
@@ -20,6 +21,9 @@ export interface ArrivalFacts {
   readonly hosts: Hosts;
   readonly decide: (who: Principal, resource: string, from: Address) => Decision;
   readonly issuers: readonly string[];
+  /** What this line's sign-in has come to; see Caller. */
+  readonly signIn: (who: Principal, entry: HostEntry) => Date | 'needed' | undefined;
+  readonly signInUrl: string;
   readonly help: string | undefined;
   readonly pacUrl: string | undefined;
   readonly now: Date;
@@ -33,7 +37,10 @@ export function arrivalPage(facts: ArrivalFacts): Page {
   const { proxy, who, certificate, conn, version, hosts, decide, issuers, help, pacUrl, now } = facts;
   const leaf = certificate.state === 'good' && conn.tls?.leaf ? new X509Certificate(conn.tls.leaf) : undefined;
   const sites =
-    certificate.state === 'good' ? hosts.entries.flatMap(entry => offer(entry, who, conn.peer, decide)) : [];
+    certificate.state === 'good'
+      ? hosts.entries.flatMap(entry => offer(entry, who, conn.peer, decide, facts.signIn))
+      : [];
+  const mustSignIn = sites.some(({ note }) => note === signInNote);
   return checkPage(
     {
       ...{ proxy, certificate, version, issuers, now },
@@ -44,6 +51,7 @@ export function arrivalPage(facts: ArrivalFacts): Page {
         ? { until: new Date(leaf.validTo), fingerprint: leaf.fingerprint256.replaceAll(':', '').toLowerCase() }
         : {}),
       ...(help === undefined ? {} : { help }),
+      ...(mustSignIn ? { signInUrl: facts.signInUrl } : {}),
       ...(pacUrl === undefined ? {} : { pacUrl }),
     },
     /application\/json/.test(valuesOf(facts.fields, 'accept').join()),
@@ -56,13 +64,19 @@ function offer(
   who: Principal,
   from: Address,
   decide: ArrivalFacts['decide'],
-): { site: string; url?: string }[] {
+  signIn: ArrivalFacts['signIn'],
+): { site: string; url?: string; note?: string }[] {
   const port = entry.port === 'web' ? 80 : entry.port;
   const host = entry.wildcard ? `*.${entry.host}` : hostText(entry.host);
   if (decide(who, `web/${host}:${port}`, from).allow === false) return [];
   const site = port === 80 ? host : `${host}:${port}`;
-  return [entry.wildcard ? { site } : { site, url: `${port === 443 ? 'https' : 'http'}://${site}/` }];
+  const until = signIn(who, entry);
+  const note = until === 'needed' ? signInNote : until && `signed in until ${until.toISOString().slice(0, 16)}Z`;
+  const named = { site, ...(note === undefined ? {} : { note }) };
+  return [entry.wildcard ? named : { ...named, url: `${port === 443 ? 'https' : 'http'}://${site}/` }];
 }
+
+const signInNote = 'sign in first';
 
 /** A decision, taken apart. */
 export interface Explanation {
@@ -143,7 +157,8 @@ export async function explain(
       text: `after approval by ${decision.count} of ${decision.by} (${decision.rule}), at ${at}`,
     };
   }
-  return { ...base, addresses, verdict: 'reached', text: `allowed by ${decision.rule}, at ${at}` };
+  const first = entry.signIn === undefined ? '' : `, after a sign-in within ${formatDuration(entry.signIn)}`;
+  return { ...base, addresses, verdict: 'reached', text: `allowed by ${decision.rule}${first}, at ${at}` };
 }
 
 function portHint({ host, port }: Site, hosts: Hosts): string {

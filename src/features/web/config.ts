@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { certificate } from '../../wire/config-certificate.ts';
 import { duration, size, target } from '../../wire/config-value.ts';
-import { sitesKeys } from './sites/config.ts';
+import { signIn, sitesKeys } from './sites/config.ts';
 
 const hostName = z
   .string()
@@ -11,13 +11,15 @@ const hostName = z
     'write a host name, like proxy.example.com',
   );
 
-export const webHostTarget = z.union([
+const plainTarget = z.union([
   z.literal('resolve'),
   target.refine(
     one => one.kind === 'tcp',
     'write resolve or tcp://host:port: the proxy moves bytes to a TCP address; TLS, where the site has it, stays between the browser and the site',
   ),
 ]);
+
+export const webHostTarget = z.union([plainTarget, z.strictObject({ to: plainTarget, 'sign-in': signIn.optional() })]);
 
 export const webForward = z.strictObject({
   /** A name of the proxy's own on the gate's port; then gate.name asks for no client certificate. Default: gate.name. */
@@ -38,7 +40,7 @@ export const webForward = z.strictObject({
       fallback: z.enum(['none', 'direct']).default('none'),
     })
     .prefault({}),
-  /** What may be reached: name, name:port or *.domain, each `resolve` or a target. */
+  /** What may be reached: name, name:port or *.domain, each `resolve` or a target, or either with `sign-in`. */
   hosts: z.record(z.string().min(1).max(262), webHostTarget),
   /** Name servers for `resolve`; default: the system's resolver, its hosts file and search list included. */
   resolver: z
@@ -52,8 +54,8 @@ export const webForward = z.strictObject({
     )
     .min(1)
     .optional(),
-  /** Tells services who is there: X-Sekisho-User, -Groups and -Certificate in http:// requests. */
-  identity: z.boolean().default(false),
+  /** Tells services who is there: X-Sekisho-User, -Groups and -Certificate in http:// requests; `signed`: a JWT too. */
+  identity: z.union([z.boolean(), z.literal('signed')]).default(false),
   /** What people without a certificate are told to do: a sentence, or where to go. */
   help: z.string().min(1).max(2000).optional(),
   timeouts: z

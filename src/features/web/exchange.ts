@@ -22,6 +22,8 @@ export interface Exchange {
   /** Fields after the answer's body; to be called before its end. */
   addTrailers(fields: Fields): void;
   readonly isAnswered: boolean;
+  /** Whether what is written where nothing waits is with the kernel, or copied, when `write` returns. */
+  readonly writesAtOnce: boolean;
   /** Breaks off: the client must not take what it has for all of it. */
   abort(): void;
   /** The answer is complete although the request is not: what still comes is not wanted. */

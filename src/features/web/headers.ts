@@ -38,6 +38,14 @@ export function valuesOf(fields: Fields, name: string): string[] {
   return found;
 }
 
+/** All fields but those of this name. */
+export const without = (fields: Fields, name: string): Fields => {
+  const out: string[] = [];
+  for (let at = 0; at < fields.length; at += 2)
+    if (fields[at]?.toLowerCase() !== name) out.push(fields[at] ?? '', fields[at + 1] ?? '');
+  return out;
+};
+
 /** `a, b , c` → lower-case tokens. */
 export const tokensOf = (values: readonly string[]): string[] =>
   values.flatMap(value => value.toLowerCase().split(',')).flatMap(token => token.trim() || []);
@@ -117,6 +125,24 @@ export function requestFields(fields: Fields, { host, body, method, version, ext
   if (body.kind === 'none' && !bodiless.has(method)) out.push('Content-Length', '0'); // RFC 9110 §8.6
   out.push('Via', joined(via, version), ...extra);
   return out;
+}
+
+/** What may stand in no value and no path: whoever gets it in writes a second request. */
+const unsafe = /[\0\r\n]/;
+const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/** A request's head as bytes are sent, latin1. Everything in it has been parsed; it is looked at once more. @throws Fault `protocol` */
+export function requestHead(method: string, path: string, fields: Fields): string {
+  let head = `${method} ${path} HTTP/1.1\r\n`;
+  if (!token.test(method) || /[\0-\x20\x7f-\uffff]/.test(path))
+    throw new Fault('protocol', 'this request cannot be sent on');
+  for (let at = 0; at < fields.length; at += 2) {
+    const name = fields[at] ?? '';
+    const value = fields[at + 1] ?? '';
+    if (unsafe.test(value) || !token.test(name)) throw new Fault('protocol', 'this request cannot be sent on');
+    head += `${name}: ${value}\r\n`;
+  }
+  return `${head}\r\n`;
 }
 
 /** What an answer says to the client. `trailer` announces fields after the body, where there can be some. */

@@ -14,6 +14,8 @@ export interface HostEntry {
   readonly port: number | 'web';
   /** `resolve`: by name, the addresses checked. A target that is written is trusted. */
   readonly to: 'resolve' | { readonly host: string; readonly port: number };
+  /** Milliseconds that a sign-in on top of the certificate may be old; undefined = none is asked for. */
+  readonly signIn?: number;
 }
 
 /** Ports that `resolve` means where none is written: everything below 1024 but http and https is some other service. */

@@ -1,17 +1,20 @@
 // HTTP/1.1 and 1.0 towards clients: Node's server without a port, its parser strict, its limits all here.
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Fault, toFault } from '../../core/fault.ts';
 import type { Metrics } from '../../core/parts.ts';
 import { makeConn } from '../../net/conn.ts';
 import type { Caller } from './caller.ts';
+import type { ForwardDeps } from './deps.ts';
 import type { AnswerHead, Exchange } from './exchange.ts';
-import { answerFault, forward, sendPage, tunnel } from './forward.ts';
-import { type Body, checkHostField, type Fields, requestBody, tokensOf, valuesOf } from './headers.ts';
-import type { Page } from './pages.ts';
+import { forward } from './forward.ts';
+import { type Body, checkHostField, type Fields, requestBody, valuesOf, without } from './headers.ts';
+import { checkHost } from './hosts.ts';
+import { answerFault, sendPage } from './outcome.ts';
 import type { ForwardPlan } from './plan.ts';
-import type { ForwardDeps } from './service.ts';
-import { parseAbsolute } from './site.ts';
+import { type AbsoluteTarget, parseAbsolute, parseAuthority } from './site.ts';
+import { type TunnelAsk, tunnel, webSocketFields } from './tunnel.ts';
+import { asksWebSocket, openWebSocket } from './websocket.ts';
 
 export interface Http1Deps {
   readonly deps: ForwardDeps;
@@ -72,7 +75,10 @@ export function strictServer({ header, idle, still, metrics, upgrades }: StrictS
 export function createHttp1(plan: ForwardPlan, { deps, callerOf, isDraining }: Http1Deps): Server {
   const { limits, timeouts } = plan;
   const { metrics } = deps;
-  const server = strictServer({ header: limits.header, idle: timeouts.idle, still: timeouts.read, metrics });
+  const server = strictServer({
+    ...{ header: limits.header, idle: timeouts.idle, still: timeouts.read, metrics },
+    upgrades: ({ method = '', rawHeaders }) => asksWebSocket(method, rawHeaders),
+  });
 
   const enter = (request: IncomingMessage, response: ServerResponse): void => {
     const caller = callerOf(request.socket);
@@ -87,6 +93,11 @@ export function createHttp1(plan: ForwardPlan, { deps, callerOf, isDraining }: H
     const caller = callerOf(socket);
     if (!caller) return void socket.destroy();
     connect(request, socket, head, caller, deps);
+  });
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    const caller = callerOf(socket);
+    if (!caller) return void socket.destroy();
+    upgrade(request, socket, head, caller, deps);
   });
   return server;
 }
@@ -110,12 +121,6 @@ function serve(request: IncomingMessage, response: ServerResponse, caller: Calle
       return;
     }
     const target = parseAbsolute(url, request.method ?? '');
-    if (
-      tokensOf(valuesOf(rawHeaders, 'connection')).includes('upgrade') &&
-      /websocket/i.test(request.headers.upgrade ?? '')
-    ) {
-      throw new Fault('invalid', 'a WebSocket goes through this proxy by CONNECT');
-    }
     forward(exchange, caller, target, deps);
   } catch (error) {
     const fault = toFault(error);
@@ -128,51 +133,110 @@ function serve(request: IncomingMessage, response: ServerResponse, caller: Calle
 
 /** A request to the gate itself, on a connection that is the proxy's. */
 function own(exchange: Http1Exchange, url: string, caller: Caller, deps: ForwardDeps): void {
+  // The form of the sign-in is the API's door, whatever name the proxy has.
+  if (/^\/sign-in(\?|$)/.test(url) && deps.relayOwn(exchange, url, caller)) return;
   const page = deps.ownPage(exchange.method, url, exchange.fields, caller.conn, exchange.version);
   sendPage(exchange, page ?? deps.noPage());
   if (exchange.body.kind !== 'none') exchange.enough();
 }
 
 function connect(request: IncomingMessage, socket: Duplex, head: Buffer, caller: Caller, deps: ForwardDeps): void {
-  const { rawHeaders, httpVersion } = request;
-  socket.on('error', () => {});
-  const refuse = (page: Page): void => {
-    if (!socket.writable) return;
-    const fields = Object.entries(page.headers).map(([name, value]) => `${name}: ${value}\r\n`);
-    socket.end(
-      `HTTP/1.1 ${page.status} ${page.status === 403 ? 'Forbidden' : 'Refused'}\r\ncontent-type: ${page.type}\r\ncontent-length: ${Buffer.byteLength(page.text)}\r\n${fields.join('')}connection: close\r\n\r\n${page.text}`,
-    );
-    socket.resume();
-    void caller.conn.close(AbortSignal.timeout(5000));
-  };
-  let fault: Fault | undefined;
-  try {
+  const { rawHeaders, httpVersion, url = '' } = request;
+  const fault = faultOf(() => {
     checkHostField(rawHeaders, httpVersion);
     // RFC 9110 §9.3.6: a body has no meaning here, and whoever sends one means something else.
     if (valuesOf(rawHeaders, 'transfer-encoding').length > 0 || !isZero(valuesOf(rawHeaders, 'content-length'))) {
       throw new Fault('protocol', 'CONNECT has no body');
     }
-  } catch (error) {
-    fault = toFault(error);
-  }
-  if (head.length > 0) socket.unshift(head);
-  const { peer, local, tls } = caller.conn;
+  });
   void tunnel(
     {
-      id: caller.nextId(),
-      authority: request.url ?? '',
-      version: httpVersion,
+      ...takeOver(socket, head, caller, () => 'HTTP/1.1 200 Connection established\r\n\r\n'),
+      ...{ kind: 'tunnel', method: 'CONNECT', url, site: () => parseAuthority(url) },
+      ...{ id: caller.nextId(), version: httpVersion },
       ...(fault ? { fault } : {}),
-      accept() {
-        socket.write(`HTTP/1.1 200 Connection established\r\n\r\n`);
-        return makeConn(socket, { peer, ...(local ? { local } : {}), ...(tls ? { tls } : {}) });
-      },
-      refuse,
-      onClose: call => void socket.once('close', call),
     },
     caller,
     deps,
   );
+}
+
+/** A WebSocket in absolute form, as programs ask for it that know proxies but not CONNECT. */
+function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, caller: Caller, deps: ForwardDeps): void {
+  const { rawHeaders, httpVersion, url = '', method = '' } = request;
+  let told: Fields = [];
+  let target: AbsoluteTarget | undefined;
+  const fault = faultOf(() => {
+    checkHostField(rawHeaders, httpVersion);
+    if (requestBody(rawHeaders, httpVersion).kind !== 'none' || httpVersion !== '1.1')
+      throw new Fault('protocol', 'this is no opening of a WebSocket');
+    if (url.startsWith('/')) throw new Fault('missing', 'there is no WebSocket here');
+    target = parseAbsolute(url.replace(/^ws:/i, 'http:'), method);
+  });
+  void tunnel(
+    {
+      ...takeOver(socket, head, caller, () => {
+        const lines: string[] = [];
+        for (let at = 0; at < told.length; at += 2) lines.push(`${told[at]}: ${told[at + 1]}\r\n`);
+        return `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${lines.join('')}\r\n`;
+      }),
+      ...{ kind: 'websocket', method, url: url.split('?')[0] ?? '' },
+      ...{ id: caller.nextId(), version: httpVersion },
+      ...(fault ? { fault } : {}),
+      site: () => {
+        if (!target || target.site.host === checkHost) throw new Fault('missing', 'there is no WebSocket here');
+        return target.site;
+      },
+      async prepare(far, { site }, signal) {
+        const fields = webSocketFields(rawHeaders, site, httpVersion, caller, deps);
+        const [key = ''] = valuesOf(rawHeaders, 'sec-websocket-key');
+        told = await openWebSocket(
+          far,
+          { path: target?.path ?? '/', fields: without(fields, 'sec-websocket-key'), key },
+          signal,
+        );
+      },
+    },
+    caller,
+    deps,
+  );
+}
+
+function faultOf(check: () => void): Fault | undefined {
+  try {
+    check();
+    return undefined;
+  } catch (error) {
+    return toFault(error);
+  }
+}
+
+/** A connection that is no longer HTTP's, or is about to end. */
+function takeOver(
+  socket: Duplex,
+  head: Buffer,
+  caller: Caller,
+  yes: () => string,
+): Pick<TunnelAsk, 'accept' | 'refuse' | 'onClose'> {
+  socket.on('error', () => {});
+  if (head.length > 0) socket.unshift(head);
+  const { peer, local, tls } = caller.conn;
+  return {
+    accept() {
+      socket.write(yes(), 'latin1');
+      return makeConn(socket, { peer, ...(local ? { local } : {}), ...(tls ? { tls } : {}) });
+    },
+    refuse({ status, type, text, headers }) {
+      if (!socket.writable) return;
+      const fields = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+      socket.end(
+        `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Refused'}\r\ncontent-type: ${type}\r\ncontent-length: ${Buffer.byteLength(text)}\r\n${fields.join('')}connection: close\r\n\r\n${text}`,
+      );
+      socket.resume();
+      void caller.conn.close(AbortSignal.timeout(5000));
+    },
+    onClose: call => void socket.once('close', call),
+  };
 }
 
 const isZero = (lengths: readonly string[]): boolean => lengths.every(length => length === '0');
@@ -196,6 +260,9 @@ export class Http1Exchange implements Exchange {
     this.#response = response;
     request.on('error', () => {});
     response.on('error', () => {});
+  }
+  get writesAtOnce(): boolean {
+    return true;
   }
   get isAnswered(): boolean {
     return this.#response.headersSent;

@@ -11,13 +11,17 @@ import { Fault, toFault } from '../../core/fault.ts';
 import type { Conn, Log } from '../../core/parts.ts';
 import { makeConn } from '../../net/conn.ts';
 import type { Caller } from './caller.ts';
+import type { ForwardDeps } from './deps.ts';
 import type { AnswerHead, Exchange } from './exchange.ts';
-import { answerFault, forward, sendPage, tunnel } from './forward.ts';
-import type { Body, Fields } from './headers.ts';
+import { forward } from './forward.ts';
+import { type Body, type Fields, without } from './headers.ts';
+import { checkHost } from './hosts.ts';
+import { answerFault, sendPage } from './outcome.ts';
 import type { Page } from './pages.ts';
 import type { ForwardPlan } from './plan.ts';
-import type { ForwardDeps } from './service.ts';
 import { parseAuthority } from './site.ts';
+import { type TunnelAsk, tunnel, webSocketFields } from './tunnel.ts';
+import { openWebSocket } from './websocket.ts';
 
 /** Bytes that a client may send on one stream, and on all, before it must wait for us to have passed them on. */
 const streamWindow = 524_288;
@@ -27,6 +31,8 @@ const resetBurst = 1000;
 const resetRate = 33;
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR, NGHTTP2_CONNECT_ERROR, NGHTTP2_FLAG_END_STREAM } = constants;
+
+const readablePath = /^(\*|\/[\x21\x22\x24-\x7e]*)$/;
 
 export interface Http2Front {
   /** New streams are refused; those under way go on. */
@@ -92,7 +98,7 @@ export function openHttp2({ conn, limits, idle: rests, connectProtocol, log, ent
 export function serveHttp2(caller: Caller, { limits, timeouts }: ForwardPlan, deps: ForwardDeps): Http2Front {
   return openHttp2({
     ...{ conn: caller.conn, limits, idle: timeouts.idle, log: deps.log },
-    connectProtocol: false, // WebSockets come by plain CONNECT
+    connectProtocol: true, // RFC 8441, for WebSockets
     enter: (stream, headers, ended, raw) => enter(stream, headers, ended, raw, caller, deps),
   });
 }
@@ -106,7 +112,7 @@ function enter(
   deps: ForwardDeps,
 ): void {
   if (headers[':method'] === 'CONNECT') {
-    connect(stream, headers, caller, deps);
+    connect(stream, headers, raw, caller, deps);
     return;
   }
   const exchange = new Http2Exchange(stream, caller.nextId(), headers, raw, ended);
@@ -114,8 +120,7 @@ function enter(
   try {
     const path = String(headers[':path'] ?? '');
     const authority = String(headers[':authority'] ?? headers.host ?? '');
-    if (!/^(\*|\/[\x21\x22\x24-\x7e]*)$/.test(path))
-      throw new Fault('protocol', 'the path of this request cannot be read');
+    if (!readablePath.test(path)) throw new Fault('protocol', 'the path of this request cannot be read');
     if (headers[':scheme'] === 'http') {
       forward(exchange, caller, { site: parseAuthority(authority, 80), path }, deps);
       return;
@@ -130,20 +135,23 @@ function enter(
   }
 }
 
-function connect(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, caller: Caller, deps: ForwardDeps): void {
+function connect(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  raw: Fields,
+  caller: Caller,
+  deps: ForwardDeps,
+): void {
   const { peer, local, tls } = caller.conn;
   const authority = String(headers[':authority'] ?? '');
-  // RFC 9113 §8.5: neither scheme nor path; :protocol is refused by the session, which does not offer it.
-  const isPlain =
-    headers[':scheme'] === undefined && headers[':path'] === undefined && headers[':protocol'] === undefined;
+  const protocol = headers[':protocol'];
+  let told: Fields = [];
   void tunnel(
     {
-      id: caller.nextId(),
-      authority,
-      version: '2.0',
-      ...(isPlain ? {} : { fault: new Fault('protocol', 'this CONNECT is not one of RFC 9113') }),
+      ...{ id: caller.nextId(), method: 'CONNECT', version: '2.0' },
+      ...(protocol === undefined ? plainConnect(headers, authority) : webSocket()),
       accept() {
-        stream.respond({ ':status': 200 }, { sendDate: false } as object);
+        stream.respond({ ':status': 200, ...grouped(told) }, { sendDate: false } as object);
         const conn = makeConn(stream, { peer, ...(local ? { local } : {}), ...(tls ? { tls } : {}) });
         // A broken-off tunnel is no error of HTTP/2: its own code says so (RFC 9113 §8.5).
         const destroy = stream.destroy.bind(stream);
@@ -169,6 +177,40 @@ function connect(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, caller
     caller,
     deps,
   );
+
+  /** RFC 8441 §4: scheme, path and authority as of a GET; the handshake's key and answer are ours to make. */
+  function webSocket(): Pick<TunnelAsk, 'kind' | 'url' | 'site' | 'prepare'> {
+    const path = String(headers[':path'] ?? '');
+    return {
+      kind: 'websocket',
+      url: `ws://${authority}${path.split('?')[0]}`,
+      site() {
+        if (protocol !== 'websocket') throw new Fault('protocol', 'no protocol but websocket is opened by CONNECT');
+        if (!readablePath.test(path)) throw new Fault('protocol', 'the path of this request cannot be read');
+        if (headers[':scheme'] !== 'http')
+          throw new Fault('protocol', 'a WebSocket over TLS goes through this proxy by plain CONNECT');
+        const site = parseAuthority(authority, 80);
+        if (site.host === checkHost) throw new Fault('missing', 'there is no WebSocket here');
+        return site;
+      },
+      async prepare(far, { site }, signal) {
+        const fields = without(webSocketFields(raw, site, '2.0', caller, deps), 'sec-websocket-key');
+        told = without(await openWebSocket(far, { path, fields }, signal), 'sec-websocket-accept');
+      },
+    };
+  }
+}
+
+/** RFC 9113 §8.5: neither scheme nor path. */
+function plainConnect(
+  headers: IncomingHttpHeaders,
+  authority: string,
+): Pick<TunnelAsk, 'kind' | 'url' | 'site' | 'fault'> {
+  const isPlain = headers[':scheme'] === undefined && headers[':path'] === undefined;
+  return {
+    ...{ kind: 'tunnel', url: authority, site: () => parseAuthority(authority) },
+    ...(isPlain ? {} : { fault: new Fault('protocol', 'this CONNECT is not one of RFC 9113') }),
+  };
 }
 
 export class Http2Exchange implements Exchange {
@@ -195,6 +237,9 @@ export class Http2Exchange implements Exchange {
       });
       if (this.body.kind === 'none') stream.resume();
     }
+  }
+  get writesAtOnce(): boolean {
+    return false;
   }
   get isAnswered(): boolean {
     return this.source.headersSent;

@@ -1,13 +1,12 @@
 // The gate itself, asked over a connection that is the proxy's: HTTP/2 towards the client, HTTP/1.1 towards the API.
-import { Agent } from 'node:http';
-import type { Duplex } from 'node:stream';
 import type { Conn } from '../../core/parts.ts';
 import { memoryPair } from '../../net/memory.ts';
 import type { Exchange } from './exchange.ts';
-import { sendPage } from './forward.ts';
 import { requestFields, valuesOf } from './headers.ts';
+import { sendPage } from './outcome.ts';
 import { refusalPage } from './pages.ts';
 import { relay, type Upstream } from './relay.ts';
+import { Pool } from './upstream.ts';
 
 /** Passes a request to the API as if it had come on a conn of its own, with this conn's facts. */
 export function askOwn(exchange: Exchange, path: string, conn: Conn, serve: (conn: Conn) => Promise<void>): void {
@@ -42,29 +41,17 @@ export function askOwn(exchange: Exchange, path: string, conn: Conn, serve: (con
 }
 
 class Own implements Upstream {
-  readonly agent: Agent;
-  readonly host = 'gate';
+  readonly pool: Pool;
   readonly signal: AbortSignal = new AbortController().signal;
-  constructor(conn: Conn, serve: (conn: Conn) => Promise<void>) {
-    this.agent = new OwnAgent(conn, serve);
+  constructor({ peer, local, tls }: Conn, serve: (conn: Conn) => Promise<void>) {
+    const dial = async (): Promise<Conn> => {
+      const [near, far] = memoryPair();
+      void serve({ ...far, peer, ...(local ? { local } : {}), ...(tls ? { tls } : {}) });
+      return near;
+    };
+    this.pool = new Pool({ most: 1, patience: 0, dial });
   }
   enter(): () => void {
-    return () => this.agent.destroy();
-  }
-}
-
-class OwnAgent extends Agent {
-  readonly #conn: Conn;
-  readonly #serve: (conn: Conn) => Promise<void>;
-  constructor(conn: Conn, serve: (conn: Conn) => Promise<void>) {
-    super({ keepAlive: false });
-    this.#conn = conn;
-    this.#serve = serve;
-  }
-  override createConnection(): Duplex {
-    const [near, far] = memoryPair();
-    const { peer, local, tls } = this.#conn;
-    void this.#serve({ ...far, peer, ...(local ? { local } : {}), ...(tls ? { tls } : {}) });
-    return near.stream;
+    return () => this.pool.destroy();
   }
 }

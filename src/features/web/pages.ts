@@ -61,14 +61,20 @@ export interface RefusalFacts {
   /** CN of the CAs whose certificates count. */
   readonly issuers: readonly string[];
   readonly help?: string;
+  /** Where one signs in, if that is what is missing. */
+  readonly signIn?: string;
   /** Whether the client asked for a page, or is a program. */
   readonly wantsHtml: boolean;
 }
 
 /** A refused or failed http:// request. */
 export function refusalPage(facts: RefusalFacts): Page {
-  const { status, what, site, request, certificate, issuers, help, wantsHtml } = facts;
-  const next = certificate.state === 'good' ? [] : enrolSteps(certificate, issuers, help);
+  const { status, what, site, request, certificate, issuers, help, signIn, wantsHtml } = facts;
+  const next = signIn
+    ? [`sign in at ${signIn}`]
+    : certificate.state === 'good'
+      ? []
+      : enrolSteps(certificate, issuers, help);
   if (!wantsHtml) {
     return textPage(
       status,
@@ -95,7 +101,7 @@ export function refusalPage(facts: RefusalFacts): Page {
   return htmlPage(
     status,
     title,
-    `<h1>${html(title)}</h1><p>${html(`${site}: ${what}`)}</p>${list}<p class="ja" lang="ja">${html(japanese)}</p><p><a href="http://gate.check/">http://gate.check/</a></p><small>Sekisho · <code>${html(request)}</code></small>`,
+    `<h1>${html(title)}</h1><p>${html(`${site}: ${what}`)}</p>${signIn ? `<p><a href="${html(signIn)}">${html(signIn)}</a> · サインインしてください。</p>` : list}<p class="ja" lang="ja">${html(japanese)}</p><p><a href="http://gate.check/">http://gate.check/</a></p><small>Sekisho · <code>${html(request)}</code></small>`,
   );
 }
 

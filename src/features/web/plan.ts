@@ -15,7 +15,7 @@ export interface ForwardPlan {
   readonly pac: { readonly path: string; readonly public: boolean; readonly direct: boolean };
   readonly entries: readonly HostEntry[];
   readonly resolver?: readonly string[];
-  readonly identity: boolean;
+  readonly identity: boolean | 'signed';
   readonly help?: string;
   /** Milliseconds. */
   readonly timeouts: {
@@ -48,8 +48,7 @@ export function planWeb(config: WebConfig | undefined): WebPlan {
   const entries: HostEntry[] = [];
   for (const [key, to] of Object.entries(forward.hosts)) {
     try {
-      if (to !== 'resolve' && to.kind !== 'tcp') throw new Fault('invalid', 'write resolve or tcp://host:port');
-      entries.push(parseHostEntry(key, to === 'resolve' ? to : { host: to.host, port: to.port }));
+      entries.push(entryOf(key, to));
       compileHosts(entries);
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
@@ -93,6 +92,13 @@ export function planWeb(config: WebConfig | undefined): WebPlan {
       warnings: pac.fallback === 'direct' ? [failsOpen] : [],
     },
   };
+}
+
+function entryOf(key: string, to: NonNullable<WebConfig['forward']>['hosts'][string]): HostEntry {
+  const { to: place, 'sign-in': signIn } = to !== 'resolve' && 'to' in to ? to : { to };
+  if (place !== 'resolve' && place.kind !== 'tcp') throw new Fault('invalid', 'write resolve or tcp://host:port');
+  const entry = parseHostEntry(key, place === 'resolve' ? place : { host: place.host, port: place.port });
+  return signIn === undefined ? entry : { ...entry, signIn: signIn.within };
 }
 
 const failsOpen =

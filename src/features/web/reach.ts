@@ -7,6 +7,7 @@ import { dialTcp } from '../../net/tcp.ts';
 import { normalizeHost } from '../../wire/cidr.ts';
 import { addressFault, isOwnListener } from './addresses.ts';
 import type { HostEntry } from './hosts.ts';
+import { markShared, readShared } from './shared-read.ts';
 import { type Site, siteName } from './site.ts';
 
 export interface ReachDeps {
@@ -56,6 +57,8 @@ export async function reach(
   session: Session,
   deps: ReachDeps,
   signal: AbortSignal,
+  /** Read into the memory that all connections share, by whoever has called `take`. */
+  shared = false,
 ): Promise<Conn> {
   const all = await candidates(site, entry, deps, signal);
   const good = all.filter(({ fault }) => fault === undefined);
@@ -68,7 +71,11 @@ export async function reach(
   let last: unknown = new Fault('unreachable', `${siteName(site)} has no address`);
   for (const { host, port } of good.slice(0, mostTries)) {
     try {
-      const conn = await dialTcp({ host, port, timeout: deps.connect }, signal);
+      const conn = await dialTcp(
+        { host, port, timeout: deps.connect, ...(shared ? { onread: readShared } : {}) },
+        signal,
+      );
+      if (shared) markShared(conn.stream);
       session.note('target', `${host.includes(':') ? `[${host}]` : host}:${port}`);
       return conn;
     } catch (error) {

@@ -2,20 +2,19 @@
 import type { Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { finished } from 'node:stream/promises';
-import type { Clock } from '../../core/clock.ts';
 import { Fault } from '../../core/fault.ts';
-import type { Address, Conn, Decision, Gate, Identify, Log, Metrics, Principal, Service } from '../../core/parts.ts';
+import type { Conn, Principal } from '../../core/parts.ts';
 import { createResolver, type NameResolver } from '../../net/resolve.ts';
-import type { WebLine } from './access-line.ts';
 import { Caller } from './caller.ts';
 import { arrivalPage, type ExplainOptions, type Explanation, explain } from './check.ts';
-import type { Exchange } from './exchange.ts';
+import type { ForwardDeps, WebDeps, WebService, WebState } from './deps.ts';
 import { type Form, type FormFacts, type FormName, forms } from './forms.ts';
-import { sendPage } from './forward.ts';
 import type { Fields } from './headers.ts';
-import { compileHosts, type Hosts } from './hosts.ts';
+import { compileHosts, type HostEntry, type Hosts } from './hosts.ts';
 import { createHttp1 } from './http1.ts';
 import { type Http2Front, serveHttp2 } from './http2.ts';
+import { identityFields, signedFields } from './identity.ts';
+import { sendPage } from './outcome.ts';
 import { askOwn } from './own.ts';
 import { pacFile, pacType } from './pac.ts';
 import { type Page, textPage } from './pages.ts';
@@ -23,92 +22,8 @@ import type { ForwardPlan } from './plan.ts';
 import { type ReachDeps, reach } from './reach.ts';
 import { hostText } from './site.ts';
 
-export interface WebDeps {
-  readonly gate: Gate;
-  /** Says who stands behind a conn under the trust of now; asked again while the conn lives. */
-  readonly identify: Identify;
-  /** What the rules say, without writing it down. */
-  readonly decide: (who: Principal, resource: string, from: Address) => Decision;
-  /** The proxy's name and port as browsers reach it. */
-  readonly proxy: () => { readonly host: string; readonly port: number };
-  /** `https://gate.example.com`, where the PAC file and /check are. */
-  readonly origin: () => string;
-  /** Names under which HTTP/2 requests are for the gate itself. */
-  readonly names: () => readonly string[];
-  /** Where this gate listens. */
-  readonly listeners: () => readonly Address[];
-  /** The random part of a PAC path that is not public; the same at each start. */
-  readonly pacToken: string;
-  /** CN of each CA whose client certificates count. */
-  readonly issuers: () => readonly string[];
-  /** PEM of the CA that signed the proxy's certificate, unless browsers know it. */
-  readonly ca?: () => string | undefined;
-  /** Serves what is asked of the gate itself, HTTP/1.1. */
-  readonly own?: (conn: Conn) => Promise<void>;
-  readonly accessLog?: (line: WebLine) => void;
-  /** Instead of the system's or the plan's name servers. */
-  readonly resolver?: NameResolver;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly metrics: Metrics;
-}
-
-/** What the parts of the proxy work with; getters, since the plan may be replaced. */
-export interface ForwardDeps extends Pick<WebDeps, 'gate' | 'issuers' | 'clock' | 'log' | 'metrics'> {
-  readonly plan: () => ForwardPlan;
-  readonly hosts: () => Hosts;
-  readonly reach: () => ReachDeps;
-  readonly accessLog: (line: WebLine) => void;
-  readonly isOwnName: (host: string) => boolean;
-  readonly checkPage: (caller: Caller, proxy: 'on' | 'off', version: string, fields: Fields) => Page;
-  /** A page of the web gate on the gate's own origin. */
-  readonly ownPage: (method: string, url: string, fields: Fields, conn: Conn, version: string) => Page | undefined;
-  readonly noPage: () => Page;
-  /** Passes it to the gate itself; false where there is nothing to pass it to. */
-  readonly relayOwn: (exchange: Exchange, path: string, caller: Caller) => boolean;
-}
-
-export interface WebState {
-  readonly proxy: string;
-  readonly pac: { readonly url: string; readonly public: boolean };
-  readonly hosts: readonly { readonly key: string; readonly ports: string; readonly to: string }[];
-  readonly connections: number;
-  readonly warnings: readonly string[];
-}
-
-export interface WebService extends Service {
-  /** Serves proxy requests on a TLS conn until it ends: HTTP/2 where ALPN said so, HTTP/1.1 otherwise. Never throws. */
-  handle(conn: Conn): Promise<void>;
-  /** The PAC file and /check, for whoever serves the gate's own origin; undefined when the path is neither. */
-  page(
-    request: { readonly method: string; readonly url: string; readonly fields: Fields; readonly version: string },
-    conn: Conn,
-  ): Promise<Page | undefined>;
-  /** Another plan: visits that it does not cover as before end, connections stay. */
-  replace(plan: ForwardPlan): void;
-  /** No new conns; requests under way finish until `deadline`. */
-  drain(deadline: AbortSignal): Promise<void>;
-  state(): WebState;
-  form(name: FormName): Form;
-  /** @throws Fault `invalid` */
-  explain(options: ExplainOptions, signal: AbortSignal): Promise<Explanation>;
-}
-
 export function openWeb(plan: ForwardPlan, deps: WebDeps): WebService {
   return new Web(plan, deps);
-}
-
-/** Whether the first bytes of a TLS conn are a proxy's request: CONNECT, or an address with a scheme. */
-export function isProxyRequest(bytes: Uint8Array): boolean | 'more' {
-  const line = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.byteLength, 80)).toString('latin1');
-  const [, method, target] = /^(?:\r\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S*)/.exec(line) ?? [];
-  if (method === undefined || target === undefined)
-    return /^[\r\n!#$%&'*+.^_`|~0-9A-Za-z-]*$/.test(line) && line.length < 64 ? 'more' : false;
-  if (method === 'CONNECT') return true;
-  if (target === '') return 'more';
-  if (/^[/*]/.test(target)) return false;
-  if (/^[A-Za-z][A-Za-z0-9+.-]*:\/\//.test(target)) return true;
-  return /^[A-Za-z][A-Za-z0-9+.-]*(:\/?)?$/.test(target) && line.endsWith(target) && line.length < 80 ? 'more' : false;
 }
 
 interface Live {
@@ -152,7 +67,8 @@ class Web implements WebService {
       gate: this.#deps.gate,
       identify: this.#deps.identify,
       clock: this.#deps.clock,
-      dial: (visit, signal) => reach(visit.site, visit.entry, visit.session, this.#reach(), signal),
+      signIn: (who, entry) => this.#signIn(who, entry),
+      dial: (visit, signal) => reach(visit.site, visit.entry, visit.session, this.#reach(), signal, true),
     });
     // The place is taken before anything is waited for: the limit counts those who are still being looked at.
     this.#live.set(stream, { caller });
@@ -244,6 +160,15 @@ class Web implements WebService {
     };
   }
 
+  serves({ protocol, hostname, port }: URL): boolean {
+    const at = Number(port) || (protocol === 'https:' ? 443 : 80);
+    return this.#hosts.match({ host: hostname.replace(/^\[|\]$/g, ''), port: at }) !== undefined;
+  }
+
+  signInUrl(): string {
+    return this.#signInUrl();
+  }
+
   form(name: FormName): Form {
     const { entries, pac } = this.#plan;
     const ca = this.#deps.ca?.();
@@ -286,7 +211,23 @@ class Web implements WebService {
   #pacUrl(): string {
     return `${this.#deps.origin()}${this.#pacPath()}`;
   }
+  #signIn({ credential }: Principal, { signIn }: HostEntry): Date | 'needed' | undefined {
+    if (signIn === undefined) return undefined;
+    return this.#deps.signIns?.until(credential, signIn) ?? 'needed';
+  }
+  #signInUrl(): string {
+    // Where the proxy has a name of its own, only that one asks for certificates.
+    const { host, port } = this.#deps.proxy();
+    return this.#plan.name === undefined
+      ? `${this.#deps.origin()}/sign-in`
+      : `https://${host}${port === 443 ? '' : `:${port}`}/sign-in`;
+  }
   #file(method: string, path: string): Page | undefined {
+    const { signer } = this.#deps;
+    if (path === '/.well-known/jwks.json' && signer && isReading(method)) {
+      const headers = { 'cache-control': 'max-age=300', 'x-content-type-options': 'nosniff' };
+      return { status: 200, type: 'application/jwk-set+json', text: `${JSON.stringify(signer.keys)}\n`, headers };
+    }
     if (path !== this.#pacPath() || !isReading(method)) return undefined;
     const { entries, pac } = this.#plan;
     return {
@@ -300,6 +241,8 @@ class Web implements WebService {
     const { decide, issuers, clock } = this.#deps;
     return arrivalPage({
       ...{ proxy, version, fields, decide, hosts: this.#hosts },
+      signIn: (who, entry) => this.#signIn(who, entry),
+      signInUrl: this.#signInUrl(),
       who: caller.who,
       certificate: caller.certificate,
       conn: caller.conn,
@@ -317,7 +260,7 @@ class Web implements WebService {
       plan: () => this.#plan,
       hosts: () => this.#hosts,
       reach: () => this.#reach(),
-      isOwnName: host => names().some(name => name.toLowerCase() === host),
+      isOwnName: host => host === this.#plan.name || names().some(name => name.toLowerCase() === host),
       checkPage: (caller, proxy, version, fields) => this.#checkPage(caller, proxy, version, fields),
       ownPage: (method, url, fields, conn, version) => {
         const path = url.split('?')[0] ?? '';
@@ -325,6 +268,13 @@ class Web implements WebService {
         if (path === '/check' && caller && isReading(method)) return this.#checkPage(caller, 'off', version, fields);
         return this.#file(method, path);
       },
+      identity: ({ who }, site) => {
+        const { identity } = this.#plan;
+        const { signer } = this.#deps;
+        if (identity === 'signed' && signer) return signedFields(who, site, signer, clock.now());
+        return identity === false ? [] : identityFields({ who });
+      },
+      signInUrl: () => this.#signInUrl(),
       noPage: () => textPage(404, 'sekisho: this connection is the proxy’s; there is nothing else at this address'),
       relayOwn: (exchange, path, caller) => {
         const page = this.#own.ownPage(exchange.method, path, exchange.fields, caller.conn, exchange.version);

@@ -1,10 +1,10 @@
 // One client connection's stay at one site: one session, its connections upstream, and everything under way in it.
-import { Agent, type AgentOptions } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import type { Clock } from '../../core/clock.ts';
 import type { Conn, EndReason, Session } from '../../core/parts.ts';
 import type { HostEntry } from './hosts.ts';
 import type { Site } from './site.ts';
+import { Pool } from './upstream.ts';
 
 export interface VisitOptions {
   readonly session: Session;
@@ -25,7 +25,7 @@ export class Visit {
   readonly session: Session;
   readonly site: Site;
   readonly entry: HostEntry;
-  readonly agent: Agent;
+  readonly pool: Pool;
   requests = 0;
   readonly #ends = new Set<() => void>();
   readonly #sockets = new Set<Socket>();
@@ -35,23 +35,23 @@ export class Visit {
   /** Beats without anything under way. */
   #idleBeats = 0;
   #closing: Promise<void> | undefined;
+  #cancelEnd: (() => void) | undefined;
 
   constructor(options: VisitOptions) {
     const { session, site, entry, upstream, read, dial } = options;
     this.session = session;
     this.site = site;
     this.entry = entry;
-    this.agent = new VisitAgent(
-      { keepAlive: true, maxSockets: upstream, maxFreeSockets: upstream, scheduling: 'lifo', timeout: read },
-      async () => {
-        const conn = await dial(this, this.signal);
-        const socket = conn.stream as Socket;
+    this.pool = new Pool({
+      most: upstream,
+      patience: read,
+      dial: () => dial(this, this.signal),
+      opened: stream => {
         // An HTTP server that ends its side is done; a pooled socket must not linger half open.
-        socket.allowHalfOpen = false;
-        this.#watch(socket);
-        return socket;
+        (stream as Socket).allowHalfOpen = false;
+        this.#watch(stream as Socket);
       },
-    );
+    });
     this.#onAbort = () => this.cut(String(session.signal.reason));
     session.signal.addEventListener('abort', this.#onAbort, { once: true });
     if (session.signal.aborted) this.#onAbort();
@@ -91,8 +91,15 @@ export class Visit {
     this.session.note('cause', reason);
     this.#cut.abort(reason);
     const ends = [...this.#ends];
-    void this.close();
+    // First: whoever is cut off gets no page that says that the site was unreachable.
     for (const end of ends) end();
+    void this.close();
+  }
+
+  /** Cuts it then: a sign-in ends although the connection lives. */
+  endAt(when: Date, clock: Clock): void {
+    this.#cancelEnd?.();
+    this.#cancelEnd = clock.after(Math.max(0, when.getTime() - clock.now().getTime()), () => this.cut('expired'));
   }
 
   /** Writes the closing record. Once, however often it is asked. */
@@ -103,11 +110,12 @@ export class Visit {
 
   async #close(): Promise<void> {
     this.#state = 'closed';
+    this.#cancelEnd?.();
     this.session.signal.removeEventListener('abort', this.#onAbort);
     if (!this.#cut.signal.aborted) this.#cut.abort('ended');
     for (const socket of this.#sockets) this.#count(socket);
     this.#sockets.clear();
-    this.agent.destroy();
+    this.pool.destroy();
     this.session.note('requests', this.requests);
     await this.session[Symbol.asyncDispose]();
   }
@@ -126,21 +134,5 @@ export class Visit {
   #count(socket: Socket): void {
     this.session.count('up', socket.bytesWritten);
     this.session.count('down', socket.bytesRead);
-  }
-}
-
-/** Node's pool over sockets that somebody else dials. */
-class VisitAgent extends Agent {
-  readonly #dial: () => Promise<Socket>;
-  constructor(options: AgentOptions, dial: () => Promise<Socket>) {
-    super(options);
-    this.#dial = dial;
-  }
-  override createConnection(_options: unknown, callback?: (error: Error | null, stream: Duplex) => void): undefined {
-    this.#dial().then(
-      socket => callback?.(null, socket),
-      (error: Error) => callback?.(error, undefined as unknown as Duplex),
-    );
-    return undefined;
   }
 }

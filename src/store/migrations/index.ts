@@ -5,6 +5,7 @@ import { device } from './0003-device.ts';
 import { tunnel } from './0004-tunnel.ts';
 import { endpoint } from './0005-endpoint.ts';
 import { vpn } from './0006-vpn.ts';
+import { web } from './0007-web.ts';
 import { auditOpen } from './0008-audit.ts';
 import type { Migration } from './migrate.ts';
 
@@ -15,5 +16,6 @@ export const migrations: readonly Migration[] = [
   { name: '0004-tunnel', up: tunnel },
   { name: '0005-endpoint', up: endpoint },
   { name: '0006-vpn', up: vpn },
+  { name: '0007-web', up: web },
   { name: '0008-audit', up: auditOpen },
 ];

@@ -112,7 +112,7 @@ export async function openRig({
   const upgrade = upgradeTls({
     identities: [{ cert: serverCertificate.fullchain, key: serverCertificate.key }],
     alpn: ['h2', 'http/1.1'],
-    clients: { mode: 'optional', ca: [ca.cert], depth: 3 },
+    clients: { mode: 'requested', ca: [ca.cert], depth: 3 },
     session: { tickets: true, cache: 0, timeout: 300_000 },
     ...{ context: 'test', handshake: 10_000 },
   });

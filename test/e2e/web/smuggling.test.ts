@@ -53,8 +53,12 @@ const corpus: Readonly<Record<string, string>> = {
   'HTTP/3.0 in text': 'GET http://server1/ HTTP/3.0\r\nHost: server1\r\n\r\n',
   'an unknown method': 'SMUGGLE http://server1/ HTTP/1.1\r\nHost: server1\r\n\r\n',
   'a header block without end': `GET http://server1/ HTTP/1.1\r\nHost: server1\r\n${'X-Long: 0123456789abcdef\r\n'.repeat(4000)}\r\n`,
-  'a WebSocket without CONNECT':
-    'GET http://server1/ HTTP/1.1\r\nHost: server1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+  'a WebSocket with a body':
+    'GET http://server1/ HTTP/1.1\r\nHost: server1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nbody',
+  'a WebSocket with two Hosts':
+    'GET http://server1/ HTTP/1.1\r\nHost: server1\r\nHost: server2\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+  'a WebSocket in HTTP/1.0':
+    'GET http://server1/ HTTP/1.0\r\nHost: server1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
   'CONNECT with a body': 'CONNECT server1:80 HTTP/1.1\r\nHost: server1\r\nContent-Length: 4\r\n\r\nbody',
   'CONNECT with a transfer coding':
     'CONNECT server1:80 HTTP/1.1\r\nHost: server1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',

@@ -24,6 +24,9 @@ const verify = z.union([
   }),
 ]);
 
+/** Password and code on top of the certificate, not longer ago than this. */
+export const signIn = z.strictObject({ within: duration });
+
 export const webSite = z.strictObject({
   /** The service as people called it: scheme, host, port; with a path, only what is below it. */
   to: siteUrl,
@@ -64,7 +67,9 @@ export const webSite = z.strictObject({
   /** Strict-Transport-Security of a name that is not the service's own; never on names of web.forward. */
   hsts: z.union([z.literal('off'), duration]).default(15_552_000_000),
   /** Tells the service who is there: X-Sekisho-User, -Groups and -Certificate. */
-  identity: z.boolean().default(false),
+  identity: z.union([z.boolean(), z.literal('signed')]).default(false),
+  /** Password and code on top of the certificate. */
+  'sign-in': signIn.optional(),
   /** Tells the service where the request came from: X-Forwarded-For, -Host and -Proto. */
   forwarded: z.boolean().default(false),
   timeouts: z

@@ -3,8 +3,8 @@ import { formatAddress } from '../../../core/address.ts';
 import { Fault, type FaultCode, faults, isWeather, toFault } from '../../../core/fault.ts';
 import { type WebLine, whoText } from '../access-line.ts';
 import type { Exchange } from '../exchange.ts';
-import { identityFields, sendPage } from '../forward.ts';
 import { answerFields, type Fields, requestFields, valuesOf } from '../headers.ts';
+import { sendPage } from '../outcome.ts';
 import type { Page } from '../pages.ts';
 import type { Relayed } from '../relay.ts';
 import type { ServiceAnswer } from './answer-parser.ts';
@@ -65,7 +65,7 @@ export function serveSite(exchange: Exchange, guest: Guest, target: Target, deps
   }
   const asked: Asked = { exchange, guest, naming, path: target.path };
   const stay = guest.openStay();
-  if (stay && !deps.before) send(exchange, asked, stay, deps, log);
+  if (stay && (!deps.before || naming.site.plan.signIn === undefined)) send(exchange, asked, stay, deps, log);
   else void admit(exchange, asked, deps, log);
 }
 
@@ -133,7 +133,7 @@ export function fieldsFor(
     : [];
   const fields = requestFields(requestIn(exchange.fields, naming), {
     ...{ host, body: exchange.body, method: exchange.method, version: exchange.version },
-    extra: [...own, 'X-Request-Id', exchange.id, ...(plan.identity ? identityFields(guest.caller) : []), ...more],
+    extra: [...own, 'X-Request-Id', exchange.id, ...guest.identity(), ...more],
   });
   return body === 'readable' ? readable(fields) : fields;
 }

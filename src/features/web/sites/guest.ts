@@ -4,6 +4,8 @@ import { Fault, toFault } from '../../../core/fault.ts';
 import type { AccessRequest, Conn, Gate, Identify } from '../../../core/parts.ts';
 import { matchCidr, parseCidr } from '../../../wire/cidr.ts';
 import { Caller } from '../caller.ts';
+import type { Fields } from '../headers.ts';
+import { type IdentitySigner, identityFields, signedFields } from '../identity.ts';
 import type { Site } from './map.ts';
 import { Stay, type StayOptions } from './stay.ts';
 import type { Naming } from './urls.ts';
@@ -13,6 +15,8 @@ export interface GuestDeps {
   readonly identify: Identify;
   readonly dial: StayOptions['dial'];
   readonly clock: Clock;
+  /** Signs what services are told about who is there. */
+  readonly signer?: IdentitySigner | undefined;
 }
 
 /** Milliseconds between looks: a certificate that stopped counting, a site that nobody has asked for lately. */
@@ -96,6 +100,15 @@ export class Guest {
     if (!stay.isOpen) throw new Fault('denied', 'this is not allowed any more', { facts: { rule: 'ended' } });
     this.#arm();
     return stay;
+  }
+
+  /** Fields that tell the service who is there, as the site wants it. */
+  identity(): Fields {
+    const { name, plan } = this.#site;
+    const { signer, clock } = this.#deps;
+    if (plan.identity === false) return [];
+    if (plan.identity === true || !signer) return identityFields(this.caller);
+    return signedFields(this.caller.who, { host: name, port: 443 }, signer, clock.now());
   }
 
   /** What the gate is asked. A site without certificates is itself the rule, named after it. */

@@ -38,7 +38,9 @@ export interface SitePlan {
   readonly cookies: { readonly secure: boolean; readonly samesite?: 'strict' | 'lax' | 'none' };
   /** Milliseconds; 0 = never. */
   readonly hsts: number;
-  readonly identity: boolean;
+  readonly identity: boolean | 'signed';
+  /** Milliseconds that a sign-in on top of the certificate may be old; undefined = none is asked for. */
+  readonly signIn?: number;
   readonly forwarded: boolean;
   readonly timeouts: {
     readonly connect: number;

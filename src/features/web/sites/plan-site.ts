@@ -32,6 +32,8 @@ export async function planSite(
   const tls = scheme === 'https' ? await planTls(config, read, wrong) : undefined;
   judge(scheme, config, findings);
   checkNetworks(['from'], config.from, wrong);
+  if (config['sign-in'] && config.clients === 'none')
+    wrong(['sign-in'], 'a sign-in stands on a client certificate; write clients: required');
   const { protocol, websocket, clients, from, rewrite, cookies, hsts, identity, forwarded, timeouts, limits, health } =
     config;
   return {
@@ -43,6 +45,7 @@ export async function planSite(
     ...(tls ? { tls } : {}),
     ...(from ? { from } : {}),
     ...(health ? { health } : {}),
+    ...(config['sign-in'] ? { signIn: config['sign-in'].within } : {}),
   };
 }
 

@@ -11,6 +11,7 @@ import type { WebLine } from '../access-line.ts';
 import type { Explanation } from '../check.ts';
 import type { Exchange } from '../exchange.ts';
 import type { Http2Front } from '../http2.ts';
+import type { IdentitySigner } from '../identity.ts';
 import type { Page } from '../pages.ts';
 import { siteText } from './front.ts';
 import { Guest } from './guest.ts';
@@ -45,6 +46,8 @@ export interface SitesWorld {
     guest: Guest,
     path: string,
   ) => Page | undefined | Promise<Page | undefined>;
+  /** Signs identities; without it only plain fields are told. */
+  readonly signer?: IdentitySigner;
   readonly accessLog?: (line: WebLine) => void;
   /** Instead of the system's or the plan's name servers. */
   readonly resolver?: NameResolver;
@@ -81,6 +84,8 @@ export interface SitesState {
 export interface SitesService extends Service {
   /** Whether TLS for this name ends here. */
   has(name: string): boolean;
+  /** The site of this name now. */
+  find(name: string): Site | undefined;
   /** Serves a TLS conn whose SNI is a site until it ends. Never throws. */
   handle(conn: Conn): Promise<void>;
   /** The address to which port 80 sends a request for this Host; undefined when it is no site. */
@@ -151,6 +156,10 @@ class WebSites implements SitesService {
     return this.#sites.find(name.toLowerCase()) !== undefined;
   }
 
+  find(name: string): Site | undefined {
+    return this.#sites.find(name.toLowerCase());
+  }
+
   async handle(conn: Conn): Promise<void> {
     const { stream } = conn;
     const site = this.#sites.find(conn.tls?.sni?.toLowerCase() ?? '');
@@ -161,7 +170,7 @@ class WebSites implements SitesService {
     }
     const { gate, identify, clock } = this.#world;
     const guest = new Guest(conn, site, {
-      ...{ gate, identify, clock },
+      ...{ gate, identify, clock, signer: this.#world.signer },
       dial: (stay, signal) => reachSite(stay.site, stay.session, this.#reachable, signal),
     });
     // The place is taken before anything is waited for: the limit counts those who are still being looked at.

@@ -1,0 +1,30 @@
+// One piece of memory that every connection to a site is read into: a new one for each read is what makes a proxy of big
+// files slow, since collecting them costs more than moving their bytes.
+import type { OnReadOpts } from 'node:net';
+import type { Duplex } from 'node:stream';
+
+/** Takes bytes; those that are `shared` are gone when it returns. */
+export type Taker = (chunk: Buffer, shared: boolean) => void;
+
+const memory = Buffer.allocUnsafeSlow(131_072);
+const takers = new WeakMap<object, Taker>();
+
+/** For `net.connect`: a socket made with it has no `data`, but whoever has called `take`. */
+export const readShared: OnReadOpts = {
+  buffer: memory,
+  callback(this: object, count: number) {
+    takers.get(this)?.(memory.subarray(0, count), true);
+    return true; // whoever wants a pause calls pause(), which such a socket obeys at once
+  },
+} as OnReadOpts;
+
+const shared = new WeakSet<object>();
+/** Notes that this socket was made with `readShared`. */
+export const markShared = (stream: Duplex): void => void shared.add(stream);
+
+/** Everything that comes from now on, whatever kind of stream it is. */
+export function take(stream: Duplex, taker: Taker): void {
+  if (shared.has(stream)) takers.set(stream, taker);
+  else stream.on('data', (chunk: Buffer) => taker(chunk, false));
+  stream.resume();
+}
