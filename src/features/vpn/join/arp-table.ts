@@ -58,7 +58,8 @@ export class ArpTable {
     if (this.#asked.get(address) !== asked) return;
     if (asked.tries++ >= pace.tries) {
       this.#asked.delete(address);
-      return asked.found.reject(new Fault('unreachable', `nobody on the hub has the address ${formatIpv4(address)}`));
+      asked.found.reject(new Fault('unreachable', `nobody on the hub has the address ${formatIpv4(address)}`));
+      return;
     }
     const { mac, own, send, clock } = this.#options;
     const question = { senderMac: mac, senderIp: own(), targetMac: new Uint8Array(6), targetIp: address };

@@ -74,7 +74,7 @@ export class Carrier {
     const link: Link = { conn, way, heardAt: this.#now(), keepAliveAt: 0, finish };
     this.#links.push(link);
     stream.on('data', data).on('end', finish).on('close', finish).on('error', finish);
-    if (stream.destroyed || stream.readableEnded) return finish();
+    if (stream.destroyed || stream.readableEnded) return void finish();
     this.#keepAlive(link);
     stream.resume();
   }

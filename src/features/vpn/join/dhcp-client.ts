@@ -179,24 +179,14 @@ export class DhcpClient {
   }
   #tick(): void {
     const now = this.#now();
-    if (this.#lease && now >= this.#times.expire) return this.#lose();
-    switch (this.#state) {
-      case 'bound':
-        return this.#begin('renewing');
-      case 'renewing':
-        if (now >= this.#times.rebind) this.#state = 'rebinding';
-        return this.#ask();
-      case 'rebooting':
-        if (this.#tries >= rebootTries) return this.#lose();
-        return this.#ask();
-      case 'requesting':
-        if (this.#tries >= rebootTries) return this.#begin('selecting');
-        return this.#ask();
-      case 'stopped':
-        return;
-      default:
-        return this.#ask();
-    }
+    const tired = this.#tries >= rebootTries;
+    if (this.#state === 'stopped') return;
+    if (this.#state === 'renewing' && now >= this.#times.rebind) this.#state = 'rebinding';
+    if (this.#lease && now >= this.#times.expire) this.#lose();
+    else if (this.#state === 'bound') this.#begin('renewing');
+    else if (this.#state === 'rebooting' && tired) this.#lose();
+    else if (this.#state === 'requesting' && tired) this.#begin('selecting');
+    else this.#ask();
   }
 
   #say(
