@@ -38,8 +38,8 @@ export async function openVpnPlay({ folder, web, between, log, signal }: VpnPlay
   const socket = join(data, 'sekisho.sock');
   const { cert: ca } = await callApi<{ cert: string }>(socket, 'GET', '/v1/certs/ca');
   await callApi(socket, 'POST', '/v1/vpn/hubs/mikalab/users', {
-    name: 'staff01',
-    proof: { kind: 'password', password },
+    user: 'staff01',
+    secret: { password },
   });
   const leased = Promise.withResolvers<PrintedLease>();
   const late = AbortSignal.timeout(patience);
