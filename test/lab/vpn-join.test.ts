@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -11,6 +11,7 @@ import { type TestContext, test } from 'node:test';
 import { runSekisho, startGate, until } from '../fixtures/gate-process.ts';
 import { whyNoHubLab } from '../fixtures/hub-lab.ts';
 import { run, serving } from '../fixtures/programs.ts';
+import { administer } from '../fixtures/softether-programs.ts';
 import { inside, layLine } from './namespaces.ts';
 
 const password = 'correct horse';
@@ -87,4 +88,52 @@ vpn:
     await until(`everything is as before ${signal}`, async () => (await at('ip', '-4', 'route')) === before);
     await until('the device is gone', async () => !(await at('ip', '-br', 'link')).includes('vpn0'));
   }
+});
+
+/** SoftEther's own server in a namespace, with folders of its own. */
+function startVpnServer(t: TestContext, namespace: string): void {
+  const folder = mkdtempSync(join(tmpdir(), 'sekisho-vpnserver-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  for (const path of ['lib/softether', 'log/softether', 'run/softether'])
+    mkdirSync(join(folder, path), { recursive: true });
+  writeFileSync(join(folder, 'resolv.conf'), 'nameserver 127.0.0.1\n');
+  const script = [
+    'mount --make-rprivate /',
+    `mount --bind ${folder}/resolv.conf /etc/resolv.conf`,
+    ...['lib', 'log'].map(name => `mount --bind ${folder}/${name} /var/${name}`),
+    `mount --bind ${folder}/run /run`,
+    'exec vpnserver execsvc',
+  ].join('\n');
+  const there = [`--net=/run/netns/${namespace}`, 'unshare', '--mount', '--pid', '--fork', '--kill-child'];
+  const child = spawn('nsenter', [...there, 'bash', '-ec', script], { stdio: ['ignore', 'ignore', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+}
+
+test('SoftEther’s own server is joined without a device: an address of its SecureNAT, and a page through it', {
+  skip: whyNoHubLab() ?? false,
+  timeout: 120_000,
+}, async t => {
+  const line = await layLine(t);
+  startVpnServer(t, line.right);
+  const under = inside(line.right);
+  const vpncmd = (...lines: string[]) => administer('localhost', '', lines, { under, patience: 20 });
+  await until('the server answers', async () => (await vpncmd('About')).codes[0] === 0);
+  const { codes, text } = await vpncmd(
+    ...['HubCreate lab /PASSWORD:none', 'Hub lab', 'SecureNatEnable'],
+    ...['UserCreate staff01 /GROUP:none /REALNAME:none /NOTE:none', `UserPasswordSet staff01 "/PASSWORD:${password}"`],
+  );
+  assert.deepEqual(new Set(codes), new Set([0]), text);
+  const [program = '', ...there] = inside(line.right);
+  const dir = mkdtempSync(join(tmpdir(), 'sekisho-join-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  writeFileSync(join(dir, 'index.html'), 'beyond their server');
+  const web = ['python3', '-u', '-m', 'http.server', '-d', dir, '8080'];
+  await using _web = await serving(program, [...there, ...web], /Serving HTTP/);
+
+  const [, ...here] = inside(line.left);
+  const socks = ['--socks', '127.0.0.1:1080', '--no-verify', '--connections', '2'];
+  await joined(t, line.left, '--gate', `https://${line.rightHost}`, '--hub', 'lab', '--user', 'staff01', ...socks);
+  const page = ['curl', '-sS', '--max-time', '20', '-x', 'socks5h://127.0.0.1:1080', `http://${line.rightHost}:8080/`];
+  const { stdout, stderr } = await run(program, [...here, ...page]);
+  assert.equal(stdout, 'beyond their server', stderr);
 });
