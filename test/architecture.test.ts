@@ -27,6 +27,7 @@ const fronts = [
   'daemon/agent-parts.ts',
   'features/tunnel/local.ts',
   'daemon/tunnel-join.ts',
+  'daemon/member.ts',
 ];
 
 const root = join(import.meta.dirname, '..', 'src');

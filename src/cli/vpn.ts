@@ -6,6 +6,7 @@ import { Fault } from '../core/fault.ts';
 import { askSecret, askYes } from './ask.ts';
 import { type Context, examples } from './command.ts';
 import { ago, formatBytes, minute } from './format.ts';
+import { defineJoin } from './vpn-join.ts';
 import { defineHubSet, settingOptions, settingsOf } from './vpn-settings.ts';
 
 export function define(command: Command, context: Context): void {
@@ -13,6 +14,7 @@ export function define(command: Command, context: Context): void {
   defineUser(command.command('user').summary('members: list, add, set, remove').helpCommand(false), context);
   defineSession(command.command('session').summary('who is on a hub: list, cut').helpCommand(false), context);
   defineTable(command, context);
+  defineJoin(command, context);
   defineAdmin(
     command.command('admin').summary('administration by vpncmd: show, passwd, off').helpCommand(false),
     context,
@@ -24,6 +26,7 @@ export function define(command: Command, context: Context): void {
     ['sekisho vpn user set mikalab/staff01 --policy multiLogins=1'],
     ['sekisho vpn session cut mikalab/SID-STAFF01-1'],
     ['sekisho vpn table mikalab leases'],
+    ['sekisho vpn join --gate https://gate.example.com --hub mikalab --user staff01', 'our own client'],
     ['sekisho vpn admin passwd', 'then: vpncmd HOST:443 /SERVER /ADMINHUB:mikalab'],
   );
 }

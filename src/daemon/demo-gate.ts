@@ -1,10 +1,10 @@
 // A gate for the demonstration, on loopback with a folder of its own, and a device that dials in with our agent.
 import { writeFile } from 'node:fs/promises';
-import { request } from 'node:http';
 import { join } from 'node:path';
 import type { Log } from '../core/parts.ts';
 import { runAgent } from './agent.ts';
 import { parseConfig } from './config-file.ts';
+import { callApi as call } from './demo-api.ts';
 import { openGateway } from './gateway.ts';
 import { version } from './places.ts';
 
@@ -59,17 +59,4 @@ export async function openDemoGate(folder: string, log: Log, signal: AbortSignal
     },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   };
-}
-
-/** One call of the API over the unix socket, as the command line makes it. */
-function call<T>(socketPath: string, method: string, path: string, body?: object): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const headers = { host: 'localhost', ...(body ? { 'content-type': 'application/json' } : {}) };
-    const sending = request({ socketPath, method, path, headers }, async answer => {
-      const text = (await answer.setEncoding('utf8').toArray()).join('');
-      if (answer.statusCode === 200) resolve(JSON.parse(text) as T);
-      else reject(new Error(`${method} ${path}: ${text}`));
-    });
-    sending.on('error', reject).end(body ? JSON.stringify(body) : undefined);
-  });
 }

@@ -17,6 +17,11 @@ export interface DemoText {
   readonly deviceToService: string;
   readonly told: string;
   readonly closed: string;
+  readonly article003: string;
+  readonly browserToClient: string;
+  readonly clientToHub: string;
+  readonly hubToServer: string;
+  readonly leased: string;
   readonly article004: string;
   readonly siteHears: string;
   readonly siteSends: string;
@@ -46,6 +51,11 @@ export const texts: Readonly<Record<'en' | 'ja', DemoText>> = {
     deviceToService: '  device ──▶ its sshd        ',
     told: '  the device was told over MQTT:',
     closed: '  and when it was closed both ends were told:',
+    article003: 'A colleague joins a hub over 443 and opens a private web server, no root anywhere (article 003)',
+    browserToClient: '  browser ──▶ vpn join       ',
+    clientToHub: '  vpn join ──▶ hub mikalab   ',
+    hubToServer: '  SecureNAT ──▶ web server   ',
+    leased: '  the hub gave an address and routes, and no default gateway:',
     article004: 'An internal site under a new name, with a client certificate in front of it (article 004)',
     siteHears: '  the site hears its old name,',
     siteSends: 'and redirects to',
@@ -74,6 +84,11 @@ export const texts: Readonly<Record<'en' | 'ja', DemoText>> = {
     deviceToService: '  デバイス ──▶ その sshd     ',
     told: '  デバイスには MQTT でこう知らされました:',
     closed: '  閉じたとき、両端にはこう伝えられました:',
+    article003: '443 だけでハブに参加し、プライベートな Web サーバを開く。どこにも root は不要(記事 003)',
+    browserToClient: '  ブラウザ ──▶ vpn join      ',
+    clientToHub: '  vpn join ──▶ ハブ mikalab  ',
+    hubToServer: '  SecureNAT ──▶ Web サーバ   ',
+    leased: '  ハブが配ったアドレスと経路(デフォルトゲートウェイなし):',
     article004: '社内サイトを新しい名前で、クライアント証明書つきで公開する(記事 004)',
     siteHears: '  サイトに届く Host は元の名前',
     siteSends: 'のまま、リダイレクト先は',

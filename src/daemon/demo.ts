@@ -1,4 +1,4 @@
-// `sekisho demo`: articles 001, 000 and 004 played on loopback with real sockets, and the bytes that each leg carried.
+// `sekisho demo`: articles 001, 000, 002, 003 and 004 played on loopback with real sockets, and the bytes that each leg carried.
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
@@ -11,6 +11,7 @@ import { openBareRoutes } from './bare-routes.ts';
 import { openDemoGate } from './demo-gate.ts';
 import { type DemoText, texts } from './demo-text.ts';
 import { openTunnelPlay } from './demo-tunnel.ts';
+import { openVpnPlay } from './demo-vpn.ts';
 import { playWeb } from './demo-web.ts';
 import { hexLines, looksEncrypted } from './hex.ts';
 import { createRead } from './read.ts';
@@ -29,6 +30,8 @@ const words = {
   answer: 'sensor-1 21.5C\n',
   shell: 'uptime\n',
   uptime: 'up 41 days, behind the firewall\n',
+  page: 'GET / HTTP/1.0\r\nhost: 192.168.30.1\r\n\r\n',
+  groupware: 'HTTP/1.0 200 OK\r\n\r\nthe old groupware\n',
 };
 /** Bytes of a leg that are kept to be looked at: beyond TLS's handshake there is application data among them. */
 const kept = 16 * 1024;
@@ -134,6 +137,38 @@ export async function demo(options: DemoOptions): Promise<void> {
   );
   options.line(`${text.told} ${play.notice}`);
   options.line(`${text.closed} ${await play.close()}`);
+  options.line('');
+
+  // Article 003: [browser] → our client → TLS → hub of the gate → SecureNAT → [private web server]
+  const groupware = stack.use(await plainServer(() => words.groupware));
+  const beyond = stack.use(await tap(groupware.port));
+  let line: Tap | undefined;
+  const hub = stack.use(
+    await openVpnPlay({
+      ...{ folder, web: beyond.port, log: silent, signal: options.signal },
+      async between(port) {
+        line = stack.use(await tap(port));
+        return line.port;
+      },
+    }),
+  );
+  const browser = stack.use(await tap(hub.port));
+  const request = words.page.replace(' / ', ' http://192.168.30.1/ ');
+  const page = await ask(browser.port, request, options.signal);
+  show(
+    text.article003,
+    options,
+    [
+      [text.browserToClient, browser, 'plain'],
+      [text.clientToHub, line ?? browser, 'encrypted'],
+      [text.hubToServer, beyond, 'plain'],
+    ],
+    request,
+    page,
+    text,
+  );
+  const pushed = hub.lease.routes.map(({ network, via }) => `${network} via ${via}`).join(', ');
+  options.line(`${text.leased} ${hub.lease.address}; ${pushed}`);
   options.line('');
 
   // Article 004, the second way: [browser] → TLS with a client certificate → [site that knows only its old name]
