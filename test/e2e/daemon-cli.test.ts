@@ -221,9 +221,9 @@ for (const lang of ['en', 'ja']) {
     assert.equal(status, 0, stderr);
     assert.equal(
       stdout.match(lang === 'en' ? /encrypted, and the certificate was verified/g : /暗号化済み/g)?.length,
-      5,
+      6,
     );
-    assert.equal(stdout.match(lang === 'en' ? /plain: everybody on this leg reads it/g : /平文:/g)?.length, 6);
+    assert.equal(stdout.match(lang === 'en' ? /plain: everybody on this leg reads it/g : /平文:/g)?.length, 8);
     assert.match(stdout, /fluentd: \{"tag":/);
     assert.match(stdout, /"sensor-1 21\.5C\\n"/);
     assert.match(stdout, /"clientMode":"destination"/);
