@@ -130,6 +130,16 @@ function Dot() {
 }
 
 function SignIn({ done, speak }: { done: () => Promise<void>; speak: () => void }) {
+  const [needsCode, setNeedsCode] = useState(false);
+  const signIn = async ({ user = '', password = '', totp }: Readonly<Record<string, string>>): Promise<void> => {
+    const code = totp === undefined ? {} : { totp };
+    await call('auth.sign-in', { body: { user, password, ...code } }).catch(error => {
+      if (needsCode || !(error instanceof Refusal) || error.code !== 'invalid') inWords(error);
+      setNeedsCode(true);
+      throw new Refusal('invalid', t('codeToo'));
+    });
+    await done();
+  };
   return (
     <main class="middle card" id="content">
       <h1>
@@ -138,14 +148,19 @@ function SignIn({ done, speak }: { done: () => Promise<void>; speak: () => void 
       <p class="quiet">
         {t('signInWith')} {location.host}
       </p>
-      <Form
-        label={t('signIn')}
-        submit={({ user = '', password = '' }) =>
-          call('auth.sign-in', { body: { user, password } }).catch(inWords).then(done)
-        }
-      >
+      <Form label={t('signIn')} submit={signIn}>
         <Field label={t('userName')} name="user" autocomplete="username" required autofocus />
         <Field label={t('password')} name="password" type="password" autocomplete="current-password" required />
+        {needsCode && (
+          <Field
+            label={t('code')}
+            name="totp"
+            autocomplete="one-time-code"
+            inputMode="numeric"
+            pattern="[0-9]{6}"
+            required
+          />
+        )}
       </Form>
       <button type="button" class="plain" onClick={speak}>
         {t('language')}

@@ -1,7 +1,7 @@
 // auth: signing in and out. A sign-in is a token of a few hours.
 import { parseDuration } from '../core/duration.ts';
 import { Fault } from '../core/fault.ts';
-import type { Claim } from '../core/parts.ts';
+import type { Claim, Principal } from '../core/parts.ts';
 import { anonymous, roles } from '../trust/index.ts';
 import { tokenOf } from './caller.ts';
 import type { ApiDeps } from './deps.ts';
@@ -21,10 +21,18 @@ interface SignIn {
 export function authHandlers(
   deps: ApiDeps,
 ): Pick<Handlers, 'auth.login' | 'auth.sign-in' | 'auth.logout' | 'auth.whoami'> {
-  const { authenticator, directory, gate } = deps;
-  const signIn = async (claim: Claim, life: number, signal: AbortSignal): Promise<SignIn> => {
+  const { authenticator, directory, gate, totp } = deps;
+  /** A one-time link is a factor of its own; a password needs the second one where it is set up. */
+  const prove = async (claim: Claim, code: string | undefined, signal: AbortSignal): Promise<Principal> => {
+    const who = await authenticator.prove(claim, signal);
+    if (claim.kind !== 'password' || !(await totp?.has(who.id))) return who;
+    if (code === undefined) throw new Fault('invalid', 'body.totp: the code of your authenticator app is needed too');
+    await totp?.prove(who.id, code, claim.from);
+    return who;
+  };
+  const signIn = async (claim: Claim, code: string | undefined, life: number, signal: AbortSignal): Promise<SignIn> => {
     const { from } = claim;
-    const who = await authenticator.prove(claim, signal).catch(error => {
+    const who = await prove(claim, code, signal).catch(error => {
       // Without the name that was typed: people type passwords into that field.
       if (error instanceof Fault)
         gate.refuse({ who: anonymous, action: 'user.login', resource: 'user/*', from }, error.code);
@@ -42,14 +50,15 @@ export function authHandlers(
     'auth.login': async ({ body, caller: { from }, signal }) => {
       const life = parseDuration(body.for);
       if (life <= 0 || life > longest) throw new Fault('invalid', 'body.for: a sign-in lasts up to 24h');
-      return signIn({ kind: 'password', user: body.user, password: body.password, from }, life, signal);
+      const { user, password } = body;
+      return signIn({ kind: 'password', user, password, from }, body.totp, life, signal);
     },
     'auth.sign-in': async ({ body, caller: { from }, signal, cookie }) => {
       const claim: Claim =
         'code' in body
           ? { kind: 'code', purpose: 'sign-in', code: body.code, from }
           : { kind: 'password', user: body.user, password: body.password, from };
-      const { token, user, until } = await signIn(claim, workday, signal);
+      const { token, user, until } = await signIn(claim, 'totp' in body ? body.totp : undefined, workday, signal);
       cookie(token);
       return { user, until };
     },

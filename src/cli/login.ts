@@ -44,7 +44,12 @@ async function login(options: Options, context: Context): Promise<void> {
   const password = await askSecret(io, `Password of ${user}`);
   const place = tlsPlace(url, ca === undefined ? {} : { ca });
   const client = clientOf(place, { signal: io.signal, progress: screen.progress });
-  const answer = await client.call('auth.login', { body: { user, password, for: options.for } });
+  const signIn = (totp?: string) =>
+    client.call('auth.login', { body: { user, password, for: options.for, ...(totp === undefined ? {} : { totp }) } });
+  const answer = await signIn().catch(async error => {
+    if (!(error instanceof Fault) || !error.message.startsWith('body.totp')) throw error;
+    return signIn(await askSecret(io, 'Code of your authenticator app'));
+  });
   const { gates } = await readLogins(io.env);
   await writeLogins(io.env, {
     current: url.origin,

@@ -5,6 +5,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Fault } from '../core/fault.ts';
+import { licencesOf } from './agent-licences.ts';
 import { version } from './places.ts';
 
 export interface AgentBundle {
@@ -52,9 +53,10 @@ export async function buildAgent(): Promise<string> {
       minify: true,
       codeSplitting: false,
       banner:
-        '#!/usr/bin/env node\n// Sekisho agent; https://github.com/sekisho. Apache-2.0. Bundled, with the licences of its parts in NOTICE.\n',
+        '#!/usr/bin/env node\n// Sekisho agent, Apache-2.0. The licences of the packages in it stand at its end.\n',
     });
-    return output[0].code;
+    const [{ code, moduleIds }] = output;
+    return `${code.trimEnd()}\n${licencesOf(moduleIds)}`;
   } finally {
     await bundle.close();
   }

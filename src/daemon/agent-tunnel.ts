@@ -1,6 +1,6 @@
 // The AWS way of the agent: join one tunnel by its token, or wait for notices over MQTT and join each as its destination.
 import { readFileSync } from 'node:fs';
-import { rootCertificates } from 'node:tls';
+import { createSecureContext, rootCertificates } from 'node:tls';
 import type { IClientOptions } from 'mqtt';
 import { Fault, toFault } from '../core/fault.ts';
 import type { Log } from '../core/parts.ts';
@@ -12,7 +12,7 @@ export interface TunnelPlace {
   readonly gate?: string;
   readonly region?: string;
   /** PEM, beside the CAs that Node knows. */
-  readonly roots: readonly string[];
+  readonly roots: () => readonly string[];
   /** The device's own list: name → `host:port` or `unix:/path`. */
   readonly services: () => Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -31,7 +31,7 @@ export async function joinOne(place: TunnelPlace, token: string, region = place.
   const joined = await joinTunnel({
     ...(url ? { endpoint: url.host } : { region: region ?? '' }),
     ...(proxy === undefined ? {} : { proxy }),
-    ...{ token, mode: 'destination', signal, log, ca: [...roots, ...rootCertificates] },
+    ...{ token, mode: 'destination', signal, log, ca: [...roots(), ...rootCertificates] },
     services: Object.fromEntries(Object.entries(services()).map(([name, text]) => [name, parsePlace(text)])),
   });
   log.info({ services: joined.services }, 'joined a tunnel');
@@ -73,8 +73,8 @@ export interface MqttPlace extends TunnelPlace {
   readonly mqtt: string;
   /** The client id and the name in the topic. */
   readonly thing: string;
-  readonly cert: string;
-  readonly key: string;
+  /** PEM; asked for each connection, since certificates are renewed. */
+  readonly identity: () => { readonly cert: string; readonly key: string };
 }
 
 /** A notice is a kilobyte; whoever sends more means harm. */
@@ -95,23 +95,41 @@ export async function followMqtt(place: MqttPlace): Promise<void> {
   const port = Number(url.port) || 8883;
   const options: IClientOptions = {
     ...{ host: url.hostname.replace(/^\[|\]$/g, ''), port, protocol: 'mqtts', protocolVersion: 4, clientId: thing },
-    ...{ cert: place.cert, key: place.key, ca: [...place.roots, ...rootCertificates] as string[] },
+    ...{ ...place.identity(), ca: [...place.roots(), ...rootCertificates] },
     // On other ports than MQTT's own, gate and AWS tell it by ALPN.
     ...(port === 8883 ? {} : { ALPNProtocols: ['x-amzn-mqtt-ca'] }),
+    // We subscribe ourselves, at each connection, so that a refusal is seen.
+    resubscribe: false,
     ...{ clean: true, keepalive: 60, connectTimeout: 15_000, reconnectPeriod: 2000 + Math.round(Math.random() * 6000) },
   };
   const topic = `$aws/things/${thing}/tunnels/notify`;
   const client = mqtt.connect(options);
   let complaint = '';
+  const complain = (text: string): void => {
+    if (text !== complaint) log.warn({}, `MQTT: ${text}; trying again`);
+    complaint = text;
+  };
+  client.on('reconnect', () => {
+    try {
+      const next = { ...place.identity(), ca: [...place.roots(), ...rootCertificates] };
+      createSecureContext(next); // a file that is just being written must not end the agent
+      Object.assign(client.options, next);
+    } catch (error) {
+      complain(toFault(error).message);
+    }
+  });
   client.on('connect', () => {
-    complaint = '';
-    log.info({ topic }, 'waiting for tunnels over MQTT');
+    client.subscribe(topic, { qos: 1 }, (error, granted) => {
+      if (error || granted?.[0]?.qos === 128) {
+        complain(error?.message ?? `the broker does not grant ${topic}`);
+        client.stream.destroy();
+        return;
+      }
+      complaint = '';
+      log.info({ topic }, 'waiting for tunnels over MQTT');
+    });
   });
-  client.on('error', (error: Error) => {
-    if (error.message !== complaint) log.warn({}, `MQTT: ${error.message}; trying again`);
-    complaint = error.message;
-  });
-  client.subscribe(topic, { qos: 1 });
+  client.on('error', (error: Error) => complain(error.message));
   const live = new Set<string>();
   client.on('message', (_topic: string, payload: Uint8Array) => {
     const notice = parseNotice(payload, log);

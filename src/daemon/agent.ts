@@ -80,11 +80,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const { name = options.name } = home;
   const way = wayTo(options.gate ?? home.url, { ...options, ...(name === undefined ? {} : { name }) });
   const place: TunnelPlace = {
-    ...{ gate: options.gate ?? home.url, roots: folder.roots(), env: options.env, log, signal },
+    ...{ gate: options.gate ?? home.url, roots: folder.roots, env: options.env, log, signal },
     services: openServices(folder.services, text => log.error({}, text)).all,
   };
   const { mqtt } = options;
-  const notices = mqtt === undefined ? [] : [followMqtt({ ...place, mqtt, thing: home.device, ...folder.identity() })];
+  const notices =
+    mqtt === undefined ? [] : [followMqtt({ ...place, mqtt, thing: home.device, identity: folder.identity })];
   await Promise.all([
     ...notices,
     runLinks({
@@ -102,18 +103,20 @@ async function withoutLink(
 ): Promise<void> {
   const { gate, region, mqtt, thing, cert, key, env, log, signal } = options;
   const listed = openServices(folder.services, text => log.error({}, text));
-  const known = folder.home() ? folder.roots() : [];
+  const known = (): readonly string[] => (folder.home() ? folder.roots() : []);
+  const own = options.ca === undefined ? [] : [readFile(options.ca, '--ca')];
   const place: TunnelPlace = {
     ...{ env, log, signal },
     ...(gate === undefined ? {} : { gate }),
     ...(region === undefined ? {} : { region }),
-    roots: options.ca === undefined ? known : [readFile(options.ca, '--ca'), ...known],
+    roots: () => [...own, ...known()],
     services: () => ({ ...listed.all(), ...services }),
   };
   if (options.tokenFile !== undefined) return joinOne(place, readToken(options.tokenFile, env));
   if (mqtt === undefined || thing === undefined || cert === undefined || key === undefined)
     throw new Fault('invalid', '--mqtt without a gate needs --thing, --cert and --key');
-  await followMqtt({ ...place, mqtt, thing, cert: readFile(cert, '--cert'), key: readFile(key, '--key') });
+  const identity = () => ({ cert: readFile(cert, '--cert'), key: readFile(key, '--key') });
+  await followMqtt({ ...place, mqtt, thing, identity });
 }
 
 function wayTo(

@@ -10,8 +10,8 @@ export interface ClientCheck {
   readonly mode: 'requested' | 'optional' | 'required';
   readonly depth: number;
   readonly trusted: readonly X509Certificate[];
-  /** Leaves whose chains were looked at in a full handshake; undefined where other processes resume our sessions. */
-  readonly seen?: SeenLeaves | undefined;
+  /** Leaves whose chains were looked at in a full handshake. So only this process may resume sessions of clients. */
+  readonly seen: SeenLeaves;
 }
 export type Verdict = { readonly facts: TlsFacts } | { readonly code: string; readonly fault: Fault };
 
@@ -47,11 +47,11 @@ function checked(tls: TLSSocket, clients: ClientCheck): Shown | Exclude<Verdict,
   }
   // On a resumed session the peer sends no chain: what was checked when the session was made still holds. But only if it
   // was: OpenSSL hands out tickets before this verdict, and whoever was refused for the length of a chain has one.
-  if (tls.isSessionReused() && (seen === undefined || seen.has(leaf.fingerprint256))) return { leaf };
+  if (tls.isSessionReused() && seen.has(leaf.fingerprint256)) return { leaf };
   const chain = chainOf(leaf, trusted);
   if (!chain) return wrong('UNABLE_TO_VERIFY_LEAF_SIGNATURE', verifyText('UNABLE_TO_VERIFY_LEAF_SIGNATURE'));
   if (depthOf(chain) <= depth) {
-    seen?.add(leaf.fingerprint256);
+    seen.add(leaf.fingerprint256);
     return { leaf, chain };
   }
   return wrong('CERT_CHAIN_TOO_LONG', `has ${depthOf(chain)} intermediates above it; ${depth} are allowed (depth)`);

@@ -265,7 +265,24 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const { resumed, conn } = await resumes(one, other, { ...only, cert: staff.cert, key: staff.key });
     assert.equal(resumed, true);
     assert.deepEqual(conn.tls?.leaf, staff.der);
-    assert.equal(conn.tls?.chain, undefined);
+    // A trusted CA issued it directly; where intermediates stand between, the other worker has seen none of them.
+  });
+
+  test(`${version}: whoever was refused for the length of a chain is refused with the ticket as well`, async () => {
+    const further = ca.intermediate('Middle').intermediate('Further');
+    const shown = further.issue({ cn: 'staff01', client: true });
+    // A mode in which the connection goes on, so that the ticket arrives; and keys that another process has as well.
+    const clients = { mode: 'requested', ca: [ca.cert], depth: 1 } as const;
+    const options = { ...base, clients, session: { ...session, keys: randomBytes(48) } };
+    await using one = await serving(options);
+    await using other = await serving(options);
+    const identity = { ...only, cert: shown.fullchain, key: shown.key };
+    for (const second of [one, other]) {
+      const { resumed, conn } = await resumes(one, second, identity);
+      assert.equal(resumed, true);
+      assert.equal(conn.tls?.leaf, undefined);
+      assert.match(conn.tls?.refused ?? '', /intermediates above it|not trusted|issuer/);
+    }
   });
 
   test(`${version}: a session of another context, or of another trust, is a full handshake`, async () => {

@@ -95,7 +95,7 @@ function prepare(options: ServerTlsOptions, before?: Ready): Ready {
     clients: clients && {
       ...clients,
       trusted: parseCertificates(clients.ca, 'the CAs of clients'),
-      seen: session.keys === undefined ? new SeenLeaves() : undefined,
+      seen: (kept ? before.clients?.seen : undefined) ?? new SeenLeaves(),
     },
     socket: {
       isServer: true,

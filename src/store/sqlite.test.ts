@@ -66,7 +66,7 @@ describe('a SQLite store', () => {
   });
 
   test('refuses appends beyond its size with a sentence, and takes them again when there is room', async () => {
-    await using store = await open({ maxBytes: 200 * 1024 });
+    await using store = await open({ maxBytes: 600 * 1024 });
     const fill = async () => {
       for (let seq = 1; seq < 1000; seq++) {
         await store.writer.append([{ ...heads, values: [...row(seq), 'x'.repeat(4000)] }]);
@@ -78,7 +78,7 @@ describe('a SQLite store', () => {
   });
 
   test('says to every writer that the disk is full, and leaves other errors to the caller', async () => {
-    await using store = await open({ maxBytes: 200 * 1024 });
+    await using store = await open({ maxBytes: 600 * 1024 });
     const insert = (seq: number) =>
       store.db
         .insertInto('audit_head')

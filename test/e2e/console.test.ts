@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { request } from 'node:https';
 import { type TestContext, test } from 'node:test';
+import { TOTP } from 'otpauth';
 import { calls } from '../../console/src/api.ts';
 import { verbs } from '../../src/api/contract/routes.ts';
 import { freePorts, startGate } from '../fixtures/gate-process.ts';
@@ -132,4 +133,27 @@ test('a page elsewhere can not sign somebody in here', async t => {
   const foreign = { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' };
   assert.equal((await ask('POST', '/v1/sign-in', foreign, { code })).status, 403);
   assert.equal((await ask('POST', '/v1/sign-in', { origin: 'https://evil.example' }, { code })).status, 403);
+});
+
+test('whoever has an authenticator app set up needs its code besides the password, and a code works once', async t => {
+  const { gate, ask, own } = await openGate(t);
+  await gate.run('user', 'add', 'bob', '--role', 'member');
+  const link = JSON.parse((await gate.run('user', 'link', 'bob', '--json')).stdout) as { link: string };
+  const first = await ask('POST', '/v1/sign-in', own, { code: new URL(link.link).hash.replace('#code=', '') });
+  const cookie = String(first.headers['set-cookie']).split(';')[0] ?? '';
+  const password = 'correct horse';
+  assert.equal((await ask('PUT', '/v1/users/bob/password', { cookie, ...own }, { password })).status, 200);
+  const { secret } = JSON.parse((await gate.run('user', 'totp', 'bob', '--json')).stdout) as { secret: string };
+
+  const without = await ask('POST', '/v1/sign-in', own, { user: 'bob', password });
+  assert.equal(without.status, 400);
+  assert.match(without.text, /authenticator app/);
+  assert.equal(without.headers['set-cookie'], undefined);
+  const code = new TOTP({ secret, digits: 6, period: 30 }).generate();
+  const wrong = String((Number(code) + 1) % 1_000_000).padStart(6, '0');
+  assert.equal((await ask('POST', '/v1/sign-in', own, { user: 'bob', password, totp: wrong })).status, 401);
+  assert.equal((await ask('POST', '/v1/sign-in', own, { user: 'bob', password, totp: code })).status, 200);
+  assert.equal((await ask('POST', '/v1/login', {}, { user: 'bob', password, totp: code })).status, 401, 'taken once');
+  const stranger = await ask('POST', '/v1/sign-in', own, { user: 'bob', password: 'wrong horse' });
+  assert.equal(stranger.status, 401, 'nobody learns of the app without the password');
 });

@@ -221,11 +221,13 @@ for (const lang of ['en', 'ja']) {
     assert.equal(status, 0, stderr);
     assert.equal(
       stdout.match(lang === 'en' ? /encrypted, and the certificate was verified/g : /暗号化済み/g)?.length,
-      3,
+      6,
     );
-    assert.equal(stdout.match(lang === 'en' ? /plain: everybody on this leg reads it/g : /平文:/g)?.length, 4);
+    assert.equal(stdout.match(lang === 'en' ? /plain: everybody on this leg reads it/g : /平文:/g)?.length, 8);
     assert.match(stdout, /fluentd: \{"tag":/);
     assert.match(stdout, /"sensor-1 21\.5C\\n"/);
+    assert.match(stdout, /"clientMode":"destination"/);
+    assert.match(stdout, /https:\/\/server1-8081\.example\.com\/login/);
   });
 }
 

@@ -80,7 +80,7 @@ test('a one-time link signs in, asks for a password, and works once', async t =>
   await fill(browser, 'user', 'alice');
   await fill(browser, 'password', 'wrong horse');
   await press(browser, 'Sign in');
-  assert.match(await appears(browser, `document.querySelector('[role=alert]')`), /user or the password is wrong/);
+  assert.match(await appears(browser, `document.querySelector('[role=alert]')`), /password or the code is wrong/);
   await fill(browser, 'password', 'correct horse');
   await press(browser, 'Sign in');
   await appears(browser, `document.querySelector('nav')`);

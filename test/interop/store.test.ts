@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -19,8 +19,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 const open = (url: string): Promise<Store> => openStore({ url, log: quiet, backups: dir });
-const audit = (store: Store): Promise<Audit> =>
-  openAudit({ store, keyFile: `${dir}/audit.key`, log: quiet, headRows: 100 });
+const audit = (store: Store, folder = dir): Promise<Audit> =>
+  openAudit({ store, keyFile: `${folder}/audit.key`, log: quiet, headRows: 100 });
 const event = (facts: Record<string, unknown> = {}): AuditEvent => ({
   event: 'proxy.opened',
   who: { kind: 'user', id: '太郎', credential: 'cert:aa' },
@@ -132,8 +132,11 @@ describe('PostgreSQL', { skip: postgresBin() ? false : 'PostgreSQL is not instal
     const fresh = server.database();
     for (const to of [fresh, url, `sqlite:${dir}/restored.db`]) {
       await restoreStore({ from: backup, url: to, log: quiet });
+      // With the key, and without the newest head that was kept beside it: the backup is older, and may be.
+      const folder = mkdtempSync(`${dir}/restored-`);
+      copyFileSync(`${dir}/audit.key`, `${folder}/audit.key`);
       await using store = await open(to);
-      await using chain = await audit(store);
+      await using chain = await audit(store, folder);
       const report = await chain.verify();
       assert.equal(report.ok, true, JSON.stringify(report));
       assert.ok(report.rows >= 1200 && report.rows <= 1500);

@@ -3,6 +3,12 @@ import { z } from 'zod';
 import { durationText, name, role, time } from './common.ts';
 import { verb } from './verb.ts';
 
+/** Of the authenticator app, for those who have one set up. */
+const totp = z
+  .string()
+  .regex(/^\d{6}$/, 'a code has six digits')
+  .optional();
+
 export const authVerbs = {
   'auth.login': verb({
     method: 'POST',
@@ -12,6 +18,7 @@ export const authVerbs = {
     body: z.strictObject({
       user: name,
       password: z.string().min(1).max(1024),
+      totp,
       for: durationText.default('12h').meta({ description: 'at most 24h' }),
     }),
     answer: z.object({ token: z.string(), id: z.string(), user: z.string(), until: time }),
@@ -23,7 +30,7 @@ export const authVerbs = {
     action: 'public',
     summary: 'Sign a browser in, with a password or the code of a one-time link; the answer sets a cookie',
     body: z.union([
-      z.strictObject({ user: name, password: z.string().min(1).max(1024) }),
+      z.strictObject({ user: name, password: z.string().min(1).max(1024), totp }),
       z.strictObject({ code: z.string().min(1).max(256) }),
     ]),
     answer: z.object({ user: z.string(), until: time }),

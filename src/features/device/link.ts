@@ -15,7 +15,7 @@ import {
   streamWindow,
   times,
 } from './protocol.ts';
-import { LinkStreams } from './streams.ts';
+import { isBroken, LinkStreams } from './streams.ts';
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_CANCEL } = constants;
 
@@ -158,6 +158,7 @@ export class DeviceLink {
 
   /** Called from time to time: asks a silent device whether it lives, and gives up one that does not answer. */
   beat(every: number): void {
+    if (isBroken(this.#conn.stream)) this.end('closed');
     // One that is leaving answers no pings (nghttp2 after GOAWAY); TCP's keep-alive and the deadline look after it.
     if (this.#state !== 'open') return;
     const now = this.#now();
@@ -186,6 +187,8 @@ export class DeviceLink {
   async retire(why: Farewell, deadline: AbortSignal = AbortSignal.timeout(patience)): Promise<void> {
     if (this.#state === 'closed') return;
     this.#state = 'retired';
+    // A device that has linked anew has often lost this connection without a word; after GOAWAY it could not be asked.
+    if (why === 'replaced') await this.#answered();
     if (!this.#session.destroyed) {
       // The number counts the peer's streams, and a device opens none (RFC 9113 §6.8); nghttp2 drops one of our own parity.
       this.#session.goaway(NGHTTP2_NO_ERROR, 0, Buffer.from(why));
@@ -196,6 +199,19 @@ export class DeviceLink {
     if (deadline.aborted) cut();
     await this.closed;
     deadline.removeEventListener('abort', cut);
+  }
+
+  /** Resolves when a ping was answered, or the link was given up for want of an answer. */
+  #answered(): Promise<void> {
+    return new Promise(resolve => {
+      const late = setTimeout(() => this.end('idle'), shortest);
+      const done = (): void => {
+        clearTimeout(late);
+        resolve();
+      };
+      void this.closed.then(done);
+      if (!this.#session.destroyed) this.#session.ping(error => void (error ?? done()));
+    });
   }
 
   /** At once; every stream of it is reset. */

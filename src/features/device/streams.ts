@@ -44,3 +44,12 @@ export class LinkStreams {
     });
   }
 }
+
+/**
+ * Whether the system has given up the connection below. Trap: a TLS socket that fails within a write tells node:http2
+ * nothing, and node:http2 has stopped reading until that write is done, so neither 'end' nor 'close' ever comes.
+ */
+export function isBroken(socket: Duplex): boolean {
+  const { _handle: handle } = socket as { _handle?: { getpeername?: (out: object) => number } | null };
+  return typeof handle?.getpeername === 'function' && handle.getpeername({}) !== 0;
+}

@@ -5,7 +5,10 @@ import type { Conn } from '../../core/parts.ts';
 import { type ServerTls, type ServerTlsOptions, upgradeTls } from '../../net/tls.ts';
 import { defined } from './defined.ts';
 import type { RoutePlan } from './route-plan.ts';
-import { periodOf, sessionContext, ticketKey, untilNextPeriod } from './tickets.ts';
+import { newMasterKey, periodOf, sessionContext, ticketKey, untilNextPeriod } from './tickets.ts';
+
+/** Of this process alone. */
+const ownMaster = newMasterKey();
 
 export interface RouteTlsDeps {
   readonly masterKey: Uint8Array;
@@ -53,7 +56,9 @@ export class RouteTls implements Disposable {
     const { identities, session, preferServerCiphers, protocols, ciphers, curves, closeNotify } = tls;
     const context = sessionContext(plan);
     const { masterKey, clock } = this.#deps;
-    const keys = ticketKey(masterKey, context, periodOf(clock.now(), session.rotate));
+    // OpenSSL hands tickets out before a client's chain is judged, and a resumed session brings no chain: such sessions
+    // are resumed only by the process that made them and knows what it saw.
+    const keys = ticketKey(clients ? ownMaster : masterKey, context, periodOf(clock.now(), session.rotate));
     return {
       identities,
       ...defined({ protocols, ciphers, curves, preferServerCiphers, closeNotify }),

@@ -1,6 +1,6 @@
 // A local bridge: a TAP device as a port of a hub. The device is opened by a small Perl process (perl-base is part of
 // every Debian), since Node has no ioctl; it moves frames between the device and a pipe, away from our thread.
-// Why this and not a native module: docs/decisions/0004-tap-by-perl.md.
+// Why this and not a native module: docs/decisions/0005-tap-by-perl.md.
 //
 //   pipe, both ways:   | length 2 | frame |     first of all from the device:  | 0 2 | length of name 2 | name | MAC 6
 import { type ChildProcess, spawn } from 'node:child_process';

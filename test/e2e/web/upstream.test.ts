@@ -1,9 +1,11 @@
 // Sites that answer as they should not: nobody gets what was meant for somebody else, and no half passes for a whole.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import { test } from 'node:test';
-import { openRig, type Rig } from './rig.ts';
+import { openOrigin, openRig, type Rig, staff } from './rig.ts';
 
 interface Site extends AsyncDisposable {
   readonly port: number;
@@ -166,3 +168,51 @@ test('bodies of every framing come through whole, one after the other on one con
     assert.equal((bodies[8] ?? '').replaceAll(/[0-9a-f]+\r\n(.*?)\r\n/gs, '$1'), 'until the end');
   }
 });
+
+for (const way of ['HTTP/1.1', 'HTTP/2'] as const) {
+  test(`big answers to readers of every speed stay their own, byte for byte (${way})`, async () => {
+    // All connections to sites are read into one memory: nothing of one may ever show in another.
+    const size = 6 << 20;
+    const pattern = (seed: number): Buffer => {
+      const bytes = Buffer.allocUnsafe(size);
+      for (let at = 0; at < size; at += 4) bytes.writeUInt32LE((at * 2_654_435_761 + seed * 97_531) >>> 0, at);
+      return bytes;
+    };
+    const sha = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+    const bodies = Array.from({ length: 8 }, (_, seed) => pattern(seed + 1));
+    await using origin = await openOrigin((request, response) => {
+      const body = bodies[Number(request.url?.slice(1))] ?? Buffer.alloc(0);
+      const isChunked = Number(request.url?.slice(1)) % 2 === 1;
+      response.writeHead(200, isChunked ? {} : { 'content-length': size });
+      response.end(body);
+    });
+    await using rig = await openRig({ forward: { hosts: { server1: `tcp://127.0.0.1:${origin.port}` } } });
+    /** Reads a little, waits a turn or many, reads on. */
+    const slowly = async (stream: Readable, at: number): Promise<Buffer> => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of stream) {
+        chunks.push(chunk as Buffer);
+        for (let turn = 0; turn < at * 3; turn++) await new Promise(resolve => setImmediate(resolve));
+      }
+      return Buffer.concat(chunks);
+    };
+    const session = way === 'HTTP/2' ? await rig.http2(staff) : undefined;
+    const answers = await Promise.all(
+      bodies.map(async (_, at) => {
+        if (session) {
+          const stream = session.request({ ':scheme': 'http', ':authority': 'server1', ':path': `/${at}` });
+          return slowly(stream, at);
+        }
+        const socket = await rig.tls({ identity: staff });
+        socket.write(`GET http://server1/${at} HTTP/1.0\r\nHost: server1\r\n\r\n`);
+        const all = await slowly(socket, at);
+        return all.subarray(all.indexOf('\r\n\r\n') + 4);
+      }),
+    );
+    session?.close();
+    assert.deepEqual(
+      answers.map(answer => [answer.length, sha(answer)]),
+      bodies.map(body => [size, sha(body)]),
+    );
+  });
+}

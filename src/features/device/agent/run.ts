@@ -23,6 +23,8 @@ export interface AgentRun {
 
 /** How long the streams of a link may go on after a signal ended the agent. */
 const farewell = 5000;
+/** Milliseconds after which a link has shown that it stands; what ends it then is a new trouble, not the old one. */
+const proven = 5000;
 /** How often the link is looked at. */
 const tick = 5000;
 /** Silence after which the gate is asked for a sign of life; the gate itself asks sooner. */
@@ -50,7 +52,7 @@ export async function runLinks(options: AgentRun): Promise<void> {
       complain(undefined);
       before = link;
       why = await Promise.race([link.ended, renewed, ended]);
-      if (Date.now() - began > 60_000) failures = 0;
+      if (Date.now() - began > proven) failures = 0;
       if (why !== 'renewed' && why !== 'aborted') log.info({ why }, farewells[why]);
     } catch (error) {
       if (!signal.aborted) complain(error);
@@ -195,7 +197,11 @@ function watch(link: ServedLink, log: Log): void {
       link.probe(patience);
     }
   }, tick);
-  void link.ended.then(() => clearInterval(timer));
+  const checking = setInterval(() => link.check(), 1000);
+  void link.ended.then(() => {
+    clearInterval(timer);
+    clearInterval(checking);
+  });
 }
 
 const ownAddresses = (): string =>

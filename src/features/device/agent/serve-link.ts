@@ -25,7 +25,7 @@ import {
   streamWindow,
   times,
 } from '../protocol.ts';
-import { LinkStreams } from '../streams.ts';
+import { isBroken, LinkStreams } from '../streams.ts';
 import type { ServiceAddress, Services } from './services.ts';
 
 const { NGHTTP2_CONNECT_ERROR, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR } = constants;
@@ -46,6 +46,8 @@ export interface ServedLink {
   /** Bytes received so far: silence is told by it. */
   readonly received: number;
   readonly streams: number;
+  /** Ends a link whose connection is gone without a word. */
+  check(): void;
   /** No new streams; what runs may end until `deadline`. */
   leave(deadline: AbortSignal): Promise<void>;
 }
@@ -140,6 +142,9 @@ export function serveLink(conn: Conn, options: { services: Services; requests: R
     },
     get streams() {
       return streams.size;
+    },
+    check() {
+      if (isBroken(socket)) socket.destroy();
     },
     probe(patience) {
       if (!session || session.destroyed) return void socket.destroy();
