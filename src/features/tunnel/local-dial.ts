@@ -162,7 +162,7 @@ async function dialThrough(proxy: string, host: string, port: number, signal: Ab
     throw new Fault('invalid', 'the proxy is not an http:// or https:// address'); // not its text: it may hold a password
   }
   const name = url.hostname.replace(/^\[|\]$/g, '');
-  const at = Number(url.port || 3128);
+  const at = Number(url.port) || (url.protocol === 'https:' ? 443 : 80);
   const plain = await dialPlain(name, at, signal);
   const socket: Duplex =
     url.protocol === 'https:'

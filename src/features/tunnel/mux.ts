@@ -434,7 +434,9 @@ export class TunnelMux {
     if (how === 'reset' || stream.writableFinished) this.#leave(stream);
     // What waits to be sent has nobody to go to.
     if (how === 'reset') this.#sender.drop(stream);
-    stream.endFar(how);
+    // Where ends have a message of their own, a reset before the end is a torn transfer, and must not pass for a whole one.
+    if (how === 'reset' && this.#options.extended && stream.farEnd === undefined) stream.breakOff();
+    else stream.endFar(how);
   }
 
   /** The lane that a message means, current or none. */

@@ -297,11 +297,11 @@ test('the environment’s proxy: https_proxy first, NO_PROXY with names, suffixe
     HTTPS_PROXY: 'http://b:2',
     NO_PROXY: 'localhost, .internal,example.com:8443 10.0.0.1',
   };
-  assert.equal(proxyFor('gate.example.org', 443, env), 'http://a:1');
-  assert.equal(proxyFor('gate.example.org', 443, { HTTPS_PROXY: 'b:2' }), 'http://b:2');
+  assert.equal(proxyFor('gate.example.org', 443, env), 'http://a:1/');
+  assert.equal(proxyFor('gate.example.org', 443, { HTTPS_PROXY: 'b:2' }), 'http://b:2/');
   for (const host of ['localhost', 'a.internal', 'internal', '10.0.0.1'])
     assert.equal(proxyFor(host, 443, env), undefined, host);
-  assert.equal(proxyFor('example.com', 443, env), 'http://a:1');
+  assert.equal(proxyFor('example.com', 443, env), 'http://a:1/');
   assert.equal(proxyFor('example.com', 8443, env), undefined);
   assert.equal(proxyFor('gate.example.org', 443, { ...env, NO_PROXY: '*' }), undefined);
   assert.equal(proxyFor('gate.example.org', 443, {}), undefined);
