@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer, type Server, type Socket, connect as tcpConnect } from 'node:net';
 import { finished } from 'node:stream/promises';
 import { type TestContext, test } from 'node:test';
+import { until } from '../../../test/fixtures/gate-process.ts';
 import { memoryLog } from '../../../test/fixtures/quiet.ts';
 import { TestClock } from '../../core/clock.ts';
 import type { Conn } from '../../core/parts.ts';
@@ -305,4 +306,44 @@ test('a gate that opens and resets streams without end is left by the device (ra
   stream.on('drain', pour);
   pour();
   await device.ended;
+});
+
+test('streams that nobody reads hold a bounded sum, however many they are, and one alone has its whole window again', async t => {
+  const port = await listen(t, socket => {
+    const pour = (): void => {
+      while (socket.write(Buffer.alloc(65_536))) {
+        // until it does not take more
+      }
+    };
+    socket.on('drain', pour);
+    pour();
+  });
+  const { link, clock } = await rig(t, { flood: at(port) });
+  const conns: Conn[] = [];
+  for (let number = 0; number < 300; number++) {
+    conns.push(await link.open('flood', never));
+    conns.at(-1)?.stream.pause();
+  }
+  // 64 MiB, and half of it more for each doubling beyond 8 streams (300 × 8 MiB would be 2.4 GiB).
+  let held = -1;
+  const sent = (): number => link.bytes.down;
+  await until('the device may send no more', async () => {
+    const before = sent();
+    await new Promise(resolve => setTimeout(resolve, 300));
+    held = sent();
+    return held === before;
+  });
+  assert.ok(held < (64 + 6 * 32) * 1024 * 1024, `${held} bytes`);
+  for (const { stream } of conns.slice(1)) stream.destroy();
+  await until('they are gone', () => link.live === 1);
+  clock.move(20_000);
+  link.beat(30_000);
+  const last = conns[0]?.stream;
+  assert.ok(last);
+  let got = 0;
+  last.on('data', chunk => {
+    got += chunk.length;
+  });
+  last.resume();
+  await until('the one that is left goes on', () => got > 32 * 1024 * 1024);
 });

@@ -22,6 +22,18 @@ const { NGHTTP2_NO_ERROR, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_CANCEL } = constant
 /** How long the streams of a link that was replaced or drained may go on. */
 const patience = 3_600_000;
 
+/**
+ * Bytes that one device's streams may hold here, unread, and what each has at least. What was sent before a window shrank
+ * is held too: half of this more for each doubling, 352 MiB for 4,096 streams of which none was ever read.
+ */
+const budget = 64 * 1024 * 1024;
+const least = 65_536;
+/** The window of each of so many streams: a power of two, so that it changes seldom. */
+const windowFor = (streams: number): number =>
+  Math.max(least, Math.min(streamWindow, 2 ** Math.floor(Math.log2(budget / Math.max(1, streams)))));
+/** Milliseconds between two growths of it: SETTINGS are counted on the other end. */
+const slowGrowth = 10_000;
+
 /** Milliseconds that a busy device always has to answer a ping. */
 const shortest = 5000;
 
@@ -66,6 +78,8 @@ export class DeviceLink {
   #heard: number;
   #read = 0;
   #asked = 0;
+  #window = streamWindow;
+  #grown = 0;
   #early: () => void = () => {};
   /** Streams that this link has carried. */
   carried = 0;
@@ -110,6 +124,7 @@ export class DeviceLink {
       { endStream: false },
     ) as ClientHttp2Stream;
     this.#streams.add(stream);
+    this.#share();
     stream.on('headers', this.#early); // 1xx
     this.carried += 1;
     return new Promise((resolve, reject) => {
@@ -145,6 +160,21 @@ export class DeviceLink {
     });
   }
 
+  /**
+   * Many streams have smaller windows each, so that slow readers cannot make one device cost gigabytes. node:http2 gives
+   * the connection's own window back as soon as it has read (RFC 9113 §6.9.1), so that one bounds nothing.
+   */
+  #share(): void {
+    const wanted = windowFor(this.#streams.size);
+    if (wanted === this.#window || this.#session.destroyed) return;
+    if (wanted > this.#window) {
+      if (this.#now() - this.#grown < slowGrowth) return;
+      this.#grown = this.#now();
+    }
+    this.#window = wanted;
+    this.#session.settings({ initialWindowSize: wanted });
+  }
+
   hello(hello: Hello): Promise<unknown> {
     return this.#ask('POST', '/hello', hello).then(text => parseJson(text));
   }
@@ -159,6 +189,7 @@ export class DeviceLink {
   /** Called from time to time: asks a silent device whether it lives, and gives up one that does not answer. */
   beat(every: number): void {
     if (isBroken(this.#conn.stream)) this.end('closed');
+    this.#share();
     // One that is leaving answers no pings (nghttp2 after GOAWAY); TCP's keep-alive and the deadline look after it.
     if (this.#state !== 'open') return;
     const now = this.#now();
