@@ -5,10 +5,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Fault } from '../../core/fault.ts';
 import type { Authenticator, Conn, Log, Principal } from '../../core/parts.ts';
 import { sameSecret } from '../../core/secret.ts';
+import type { Asker, EndpointService } from './deps.ts';
 import type { Endpoint } from './endpoint.ts';
 import { answerOf, readJson, sendJson } from './http.ts';
 import { deviceOf, type LogRow, type Place, readMapping, toLogEntry, toMapping, typeOf } from './napter.ts';
-import type { Asker, EndpointService } from './service.ts';
 import type { DeviceFacts } from './target.ts';
 
 export interface NapterDeps {

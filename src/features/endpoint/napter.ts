@@ -1,7 +1,7 @@
 // The shapes of Napter's API (soracom-cli's soracom-api.en.yaml): port mappings and the eight kinds of its audit log.
 import { Fault, type FaultCode, faults } from '../../core/fault.ts';
+import type { OpenRequest } from './deps.ts';
 import type { Endpoint, NapterFacts } from './endpoint.ts';
-import type { OpenRequest } from './service.ts';
 import type { DeviceFacts } from './target.ts';
 
 export interface PortMapping {

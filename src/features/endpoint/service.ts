@@ -1,161 +1,23 @@
 // The endpoints of a gate: opened for who may, kept over restarts, ended in time.
-import { randomInt } from 'node:crypto';
-import { formatAddress } from '../../core/address.ts';
-import type { Clock } from '../../core/clock.ts';
 import { Fault, toFault } from '../../core/fault.ts';
-import type {
-  AccessRequest,
-  Address,
-  Decision,
-  EndReason,
-  Identify,
-  Listener,
-  Log,
-  Metrics,
-  Principal,
-  Service,
-  Session,
-} from '../../core/parts.ts';
+import type { AccessRequest, Address, EndReason, Principal, Session } from '../../core/parts.ts';
 import { Beat } from '../../net/idle.ts';
-import { listenTcp } from '../../net/tcp.ts';
-import { addressKey, parseCidr } from '../../wire/cidr.ts';
+import { addressKey } from '../../wire/cidr.ts';
 import type { EndpointConfig } from './config.ts';
-import type {
-  Endpoint,
-  EndpointCause,
-  EndpointLimits,
-  EndpointTls as EndpointTlsKind,
-  NapterFacts,
-  Owner,
-} from './endpoint.ts';
-import { endOf, extendedEnd, wantedLife } from './lifetime.ts';
+import type { ApprovalFacts, Asker, EndpointDeps, EndpointService, OpenRequest } from './deps.ts';
+import { draftEndpoint } from './draft.ts';
+import type { Endpoint, EndpointCause } from './endpoint.ts';
+import { endOf, extendedEnd } from './lifetime.ts';
 import { LiveEndpoint, type Way } from './live.ts';
-import type { Notice, NoticeKind } from './notice.ts';
+import type { NoticeKind } from './notice.ts';
 import { PortPool } from './pool.ts';
-import { type CountingGate, Refusals } from './refusals.ts';
-import { insideOf } from './sources.ts';
-import type { EndpointStore } from './store.ts';
-import { checkTarget, type DeviceFacts, parseEndpointTarget, type ReachDeps, resourcesOf } from './target.ts';
-import { createEndpointTls, type EndpointTlsDeps } from './tls.ts';
-
-/** What somebody asks for. What is not said is the usual. */
-export interface OpenRequest {
-  readonly target: string;
-  /** Milliseconds. */
-  readonly for?: number | undefined;
-  /** CIDR; default: the asker's own address. */
-  readonly from?: readonly string[] | undefined;
-  readonly tls?: EndpointTlsKind | undefined;
-  /** A port of the pool; default yes. */
-  readonly port?: boolean | undefined;
-  /** A host name on the gate's own port; default where TLS is spoken and the gate has such a port. */
-  readonly name?: boolean | undefined;
-  readonly limits?: Partial<Omit<EndpointLimits, 'sources'>> | undefined;
-  readonly reason?: string | undefined;
-  readonly napter?: NapterFacts | undefined;
-}
-
-export interface Asker {
-  readonly who: Principal;
-  readonly from: Address;
-}
-
-/** A request for approval, as access/ shows it. */
-export interface ApprovalFacts {
-  readonly id: string;
-  readonly state: 'waiting' | 'approved' | 'refused' | 'expired' | 'used';
-  readonly group: string;
-  readonly count: number;
-  readonly until: Date;
-  readonly votes: readonly unknown[];
-}
-
-export interface EndpointDeps {
-  readonly store: EndpointStore;
-  readonly gate: CountingGate;
-  /** The policy alone, for what a decision grants; the gate is asked all the same. */
-  readonly decide: (request: AccessRequest) => Decision;
-  /** Who an owner is now; undefined when the user is gone or disabled. */
-  readonly owner: (owner: Owner) => Principal | undefined;
-  readonly identify: Identify;
-  readonly approval: (id: string) => Promise<ApprovalFacts>;
-  readonly tls: Omit<EndpointTlsDeps, 'handshake'>;
-  readonly reach: Omit<ReachDeps, 'connect'>;
-  readonly findDevice: (nameOrAlias: string) => DeviceFacts | undefined;
-  /** Addresses that pool ports are bound to. */
-  readonly hosts: () => readonly string[];
-  /** The domain of host names; undefined without a gate port. */
-  readonly domain: () => string | undefined;
-  readonly branch?:
-    | ((branch: { name: string; names: readonly string[]; alpn: readonly string[] }) => Listener)
-    | undefined;
-  /** A row of our own in the audit; never waited for by a conn. */
-  readonly record: (event: RecordedEvent) => Promise<void>;
-  readonly notify?: ((notice: Notice) => void) | undefined;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly metrics: Metrics;
-}
-
-export interface RecordedEvent {
-  readonly event: string;
-  readonly who: Pick<Principal, 'kind' | 'id' | 'credential'>;
-  readonly from?: Address | undefined;
-  readonly session?: string | undefined;
-  readonly resource: string;
-  readonly outcome: 'done' | 'failed' | 'ended';
-  readonly facts: Readonly<Record<string, unknown>>;
-}
-
-export interface EndpointService extends Service {
-  /** @throws Fault `invalid`, `denied`, `missing`, `limit`, `conflict`, `unreachable` */
-  open(request: OpenRequest, asker: Asker): Promise<Endpoint>;
-  /** Longer, within the policy of who opened it. @throws Fault `missing`, `gone`, `limit`, `denied` */
-  extend(id: string, more: number | undefined): Promise<Endpoint>;
-  /** Over at once. `drain` instead of what was said at its opening. @throws Fault `missing`, `gone` */
-  close(id: string, how?: { readonly drain?: boolean | undefined }): Promise<Endpoint>;
-  /** A unique beginning of an id is enough. @throws Fault `missing` */
-  get(id: string): Promise<Endpoint>;
-  /** Those that wait or are open, oldest first; and with `ended` also newest of the rest. */
-  list(filter?: { readonly owner?: string; readonly ended?: number }): Promise<Endpoint[]>;
-  /** Those that are open, oldest first. */
-  now(): Endpoint[];
-  /** Live conns of one. */
-  connections(id: string): number;
-  /** Addresses that have been unlocked. */
-  unlocked(id: string): number;
-  /** Lets an address in to an endpoint that asks for a sign-in. @throws Fault `missing`, `gone`, `limit` */
-  unlock(id: string, who: string, from: Address): Promise<Endpoint>;
-  /** A vote was cast on, or time ran out for, a request of ours. */
-  decided(approval: ApprovalFacts): void;
-  /** As it is once what was decided about it is done. */
-  settled(id: string): Promise<Endpoint>;
-  /** Whether an endpoint stands on this port. */
-  isLent(port: number): boolean;
-  /** Ends what the policy, or the directory, of now would not open. */
-  recheck(): Promise<void>;
-  /** Nobody new; ends those inside at the deadline. What is open stays open in the store, for the next start. */
-  drain(deadline: AbortSignal): Promise<void>;
-  /** Another one after a reload; `ports` and `listen` count for endpoints that open from then on. */
-  config: EndpointConfig;
-}
-
-const usualLimits = {
-  latch: false,
-  once: false,
-  idle: 0,
-  rate: 0,
-  perMinute: 0,
-  certificate: false,
-  users: [],
-  signIn: false,
-  drain: false,
-} as const satisfies Partial<EndpointLimits>;
+import { Refusals } from './refusals.ts';
+import { checkTarget, parseEndpointTarget, type ReachDeps } from './target.ts';
+import { createEndpointTls } from './tls.ts';
+import { Ways } from './ways.ts';
 
 /** Addresses that may be unlocked for one endpoint. */
 const mostUnlocked = 64;
-/** Ports that are tried when somebody else on this machine holds them. */
-const mostTries = 20;
 /** Milliseconds until a port that was taken at the start is tried again; it doubles. */
 const firstRetry = 2000;
 const longestRetry = 60_000;
@@ -173,6 +35,7 @@ class Endpoints implements EndpointService {
   config: EndpointConfig;
   readonly #deps: EndpointDeps;
   readonly #pool: PortPool;
+  readonly #ways: Ways;
   readonly #beat: Beat;
   readonly #refusals: Refusals;
   readonly #live = new Map<string, LiveEndpoint>();
@@ -192,6 +55,7 @@ class Endpoints implements EndpointService {
     this.config = config;
     this.#deps = deps;
     this.#pool = new PortPool(config.ports, config.cooling, deps.clock);
+    this.#ways = new Ways(deps, this.#pool);
     this.#beat = new Beat(1000, deps.clock);
     this.#tls = createEndpointTls({ ...deps.tls, handshake: config.limits.handshake });
     this.#refusals = new Refusals(deps.gate, deps.clock, (id, host, port) => ({
@@ -210,9 +74,10 @@ class Endpoints implements EndpointService {
 
   // --- Opening ------------------------------------------------------------------------------------------------------
 
-  async open(request: OpenRequest, { who, from }: Asker): Promise<Endpoint> {
+  async open(request: OpenRequest, asker: Asker): Promise<Endpoint> {
     this.#checkOpen();
-    const draft = this.#draft(request, who, from);
+    const { who, from } = asker;
+    const draft = draftEndpoint(request, asker, { ...this.#deps, config: this.config, now: this.#time() });
     const access = this.#accessRequest(draft, who, from);
     try {
       return await this.#launch(draft, access, who);
@@ -220,80 +85,6 @@ class Endpoints implements EndpointService {
       const approval = error instanceof Fault && error.code === 'denied' ? error.facts['approval'] : undefined;
       if (typeof approval !== 'string') throw error;
       return this.#wait(draft, approval, error as Fault);
-    }
-  }
-
-  /** What is asked for, checked as far as it can be without the policy. @throws Fault `invalid` */
-  #draft(request: OpenRequest, who: Principal, from: Address): Endpoint {
-    const { config } = this;
-    const target = parseEndpointTarget(request.target);
-    const found = target.kind === 'device' ? this.#deps.findDevice(target.device) : undefined;
-    const service = target.kind === 'device' ? found?.service(target.service) : undefined;
-    // An alias or a port number becomes the name that rules and records speak of.
-    const named =
-      target.kind === 'device' && found
-        ? { ...target, device: found.name, service: service ?? target.service }
-        : target;
-    const url = named.kind === 'device' ? `device://${named.device}/${named.service}` : request.target;
-    const sources = [...new Set(request.from ?? ownAddress(from))].map(checkedNetwork);
-    this.#checkSources(sources);
-    const domain = this.#deps.branch ? this.#deps.domain() : undefined;
-    const wantsPort = request.port ?? true;
-    const asked = request.tls ?? 'none';
-    const wantsName = request.name ?? (asked !== 'none' && domain !== undefined);
-    // A name alone is told by SNI, so there is TLS in any case.
-    const tls = asked === 'none' && wantsName && !wantsPort ? 'end' : asked;
-    const limits: EndpointLimits = {
-      ...usualLimits,
-      connections: config.limits.connections,
-      ...withoutUndefined(request.limits ?? {}),
-      sources,
-    };
-    const canEndTls = this.#deps.tls.own().length > 0;
-    checkTogether({ tls, wantsName, wantsPort, domain, canEndTls, limits });
-    const id = newId();
-    const now = this.#time();
-    const resources = resourcesOf(named);
-    const base = {
-      id,
-      created: now,
-      wanted: wantedLife(request.for, { usual: config.lifetime.default, most: config.lifetime.max }),
-      owner: ownerOf(who, from),
-      reason: (request.reason ?? '').slice(0, 500),
-      target: url,
-    };
-    const asks = { for: base.wanted, from: sources, ...(base.reason === '' ? {} : { reason: base.reason }) };
-    // A rule may speak of the device or of one of its services.
-    const resource =
-      resources.find(
-        each => this.#deps.decide({ who, action: 'endpoint.open', resource: each, from, asks }).allow !== false,
-      ) ?? resources[0];
-    return {
-      ...base,
-      state: 'waiting',
-      opened: undefined,
-      until: now,
-      ended: undefined,
-      cause: undefined,
-      resource,
-      tls,
-      port: wantsPort ? 'wanted' : undefined,
-      name: wantsName ? `${id}.${domain}` : undefined,
-      limits,
-      latched: undefined,
-      used: false,
-      approval: undefined,
-      session: undefined,
-      napter: request.napter,
-    };
-  }
-
-  #checkSources(sources: readonly string[]): void {
-    const { sources: widest } = this.config;
-    if (!widest) return;
-    const outside = sources.find(source => !widest.some(network => insideOf(parseCidr(source), parseCidr(network))));
-    if (outside !== undefined) {
-      throw new Fault('invalid', `${outside} is wider than endpoint.sources allows: ${widest.join(', ')}`);
     }
   }
 
@@ -361,12 +152,12 @@ class Endpoints implements EndpointService {
     const ways: Way[] = [];
     try {
       if (draft.port !== undefined) {
-        const { port, listeners, permit } = await this.#lend(draft.owner.id);
+        const { port, listeners, permit } = await this.#ways.lend(draft.owner.id);
         ways.push(...listeners.map(listener => ({ listener, kind: 'port' as const })));
         live = this.#make({ ...live.endpoint, port });
         permit.by = live.permit;
       }
-      if (draft.name !== undefined) ways.push(this.#nameWay(draft.name));
+      if (draft.name !== undefined) ways.push(this.#ways.nameWay(draft.name));
       const { endpoint } = live;
       await (draft.approval === undefined ? this.#deps.store.add(endpoint) : this.#deps.store.change(endpoint));
     } catch (error) {
@@ -379,51 +170,6 @@ class Endpoints implements EndpointService {
     noteOpening(session, live.endpoint);
     this.#tell('endpoint.opened', live.endpoint);
     return live.endpoint;
-  }
-
-  /** A port with its listeners, one an address; what somebody else holds is left alone. @throws Fault `limit`, `conflict` */
-  async #lend(owner: string): Promise<{ port: number; listeners: Listener[]; permit: Permit }> {
-    let last: unknown;
-    for (let tries = 0; tries < mostTries; tries++) {
-      const port = this.#pool.take(owner);
-      const permit: Permit = { by: () => false };
-      try {
-        return { port, listeners: await this.#listen(port, permit), permit };
-      } catch (error) {
-        this.#pool.skip(port);
-        last = error;
-        if (!(error instanceof Fault) || error.code !== 'conflict') break;
-      }
-    }
-    throw last;
-  }
-
-  async #listen(port: number, permit: Permit): Promise<Listener[]> {
-    const { log, metrics } = this.#deps;
-    const listeners: Listener[] = [];
-    try {
-      for (const host of this.#deps.hosts()) {
-        listeners.push(
-          await listenTcp({
-            ...{ host, port, log, metrics },
-            // System calls that only who is let in is worth (live.ts makes them).
-            noDelay: false,
-            keepAlive: false,
-            permit: (from, fromPort) => permit.by(from, fromPort),
-          }),
-        );
-      }
-      return listeners;
-    } catch (error) {
-      for (const listener of listeners) await listener[Symbol.asyncDispose]();
-      throw error;
-    }
-  }
-
-  #nameWay(name: string): Way {
-    const listener = this.#deps.branch?.({ name: `endpoint ${name}`, names: [name], alpn: [] });
-    if (!listener) throw new Fault('invalid', 'this gate has no port of its own on which a name could stand');
-    return { listener, kind: 'name' };
   }
 
   #make(endpoint: Endpoint, unlocked: readonly string[] = []): LiveEndpoint {
@@ -741,7 +487,7 @@ class Endpoints implements EndpointService {
     // Its only connection ended with the process that carried it.
     if (endpoint.used) return void (await this.#end(live, 'used'));
     this.#arm(live);
-    if (endpoint.name !== undefined && this.#deps.branch) live.serve([this.#nameWay(endpoint.name)]);
+    if (endpoint.name !== undefined && this.#deps.branch) live.serve([this.#ways.nameWay(endpoint.name)]);
     if (typeof endpoint.port === 'number') await this.#reopenPort(live, endpoint.port, firstRetry);
   }
 
@@ -749,7 +495,7 @@ class Endpoints implements EndpointService {
   async #reopenPort(live: LiveEndpoint, port: number, pause: number): Promise<void> {
     const { id } = live.endpoint;
     try {
-      const listeners = await this.#listen(port, { by: live.permit });
+      const listeners = await this.#ways.listen(port, { by: live.permit });
       this.#retries.delete(id);
       if (this.#live.get(id) !== live) {
         await Promise.all(listeners.map(listener => listener[Symbol.asyncDispose]()));
@@ -830,77 +576,15 @@ class Endpoints implements EndpointService {
   }
 }
 
-/** Filled in once the endpoint behind the port is there. */
-interface Permit {
-  by: (host: string, port: number) => boolean;
-}
-
 const nobody: Principal = { kind: 'anonymous', id: '', groups: [], attributes: new Map(), credential: '' };
 const missing = (id: string): Fault =>
   new Fault('missing', `there is no endpoint ${id}; sekisho endpoint list shows them`);
 
-/** Without letters and digits that look alike; a DNS label, and nobody guesses 59 bits. */
-const letters = '23456789abcdefghjkmnpqrstuvwxyz';
-const newId = (): string => Array.from({ length: 12 }, () => letters[randomInt(letters.length)]).join('');
-
-const ownerOf = ({ kind, id, credential, groups }: Principal, from: Address): Owner => ({
-  kind,
-  id,
-  credential,
-  groups: id === '' ? groups : [],
-  from: formatAddress(from),
-});
-
 const ourselves = ({ id }: Endpoint) =>
   ({ who: { kind: 'node', id: 'gate', credential: '' }, resource: `endpoint/${id}` }) as const;
 
-/** The asker's own; whoever asks on the gate's own machine is on the gate's own machine. */
-function ownAddress(from: Address): readonly string[] {
-  if (!('host' in from)) return ['127.0.0.1/32', '::1/128'];
-  return [from.host.replace(/%.*$/, '')];
-}
-
-/** With its prefix, so that everybody reads it alike. @throws Fault `invalid` */
-function checkedNetwork(text: string): string {
-  const { family, bits } = parseCidr(text);
-  return text.includes('/') ? text : `${text}/${family === 4 ? Math.min(bits, 32) : bits}`;
-}
-
 function checkLiteral(target: { readonly host: string; readonly port: number }, deps: ReachDeps): void {
   if (/^[\d.]+$/.test(target.host) || target.host.includes(':')) checkTarget(target, true, deps);
-}
-
-interface Wishes {
-  readonly tls: EndpointTlsKind;
-  readonly wantsName: boolean;
-  readonly wantsPort: boolean;
-  readonly domain: string | undefined;
-  readonly canEndTls: boolean;
-  readonly limits: EndpointLimits;
-}
-
-/** @throws Fault `invalid` for wishes that contradict each other */
-function checkTogether({ tls, wantsName, wantsPort, domain, canEndTls, limits }: Wishes): void {
-  const against: readonly (readonly [boolean, string])[] = [
-    [limits.sources.length === 0, 'from: an endpoint needs at least one address or network that may come'],
-    [limits.sources.length > 64, 'from: 64 networks at most'],
-    [!wantsName && !wantsPort, 'an endpoint needs a way in: a port, a name, or both'],
-    [wantsName && domain === undefined, 'a host name needs a gate port; this gate has none'],
-    [
-      tls === 'end' && wantsPort && !canEndTls,
-      'TLS on a port shows the gate’s own certificate; this file has no gate: block',
-    ],
-    [
-      limits.certificate && tls === 'pass',
-      'a client certificate is asked for where TLS ends; it cannot be passed through as well',
-    ],
-    [limits.certificate && tls === 'none' && wantsPort, 'a client certificate needs TLS on the port as well'],
-    [
-      limits.users.length > 0 && !limits.certificate && !limits.signIn,
-      'users: how would they show who they are? Ask for a certificate or a sign-in',
-    ],
-  ];
-  for (const [isSo, text] of against) if (isSo) throw new Fault('invalid', text);
 }
 
 function noteOpening(session: Session, endpoint: Endpoint): void {
@@ -923,8 +607,4 @@ function addressOf(text: string): Address {
   const parts = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text);
   const host = parts?.[1] ?? parts?.[2];
   return host === undefined ? { path: text } : { host, port: Number(parts?.[3]) };
-}
-
-function withoutUndefined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(value).filter(([, one]) => one !== undefined)) as never;
 }

@@ -5,11 +5,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Fault } from '../../core/fault.ts';
 import type { Authenticator, Claim, Conn, Log, Principal } from '../../core/parts.ts';
 import { addressKey } from '../../wire/cidr.ts';
+import type { EndpointService } from './deps.ts';
 import type { Endpoint } from './endpoint.ts';
 import { answerOf, readJson, sendJson } from './http.ts';
 import type { Door } from './napter-door.ts';
 import type { CountingGate } from './refusals.ts';
-import type { EndpointService } from './service.ts';
 import { signInPage } from './sign-in-page.ts';
 
 export interface SignInDeps {
