@@ -1,16 +1,14 @@
 // A configuration becomes a running gate: every room is opened in order, introduced to the others, and closed in reverse.
 import { join } from 'node:path';
-import { createApprovals, createGate, createSessions, openAudit } from '../access/index.ts';
+import { createApprovals, createGate, createSessions } from '../access/index.ts';
 import { createApi, type House, type HttpDoor } from '../api/index.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Log, Principal } from '../core/parts.ts';
-import { openDeviceRegistry } from '../features/device/index.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
 import type { VpnService } from '../features/vpn/index.ts';
 import { formatWebLine, type SitesService, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
-import { openStore } from '../store/index.ts';
-import { createAuthenticator, createDirectory, createLimiter, openAuthority } from '../trust/index.ts';
+import { createAuthenticator, createLimiter } from '../trust/index.ts';
 import { openAppendFile } from './append-file.ts';
 import { backupOf } from './backup-files.ts';
 import { type CertificateReading, openCertificates } from './certificate-source.ts';
@@ -24,12 +22,13 @@ import { type DevicePlane, openDevicePlane } from './device-plane.ts';
 import { type EndpointPlane, endpointDevices, openEndpointPlane } from './endpoint-plane.ts';
 import { type GateDoor, openGateDoor, type Tenant } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
+import { firstLink, openFloor } from './gateway-floor.ts';
 import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, once } from './gateway-parts.ts';
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import { createOwnListeners, type OwnListeners } from './own-listeners.ts';
-import { accessPlace, logPlace, namesOf, originOf, storeName, storeUrl, version } from './places.ts';
+import { accessPlace, logPlace, namesOf, originOf, version } from './places.ts';
 import { type Answerer, servePlainHttp } from './plain-http.ts';
 import { type Plan, planConfig } from './plan.ts';
 import { openProxyPlane, type ProxyPlane } from './proxy-plane.ts';
@@ -110,27 +109,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const metrics = createMetrics({ process: true });
 
   // What is kept, and who counts.
-  const url = await storeUrl(file, data);
-  const store = stack.use(await openStore({ url, log: room('store'), clock, backups: data }));
-  const audit = stack.use(
-    await openAudit({
-      ...{ store, clock, metrics, log: room('audit'), keyFile: join(data, 'audit.key'), storeName: storeName(url) },
-      headEvery: config.audit.checkpoint,
-    }),
-  );
-  const { certificates: lifetimes, name, key } = config.trust;
-  const crlUrl = config.trust['crl-url'];
-  const authority = stack.use(
-    await openAuthority({
-      ...{ store, clock, lifetimes, name, key, dir: data, log: room('trust') },
-      ...(crlUrl === undefined ? {} : { crlUrl }),
-    }),
-  );
-  const registry = stack.use(await openDeviceRegistry({ store, clock, log: room('device') }));
-  const directory = await createDirectory({
-    ...{ store, dir: data, authority, clock, log: room('trust') },
-    device: name => registry.standing(name),
-  });
+  const floor = stack.use(await openFloor({ file, data, clock, metrics, room }));
+  const { store, audit, authority, registry, directory } = floor;
 
   // What is decided.
   const live = createLiveCertificates();
@@ -193,6 +173,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   let api: Awaited<ReturnType<typeof createApi>> | undefined;
   let web: WebService | undefined;
   const gatePort = (): number => ports.flatMap(({ address }) => ('port' in address ? [address.port] : []))[0] ?? 443;
+  const origin = (): string => originOf(current.file.config, gatePort());
   const devices: DevicePlane | undefined = config.gate
     ? stack.use(
         await openDevicePlane({
@@ -203,7 +184,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           onIdentities: certificates.onChange,
           shown: () => current.plan.gate?.identities ?? [],
           name: () => namesOf(current.file.config)[0] ?? 'localhost',
-          origin: () => originOf(current.file.config, gatePort()),
+          origin,
           api: async conn => api?.handle(conn),
         }),
       )
@@ -296,7 +277,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   );
   const plainAnswers: Record<'http' | 'metrics', Answerer> = {
     http: gateHttp({
-      origin: () => originOf(current.file.config),
+      origin,
       challenge: path => certificates.board.http(path),
       site: host => sites?.secureUrl(host),
       crl: () => authority.crl(),
@@ -398,7 +379,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       house: {
         ...{ version, since, warnings, check, reload, listeners },
         names: () => namesOf(current.file.config),
-        origin: () => originOf(current.file.config),
+        origin,
         health: () => (gate.isOpen ? (gate.unwritten > 0 ? 'degraded' : proxies.health()) : 'down'),
         routes: () => proxies.states(),
         web: () => web,
@@ -434,14 +415,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     check,
     routes: () => proxies.states(),
     workers: () => proxies.workers()?.pids() ?? [],
-    async firstLink() {
-      const admins = directory.all().filter(({ roles, state }) => state === 'active' && roles.includes('admin'));
-      if (!door || admins.some(({ name }) => directory.hasPassword(name))) return undefined;
-      const { name } = admins[0] ?? (await directory.ensure({ name: 'admin', roles: ['admin'] }));
-      const { id, code } = await directory.addCode({ purpose: 'sign-in', name });
-      await audit.append(lifeEvent('user.link-created', { user: name, code: id }));
-      return `${originOf(current.file.config)}/#code=${code}`;
-    },
+    firstLink: async () => (door ? firstLink({ directory, audit, origin }) : undefined),
     async reopenLogs() {
       log.reopen();
       await access?.reopen();
