@@ -42,7 +42,9 @@ async function greet(...[gateway, file, context]: [...Parameters<Ready>, Context
     });
   screen.heading(`Sekisho is up (${file.path ?? 'no configuration: the gate alone'})`);
   screen.facts(opened);
-  const link = await gateway.firstLink();
+  // What a service writes is kept in a journal that others read: there it is `sekisho user link NAME`, for who asks.
+  const isSeen = file.path === undefined || context.io.stdout.isTTY === true;
+  const link = isSeen ? await gateway.firstLink() : undefined;
   if (link !== undefined) {
     screen.line();
     screen.line(`Sign in to the console, once and within 15 minutes:  ${link}`);

@@ -249,6 +249,7 @@ test('the three things that `up` prints to try work as printed', async t => {
     printed.push(line);
     if (line.includes('cert issue')) break;
   }
+  assert.ok(!printed.join().includes('#code='), 'a service writes no way in into its journal');
   const things = printed.slice(printed.findIndex(line => line.startsWith('Three things')) + 1).map(line => line.trim());
   assert.equal(things.length, 3);
   assert.ok(!things.join().includes(':0/'), 'the port is the one that was really opened');
