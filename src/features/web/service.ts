@@ -8,6 +8,7 @@ import { createResolver, type NameResolver } from '../../net/resolve.ts';
 import { Caller } from './caller.ts';
 import { arrivalPage, type ExplainOptions, type Explanation, explain } from './check.ts';
 import type { ForwardDeps, WebDeps, WebService, WebState } from './deps.ts';
+import { drainConns } from './draining.ts';
 import { type Form, type FormFacts, type FormName, forms } from './forms.ts';
 import type { Fields } from './headers.ts';
 import { compileHosts, type HostEntry, type Hosts } from './hosts.ts';
@@ -123,20 +124,7 @@ class Web implements WebService {
   async drain(deadline: AbortSignal): Promise<void> {
     if (this.#state === 'closed') return;
     this.#state = 'draining';
-    for (const server of this.#servers) server.closeIdleConnections();
-    for (const { http2 } of this.#live.values()) http2?.drain();
-    const late = (): void => {
-      for (const stream of this.#live.keys()) stream.destroy();
-    };
-    deadline.addEventListener('abort', late, { once: true });
-    if (deadline.aborted) late();
-    await Promise.all(
-      [...this.#live.keys()].map(stream =>
-        stream.closed ? undefined : new Promise(resolve => stream.once('close', resolve)),
-      ),
-    );
-    deadline.removeEventListener('abort', late);
-    for (const server of this.#servers) server.close(() => {}); // ends its check of times; it says that it never listened
+    await drainConns({ servers: this.#servers, live: this.#live }, deadline);
     this.#state = 'closed';
   }
 

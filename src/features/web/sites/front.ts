@@ -16,7 +16,7 @@ import { readAuthority, type Site } from './map.ts';
 import { siteRefusalPage } from './pages.ts';
 import { relaySite, type Through } from './relay.ts';
 import type { SitesDeps } from './service.ts';
-import type { Stay } from './stay.ts';
+import type { SiteStay } from './stay.ts';
 import { innerPath, type Naming } from './urls.ts';
 
 /** What the parts of a request share. */
@@ -95,7 +95,7 @@ async function admit(
 function send(
   exchange: Exchange,
   asked: Asked,
-  stay: Stay,
+  stay: SiteStay,
   deps: SitesDeps,
   log: (end: Relayed, session?: string) => void,
 ): void {

@@ -7,13 +7,13 @@ import { Caller } from '../caller.ts';
 import type { Fields } from '../headers.ts';
 import { type IdentitySigner, identityFields, signedFields } from '../identity.ts';
 import type { Site } from './map.ts';
-import { Stay, type StayOptions } from './stay.ts';
+import { SiteStay, type SiteStayOptions } from './stay.ts';
 import type { Naming } from './urls.ts';
 
 export interface GuestDeps {
   readonly gate: Gate;
   readonly identify: Identify;
-  readonly dial: StayOptions['dial'];
+  readonly dial: SiteStayOptions['dial'];
   readonly clock: Clock;
   /** Signs what services are told about who is there. */
   readonly signer?: IdentitySigner | undefined;
@@ -32,7 +32,7 @@ export class Guest {
   aimed: { readonly authority: string; readonly naming: Naming } | undefined;
   readonly #deps: GuestDeps;
   #site: Site;
-  #stay: Stay | Promise<Stay> | undefined;
+  #stay: SiteStay | Promise<SiteStay> | undefined;
   #cancelBeat: (() => void) | undefined;
   #state: 'open' | 'closed' = 'open';
 
@@ -53,16 +53,20 @@ export class Guest {
   }
 
   /** The stay that is open already: the ordinary case, without a promise. */
-  openStay(): Stay | undefined {
+  openStay(): SiteStay | undefined {
     const stay = this.#stay;
-    if (!(stay instanceof Stay) || !stay.isOpen || (this.#site.plan.clients === 'required' && this.caller.isStale)) {
+    if (
+      !(stay instanceof SiteStay) ||
+      !stay.isOpen ||
+      (this.#site.plan.clients === 'required' && this.caller.isStale)
+    ) {
       return undefined;
     }
     return stay;
   }
 
   /** @throws Fault `denied`, `unknown-caller`, `unreachable` */
-  async stay(): Promise<Stay> {
+  async stay(): Promise<SiteStay> {
     const isAsked = this.#site.plan.clients === 'required';
     if (isAsked) {
       await this.caller.identify();
@@ -83,7 +87,7 @@ export class Guest {
     }
   }
 
-  async #open(): Promise<Stay> {
+  async #open(): Promise<SiteStay> {
     const site = this.#site;
     const request = this.request();
     const { from } = site.plan;
@@ -93,7 +97,7 @@ export class Guest {
       throw new Fault('denied', 'not allowed', { facts: { rule: 'from' } });
     }
     const session = await this.#deps.gate.admit(request);
-    const stay = new Stay({ session, site, dial: this.#deps.dial });
+    const stay = new SiteStay({ session, site, dial: this.#deps.dial });
     const isRefused = site.plan.clients === 'required' && this.caller.certificate.state === 'refused';
     if (this.#state === 'closed' || isRefused || this.#site !== site) stay.cut('closed');
     // Ended while its opening was being written: nothing may begin in it.
@@ -133,7 +137,7 @@ export class Guest {
   cut(reason: string): void {
     const stay = this.#stay;
     this.#stay = undefined;
-    if (stay instanceof Stay) stay.cut(reason);
+    if (stay instanceof SiteStay) stay.cut(reason);
     else stay?.then(one => one.cut(reason)).catch(() => {});
   }
 
@@ -151,7 +155,7 @@ export class Guest {
       if (this.caller.certificate.state === 'refused') this.cut('revoked');
     }
     const stay = this.#stay;
-    if (stay instanceof Stay && (!stay.isOpen || stay.beat() >= idleBeats)) {
+    if (stay instanceof SiteStay && (!stay.isOpen || stay.beat() >= idleBeats)) {
       this.#stay = undefined;
       await stay.close();
     }

@@ -13,16 +13,16 @@ import { trailerFields } from '../headers.ts';
 import { grouped } from '../http2.ts';
 import type { Relayed } from '../relay.ts';
 import { faultOf, type SiteRelayOptions } from './relay.ts';
-import type { Stay } from './stay.ts';
+import type { SiteStay } from './stay.ts';
 
 /** Bytes that a service may send on one stream, and on all, before it must wait for us to have passed them on. */
 const streamWindow = 1_048_576;
 const sessionWindow = 8_388_608;
 
-const sessions = new WeakMap<Stay, Promise<ClientHttp2Session>>();
+const sessions = new WeakMap<SiteStay, Promise<ClientHttp2Session>>();
 
 /** @throws Fault `unreachable`, `timeout`, `denied` */
-function sessionOf(stay: Stay): Promise<ClientHttp2Session> {
+function sessionOf(stay: SiteStay): Promise<ClientHttp2Session> {
   const known = sessions.get(stay);
   if (known) return known;
   const opening = open(stay);
@@ -34,7 +34,7 @@ function sessionOf(stay: Stay): Promise<ClientHttp2Session> {
   return opening;
 }
 
-async function open(stay: Stay): Promise<ClientHttp2Session> {
+async function open(stay: SiteStay): Promise<ClientHttp2Session> {
   const conn = await stay.dial();
   if (conn.tls && conn.tls.alpn !== 'h2') {
     conn.stream.destroy();

@@ -5,11 +5,11 @@ import { answerHasBody, type Exchange } from '../exchange.ts';
 import { type Fields, tokensOf, trailerFields, valuesOf } from '../headers.ts';
 import type { Relayed } from '../relay.ts';
 import type { ServiceAnswer } from './answer-parser.ts';
-import type { Stay } from './stay.ts';
+import type { SiteStay } from './stay.ts';
 import type { Asker, Upstream } from './upstream.ts';
 
 export interface SiteRelayOptions {
-  readonly stay: Stay;
+  readonly stay: SiteStay;
   /** Path and query for the service. */
   readonly path: string;
   readonly fields: Fields;

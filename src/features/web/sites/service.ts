@@ -9,6 +9,7 @@ import { createResolver, type NameResolver } from '../../../net/resolve.ts';
 import { parseCidr } from '../../../wire/cidr.ts';
 import type { WebLine } from '../access-line.ts';
 import type { Explanation } from '../check.ts';
+import { drainConns } from '../draining.ts';
 import type { Exchange } from '../exchange.ts';
 import type { Http2Front } from '../http2.ts';
 import type { IdentitySigner } from '../identity.ts';
@@ -216,20 +217,7 @@ class WebSites implements SitesService {
     if (this.#state === 'closed') return;
     this.#state = 'draining';
     this.#health.stop();
-    for (const server of this.#servers) server.closeIdleConnections();
-    for (const { http2 } of this.#live.values()) http2?.drain();
-    const late = (): void => {
-      for (const stream of this.#live.keys()) stream.destroy();
-    };
-    deadline.addEventListener('abort', late, { once: true });
-    if (deadline.aborted) late();
-    await Promise.all(
-      [...this.#live.keys()].map(stream =>
-        stream.closed ? undefined : new Promise(resolve => stream.once('close', resolve)),
-      ),
-    );
-    deadline.removeEventListener('abort', late);
-    for (const server of this.#servers) server.close(() => {}); // ends its check of times; it says that it never listened
+    await drainConns({ servers: this.#servers, live: this.#live }, deadline);
     this.#state = 'closed';
   }
 

@@ -10,7 +10,7 @@ import { answerOut } from './fields.ts';
 import { type Asked, aim, beginLog, fieldsFor, noteUnreached, pageFor, report, statusOf } from './front.ts';
 import type { Guest } from './guest.ts';
 import type { SitesDeps } from './service.ts';
-import type { Stay } from './stay.ts';
+import type { SiteStay } from './stay.ts';
 import type { Asker, Upstream } from './upstream.ts';
 import { innerPath } from './urls.ts';
 
@@ -98,7 +98,7 @@ type Met =
   | { readonly answer: ServiceAnswer; readonly far?: undefined; readonly text: Buffer };
 
 /** Asks the service. @throws Fault `unreachable`, `timeout` */
-async function shake(asked: Asked, stay: Stay, key: string | undefined, gone: AbortSignal): Promise<Met> {
+async function shake(asked: Asked, stay: SiteStay, key: string | undefined, gone: AbortSignal): Promise<Met> {
   const more = [
     ...['Connection', 'Upgrade', 'Upgrade', 'websocket'],
     ...(key === undefined ? [] : ['Sec-WebSocket-Key', key]),
