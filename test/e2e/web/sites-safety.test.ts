@@ -162,6 +162,29 @@ test('another map ends what it does not cover, and keeps what stays the same', a
   a.destroy();
 });
 
+test('what is under way ends with the sign-in that it was let in by', async () => {
+  const clock = new TestClock();
+  await using origin = await openOrigin((_, response) => {
+    response.writeHead(200).write('for ever');
+  });
+  await using rig = await openSitesRig({
+    sites: { server1: { ...to(origin.port), 'sign-in': { within: '8h' } } },
+    clock,
+    world: { before: () => new Date(clock.now().getTime() + 3_600_000) },
+  });
+  const socket = await rig.tls(name);
+  socket.write(`GET / HTTP/1.1\r\nHost: ${name}\r\n\r\n`);
+  await once(socket, 'data');
+  clock.move(3_599_000);
+  assert.equal(socket.destroyed, false);
+  const closed = once(socket, 'close');
+  clock.move(1000);
+  await closed;
+  const { notes, ended } = await rig.gate.admission(0, 'web.request');
+  await ended;
+  assert.equal(notes.get('cause'), 'expired');
+});
+
 test('floods of HTTP/2 resets end their connection', async () => {
   await using origin = await openOrigin(() => {});
   await using rig = await openSitesRig({ sites: { server1: to(origin.port) } });

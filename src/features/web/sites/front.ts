@@ -78,8 +78,9 @@ async function admit(
   const { guest } = asked;
   try {
     const stay = await guest.stay();
-    const page = await deps.before?.(exchange, guest, asked.path);
-    if (page) {
+    const page = deps.before?.(exchange, guest, asked.path);
+    if (page instanceof Date) stay.endAt(page, deps.clock);
+    else if (page) {
       sendPage(exchange, page);
       if (exchange.body.kind !== 'none') exchange.enough();
       log({ status: page.status, up: 0, down: 0 }, stay.session.id);

@@ -41,12 +41,15 @@ export interface SitesWorld {
   readonly listeners: () => readonly Address[];
   /** CN of each CA whose client certificates count. */
   readonly issuers: () => readonly string[];
-  /** Looks at an admitted request once more (a sign-in on top of the certificate); a page stands in for the answer. */
+  /**
+   * Looks at an admitted request once more (a sign-in on top of the certificate). A page stands in for the answer; a
+   * time is when the stay ends, with everything that is under way by then.
+   */
   readonly before?: (
     exchange: Pick<Exchange, 'id' | 'method' | 'version' | 'fields'>,
     guest: Guest,
     path: string,
-  ) => Page | undefined | Promise<Page | undefined>;
+  ) => Page | Date | undefined;
   /** Signs identities; without it only plain fields are told. */
   readonly signer?: IdentitySigner;
   readonly accessLog?: (line: WebLine) => void;

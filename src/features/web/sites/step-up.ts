@@ -36,7 +36,7 @@ export function siteStepUp({ signIns, carry, signInUrl, port }: StepUpDeps): Non
         return textPage(403, 'sekisho: this link is used up, too old, or somebody else’s; open the site again');
       return redirect(pathOf(query.get('back')), { 'set-cookie': cookie });
     }
-    if (until && carry.check(valuesOf(fields, 'cookie').join('; '), credential, site.name)) return undefined;
+    if (until && carry.check(valuesOf(fields, 'cookie').join('; '), credential, site.name)) return until;
     const [mode] = valuesOf(fields, 'sec-fetch-mode');
     if (method === 'GET' && (mode === undefined || mode === 'navigate')) {
       const back = `${originOf(site.name, port())}${path}`;

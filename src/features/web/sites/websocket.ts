@@ -47,8 +47,9 @@ export async function joinWebSocket(ask: WebSocketAsk, guest: Guest, deps: Sites
     }
     const stay = await guest.stay();
     session = stay.session.id;
-    const page = await deps.before?.(ask, guest, ask.target.path);
-    if (page) throw new Fault('denied', 'sign in first', { facts: { status: page.status } });
+    const page = deps.before?.(ask, guest, ask.target.path);
+    if (page instanceof Date) stay.endAt(page, deps.clock);
+    else if (page) throw new Fault('denied', 'sign in first', { facts: { status: page.status } });
     const leave = stay.enter(() => gone.abort());
     try {
       const key = ask.version === '2.0' ? randomBytes(16).toString('base64') : undefined;
