@@ -115,7 +115,7 @@ export const userVerbs = {
   'user.totp': verb({
     method: 'POST',
     path: '/v1/users/:name/totp',
-    action: 'user.totp',
+    action: 'user.totp-create',
     summary:
       'Set up the codes of an authenticator app; the secret is shown this once, and the one before stops working',
     params: named,
