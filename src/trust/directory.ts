@@ -45,6 +45,8 @@ export interface Directory
   findToken(token: string): Principal | undefined;
 
   readonly accessKeys: Keyring['accessKeys'];
+  /** Whether a key of this id counts; it proves nothing. */
+  hasAccessKey(id: string): boolean;
   /** The secret is in the answer and cannot be asked for again. */
   readonly addAccessKey: Keyring['addAccessKey'];
   revokeAccessKey(id: string): Promise<AccessKey>;
@@ -240,6 +242,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
     },
 
     accessKeys: keyring.accessKeys,
+    hasAccessKey: id => isAlive(keyring.accessKeyById(id), clock.now()),
     addAccessKey: async wanted => keyring.addAccessKey({ ...wanted, user: users.get(wanted.user).name }),
     async revokeAccessKey(id) {
       const key = await keyring.revokeAccessKey(id);

@@ -1,5 +1,5 @@
 // AWS JSON 1.1 on the gate's own origin: POST / with X-Amz-Target, proven by Signature Version 4 with access keys of ours.
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Fault, isWeather } from '../../core/fault.ts';
 import type { AccessRequest, Conn } from '../../core/parts.ts';
@@ -32,8 +32,10 @@ async function serve(request: IncomingMessage, response: ServerResponse, conn: C
   const id = randomUUID();
   const target = String(request.headers['x-amz-target'] ?? '');
   try {
+    const signed = signedOf(request);
+    await refuseStrangers(signed, conn, deps);
     const body = await readBody(request);
-    const answer = await run(target, { ...signedOf(request), body }, conn, deps);
+    const answer = await run(target, { ...signed, body }, conn, deps);
     send(response, 200, id, answer);
     deps.log.debug({ request: id, target }, 'answered');
   } catch (error) {
@@ -45,6 +47,19 @@ async function serve(request: IncomingMessage, response: ServerResponse, conn: C
     deps.metrics.count('api_faults_total', { code: refusal.type });
     send(response, refusal.status, id, { __type: refusal.type, message: refusal.message }, refusal.type);
   }
+}
+
+const nothing = new Uint8Array();
+const hashOfNothing = createHash('sha256').update(nothing).digest('hex');
+
+/** Before the body is read: who names no key of ours gets none of our memory. @throws AwsError, as with the body */
+async function refuseStrangers(signed: Omit<SignedRequest, 'body'>, conn: Conn, deps: ApiDeps): Promise<void> {
+  const rawHeaders = signed.rawHeaders.map((text, at, all) =>
+    at % 2 === 1 && all[at - 1]?.toLowerCase() === 'x-amz-content-sha256' ? hashOfNothing : text,
+  );
+  const early = { ...signed, rawHeaders, body: nothing };
+  const { accessKeyId } = readSignature(early, deps.clock.now());
+  if (!deps.directory.hasAccessKey(accessKeyId)) await callerOf(early, conn, deps);
 }
 
 const signedOf = ({ method = '', url = '', rawHeaders }: IncomingMessage): Omit<SignedRequest, 'body'> => ({
@@ -100,10 +115,7 @@ async function callerOf(request: SignedRequest, conn: Conn, deps: ApiDeps): Prom
     if (error.code === 'limit') throw new AwsError('ThrottlingException', `Rate exceeded: ${error.message}`);
     if (error.code !== 'unknown-caller') throw error;
     // Which of the two it was may be told: the id of a key is no secret, and is too long to be guessed.
-    const isKnown = deps.directory
-      .all()
-      .some(({ name }) => deps.directory.accessKeys(name).some(key => key.id === accessKeyId && !key.revoked));
-    if (!isKnown)
+    if (!deps.directory.hasAccessKey(accessKeyId))
       throw new AwsError('UnrecognizedClientException', 'The security token included in the request is invalid.', 403);
     throw new AwsError(
       'InvalidSignatureException',

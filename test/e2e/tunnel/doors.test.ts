@@ -115,3 +115,27 @@ test('who guesses tokens is told to come back later, and a good token from there
   const good = await house.knock('source', sourceToken);
   assert.ok(!('status' in good), 'nobody locks the others out by guessing');
 });
+
+test('who names no key of ours is answered before a byte of the body is asked for', async t => {
+  const { port, ca } = await tunnelGate(t);
+  const { request } = await import('node:https');
+  const now = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
+  const scope = `AKIDUNKNOWN/${now.slice(0, 8)}/ap-northeast-1/IoTSecuredTunneling/aws4_request`;
+  const sending = request({
+    ...{ host: 'localhost', port, ca, path: '/', method: 'POST', agent: false as const },
+    headers: {
+      'content-type': 'application/x-amz-json-1.1',
+      'content-length': 400_000,
+      'x-amz-target': 'IoTSecuredTunneling.ListTunnels',
+      'x-amz-date': now,
+      authorization: `AWS4-HMAC-SHA256 Credential=${scope}, SignedHeaders=host;x-amz-date;x-amz-target, Signature=${'0'.repeat(64)}`,
+    },
+  });
+  sending.on('error', () => {});
+  sending.flushHeaders();
+  const [answer] = await once(sending, 'response');
+  assert.equal(answer.statusCode, 403);
+  const text = Buffer.concat(await answer.toArray()).toString();
+  assert.match(text, /UnrecognizedClientException/);
+  sending.destroy();
+});
