@@ -1,13 +1,11 @@
 // What the tests of the web gate share: a proxy on a real TLS port, origins behind it, and clients of every kind.
-import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { type Clock, systemClock } from '../../../src/core/clock.ts';
-import { Fault } from '../../../src/core/fault.ts';
-import type { AccessRequest, Address, Conn, Principal } from '../../../src/core/parts.ts';
+import type { AccessRequest, Address } from '../../../src/core/parts.ts';
 import {
   openWeb,
   planWeb,
@@ -21,6 +19,7 @@ import { upgradeTls } from '../../../src/net/tls.ts';
 import { type Ca, type Issued, makeCa } from '../../fixtures/certificates.ts';
 import { type TestGate, testGate } from '../../fixtures/gate.ts';
 import { memoryLog, memoryMetrics } from '../../fixtures/quiet.ts';
+import { accessLines, byCommonName, decision, resolverOf, serveAll } from './rig-parts.ts';
 
 export const ca: Ca = makeCa('Staff CA');
 export const serverCertificate: Issued = ca.issue({ cn: 'gate', san: ['localhost', '127.0.0.1'] });
@@ -55,7 +54,6 @@ export interface RigOptions {
   readonly names?: Readonly<Record<string, readonly string[]>>;
 }
 
-const anonymous: Principal = { kind: 'anonymous', id: '', groups: [], attributes: new Map(), credential: '' };
 /** As `access` does: nobody gets in without being known. */
 const knownOnly = ({ who }: AccessRequest): string | undefined =>
   who.kind === 'anonymous' ? 'no rule is about this' : undefined;
@@ -67,9 +65,9 @@ export async function openRig({
   clock = systemClock,
   names = {},
 }: RigOptions): Promise<Rig> {
-  const [log, metrics, lines, revoked] = [memoryLog(), memoryMetrics(), [] as WebLine[], new Set<string>()];
+  const [log, metrics, revoked] = [memoryLog(), memoryMetrics(), new Set<string>()];
+  const { lines, line, accessLog } = accessLines();
   const gate = testGate({ decide, log });
-  const waiting = new Set<() => void>();
   const plan = (config: object) => {
     const planned = planWeb(webConfig.parse({ forward: config })).forward;
     if (!planned) throw new Error('no forward in the plan');
@@ -79,34 +77,15 @@ export async function openRig({
   const port = (listener.address as { port: number }).port;
   const web = openWeb(plan(forward), {
     ...{ gate, clock, log, metrics, pacToken: 'token' },
-    identify: async conn => {
-      const leaf = conn.tls?.leaf;
-      if (!leaf) return anonymous;
-      const certificate = new X509Certificate(leaf);
-      const cn = /CN=([^\n]*)/.exec(certificate.subject)?.[1] ?? '';
-      if (revoked.has(cn)) throw new Fault('unknown-caller', 'the client certificate has been revoked');
-      return { kind: 'user', id: cn, groups: ['staff'], attributes: new Map([['cn', [cn]]]), credential: `cert:${cn}` };
-    },
-    decide: (who, resource, from) => {
-      const reason = decide({ who, action: 'web.request', resource, from });
-      return reason === undefined ? { allow: true, rule: 'access[0]' } : { allow: false, rule: 'access[0]', reason };
-    },
+    identify: byCommonName(revoked),
+    decide: (who, resource, from) => decision(decide({ who, action: 'web.request', resource, from })),
     proxy: () => ({ host: 'localhost', port }),
     origin: () => `https://localhost:${port}`,
     names: () => ['localhost'],
     listeners: () => [{ host: '127.0.0.1', port }],
     issuers: () => ['Staff CA'],
-    accessLog: line => {
-      lines.push(line);
-      for (const look of [...waiting]) look();
-    },
-    resolver: {
-      async addresses(host) {
-        const found = names[host];
-        if (!found) throw new Fault('unreachable', `${host} has no address`);
-        return { addresses: [...found], ttl: 5000 };
-      },
-    },
+    accessLog,
+    resolver: resolverOf(names),
     ...deps,
   });
   const upgrade = upgradeTls({
@@ -116,20 +95,7 @@ export async function openRig({
     session: { tickets: true, cache: 0, timeout: 300_000 },
     ...{ context: 'test', handshake: 10_000 },
   });
-  const pumping = (async () => {
-    const open: Promise<void>[] = [];
-    for await (const raw of listener) open.push(serveOne(raw));
-    await Promise.all(open);
-  })();
-  async function serveOne(raw: Conn): Promise<void> {
-    try {
-      const conn = await upgrade(raw, AbortSignal.timeout(10_000));
-      await web.handle(conn);
-      await conn.close(AbortSignal.timeout(5000));
-    } catch {
-      raw.stream.destroy();
-    }
-  }
+  const pumping = serveAll(listener, upgrade, conn => web.handle(conn));
   const tls: Rig['tls'] = async ({ identity, alpn = 'http/1.1' } = {}) => {
     const socket = tlsConnect({
       ...{ host: '127.0.0.1', port, servername: 'localhost', ca: [ca.cert], ALPNProtocols: [alpn] },
@@ -141,17 +107,7 @@ export async function openRig({
   };
   return {
     ...{ port, web, gate, lines, metrics, log, revoked, tls },
-    line: (index = 0) =>
-      new Promise(resolve => {
-        const look = (): void => {
-          const line = lines[index];
-          if (!line) return;
-          waiting.delete(look);
-          resolve(line);
-        };
-        waiting.add(look);
-        look();
-      }),
+    line,
     replace: config => web.replace(plan(config)),
     async raw(text, options = {}) {
       const { identity = 'identity' in options ? options.identity : staff, until } = options;

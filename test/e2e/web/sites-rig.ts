@@ -1,12 +1,10 @@
 // What the tests of renamed sites share: a gate's TLS port that knows sites only, and clients of every kind.
-import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import type { LookupFunction } from 'node:net';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { type Clock, systemClock } from '../../../src/core/clock.ts';
-import { Fault } from '../../../src/core/fault.ts';
-import type { AccessRequest, Conn, Principal } from '../../../src/core/parts.ts';
+import type { AccessRequest } from '../../../src/core/parts.ts';
 import {
   openSites,
   planSites,
@@ -21,6 +19,7 @@ import type { Issued } from '../../fixtures/certificates.ts';
 import { type TestGate, testGate } from '../../fixtures/gate.ts';
 import { memoryLog, memoryMetrics } from '../../fixtures/quiet.ts';
 import { ca, staff } from './rig.ts';
+import { accessLines, byCommonName, decision, resolverOf, serveAll } from './rig-parts.ts';
 
 export { ca, header, type Origin, openOrigin, staff } from './rig.ts';
 
@@ -65,7 +64,6 @@ export interface SitesRigOptions {
 
 const toLoopback = ((_: string, __: object, done: (error: null, found: object[]) => void) =>
   done(null, [{ address: '127.0.0.1', family: 4 }])) as unknown as LookupFunction;
-const anonymous: Principal = { kind: 'anonymous', id: '', groups: [], attributes: new Map(), credential: '' };
 const knownOnly = ({ who, opened }: AccessRequest): string | undefined =>
   who.kind === 'anonymous' && opened === undefined ? 'no rule is about this' : undefined;
 
@@ -77,9 +75,9 @@ export async function openSitesRig({
   clock = systemClock,
   names = {},
 }: SitesRigOptions): Promise<SitesRig> {
-  const [log, metrics, lines, revoked] = [memoryLog(), memoryMetrics(), [] as WebLine[], new Set<string>()];
+  const [log, metrics, revoked] = [memoryLog(), memoryMetrics(), new Set<string>()];
+  const { lines, line, accessLog } = accessLines();
   const gate = testGate({ decide, log });
-  const waiting = new Set<() => void>();
   const plan = async (web: object) => {
     const planned = await planSites(
       webConfig.parse({ domain: 'example.com', ...web }),
@@ -93,34 +91,16 @@ export async function openSitesRig({
   const port = (listener.address as { port: number }).port;
   const sites = openSites(await plan({ sites: written, ...more }), {
     ...{ gate, clock, log, metrics },
-    identify: async conn => {
-      const leaf = conn.tls?.leaf;
-      if (!leaf) return anonymous;
-      const cn = /CN=([^\n]*)/.exec(new X509Certificate(leaf).subject)?.[1] ?? '';
-      if (revoked.has(cn)) throw new Fault('unknown-caller', 'the client certificate has been revoked');
-      return { kind: 'user', id: cn, groups: ['staff'], attributes: new Map([['cn', [cn]]]), credential: `cert:${cn}` };
-    },
-    decide: (who, resource, from) => {
-      const reason = decide({ who, action: 'web.request', resource, from });
-      return reason === undefined ? { allow: true, rule: 'access[0]' } : { allow: false, rule: 'access[0]', reason };
-    },
+    identify: byCommonName(revoked),
+    decide: (who, resource, from) => decision(decide({ who, action: 'web.request', resource, from })),
     port: () => port,
     checkUrl: () => `https://gate.example.com:${port}/check`,
     names: () => ['gate.example.com'],
     isForwarded: () => false,
     listeners: () => [{ host: '127.0.0.1', port }],
     issuers: () => ['Staff CA'],
-    accessLog: line => {
-      lines.push(line);
-      for (const look of [...waiting]) look();
-    },
-    resolver: {
-      async addresses(host) {
-        const found = names[host];
-        if (!found) throw new Fault('unreachable', `${host} has no address`);
-        return { addresses: [...found], ttl: 5000 };
-      },
-    },
+    accessLog,
+    resolver: resolverOf(names),
     ...world,
   });
   const upgrade = upgradeTls({
@@ -130,20 +110,7 @@ export async function openSitesRig({
     session: { tickets: true, cache: 0, timeout: 300_000 },
     ...{ context: 'test', handshake: 10_000 },
   });
-  const pumping = (async () => {
-    const open: Promise<void>[] = [];
-    for await (const raw of listener) open.push(serveOne(raw));
-    await Promise.all(open);
-  })();
-  async function serveOne(raw: Conn): Promise<void> {
-    try {
-      const conn = await upgrade(raw, AbortSignal.timeout(10_000));
-      await sites.handle(conn);
-      await conn.close(AbortSignal.timeout(5000));
-    } catch {
-      raw.stream.destroy();
-    }
-  }
+  const pumping = serveAll(listener, upgrade, conn => sites.handle(conn));
   const tls: SitesRig['tls'] = async (name, options = {}) => {
     const { identity = 'identity' in options ? options.identity : staff, alpn = 'http/1.1' } = options;
     const socket = tlsConnect({
@@ -167,17 +134,7 @@ export async function openSitesRig({
   };
   return {
     ...{ port, sites, gate, lines, log, revoked, tls, raw },
-    line: (index = 0) =>
-      new Promise(resolve => {
-        const look = (): void => {
-          const line = lines[index];
-          if (!line) return;
-          waiting.delete(look);
-          resolve(line);
-        };
-        waiting.add(look);
-        look();
-      }),
+    line,
     replace: async web => sites.replace(await plan(web)),
     async get(name, path = '/', fields = {}) {
       const more = Object.entries(fields).map(([key, value]) => `${key}: ${value}\r\n`);
