@@ -9,8 +9,8 @@ import { peek } from '../../net/peek.ts';
 import { acceptWebSocket } from '../../net/websocket.ts';
 import { streamOf } from '../../net/websocket-stream.ts';
 import { readProtocolLevel, unsupportedVersion } from '../../wire/mqtt.ts';
+import type { Notifier } from './deps.ts';
 import { longestPacket, meteredStream } from './mqtt-stream.ts';
-import type { Notifier } from './service.ts';
 
 export interface MqttDeps {
   readonly gate: Gate;

@@ -13,7 +13,7 @@ import {
   packetTypes,
   readPacket,
 } from '../../wire/mqtt.ts';
-import type { Notifier } from './service.ts';
+import type { Notifier } from './deps.ts';
 
 export interface PublisherOptions {
   readonly host: string;

@@ -11,7 +11,8 @@ import type { Principal, Target } from '../../core/parts.ts';
 import { memoryPair } from '../../net/memory.ts';
 import { openStore, type Store } from '../../store/index.ts';
 import { tunnelConfig } from './config.ts';
-import { openTunnels, type TunnelDeps, type TunnelService } from './service.ts';
+import type { TunnelDeps, TunnelService } from './deps.ts';
+import { openTunnels } from './service.ts';
 
 const operator: Principal = { kind: 'user', id: 'operator1', groups: [], attributes: new Map(), credential: 'key:1' };
 const hour = 3_600_000;
