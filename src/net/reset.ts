@@ -18,13 +18,26 @@ export function lowest(stream: Duplex): Duplex {
 }
 
 /**
+ * Whether a FIN is just being said. Trap: libuv refuses to reset such a socket (uv_tcp_close_reset, EINVAL); Node then lets go
+ * of its handle without closing it: the descriptor stays open for good, and 'close' never comes.
+ */
+function isEnding(stream: Duplex): boolean {
+  for (let at: Duplex | undefined = stream; at; at = below.get(at)) {
+    if (at.writableEnded && !at.writableFinished && at.writableLength === 0) return true;
+  }
+  return false;
+}
+
+/**
  * Destroys the stream so that the peer sees an abort (RST), never a clean end. Buffered bytes are lost. Unix sockets
- * have no such word: there the peer sees an end.
+ * have no such word: there the peer sees an end. So it does where our own end was just being said: all that was written
+ * is with the kernel then, or (TLS) no close_notify has left, and nothing torn passes for whole.
  */
 export function reset(stream: Duplex): void {
   const wire = lowest(stream);
   if (wire instanceof Socket && !wire.destroyed && isTcp(wire)) {
-    wire.resetAndDestroy();
+    if (wire.connecting || isEnding(stream)) wire.destroy();
+    else wire.resetAndDestroy();
     if (wire !== stream) stream.destroy();
     return;
   }

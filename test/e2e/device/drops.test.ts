@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { readdirSync, readlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -51,15 +51,26 @@ async function watchfulEcho(t: TestContext) {
   return { port: (server.address() as AddressInfo).port, live, mixed, carried: () => carried };
 }
 
-/** Sockets that a process has open. */
-const socketsOf = (pid: number | undefined): number =>
-  readdirSync(`/proc/${pid}/fd`).filter(fd => {
+/** Sockets that a process has open, by inode. */
+const socketsOf = (pid: number | undefined): string[] =>
+  readdirSync(`/proc/${pid}/fd`).flatMap(fd => {
     try {
-      return readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith('socket:');
+      return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1] ?? [];
     } catch {
-      return false; // closed while we looked
+      return []; // closed while we looked
     }
-  }).length;
+  });
+
+/** What the system says of these sockets: addresses and states, one a line. */
+const describe = (inodes: readonly string[]): string =>
+  ['tcp', 'tcp6', 'udp', 'unix']
+    .flatMap(table =>
+      readFileSync(`/proc/net/${table}`, 'utf8')
+        .split('\n')
+        .map(line => `${table} ${line.trim()}`),
+    )
+    .filter(line => inodes.some(inode => line.split(/ +/).includes(inode)))
+    .join('\n');
 
 test('random losses on the device’s link, the source and the destination', async t => {
   t.diagnostic(`DROPS_SEED=${seed}`);
@@ -97,7 +108,12 @@ test('random losses on the device’s link, the source and the destination', asy
   };
   const near = [await source(byLink.sourceToken), await source(byToken.sourceToken)];
   const ways = [route, ...near.map(({ port }) => port)];
-  const processes = [house.gate.child, device.child, far.child, ...near.map(({ agent }) => agent.child)];
+  const processes = {
+    gate: house.gate.child,
+    agent: device.child,
+    destination: far.child,
+    ...Object.fromEntries(near.map(({ agent }, index) => [`source ${index}`, agent.child])),
+  };
 
   const finished = ways.map(() => 0);
   let [broken, running] = [0, true];
@@ -137,7 +153,7 @@ test('random losses on the device’s link, the source and the destination', asy
     await until('the link carries none', async () => (await house.call('device', 'show', 'pump-7'))['streams'] === 0);
   };
   await settled();
-  const idle = processes.map(({ pid }) => socketsOf(pid));
+  const idle = Object.entries(processes).map(([name, { pid }]) => ({ name, pid, count: socketsOf(pid).length }));
 
   const talkers = ways.flatMap((_, way) =>
     Array.from({ length: 4 }, async (_, one) => {
@@ -160,9 +176,11 @@ test('random losses on the device’s link, the source and the destination', asy
   assert.ok(broken > 0, 'the losses hit something');
   await settled();
   assert.deepEqual(echo.mixed, []);
-  await until('no process has more sockets than before', () =>
-    processes.every(({ pid }, index) => socketsOf(pid) <= (idle[index] ?? 0)),
-  );
+  for (const { name, pid, count } of idle)
+    await until(
+      () => `the ${name} has ${count} sockets, as before:\n${describe(socketsOf(pid))}`,
+      () => socketsOf(pid).length <= count,
+    );
   const { sessions } = await house.call<{ sessions: { action: string }[] }>('session', 'list');
   assert.deepEqual(sessions.map(({ action }) => action).sort(), [
     'device.link',
