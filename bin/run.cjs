@@ -101,6 +101,7 @@ const scripts = {
     tests(['src/**/*.test.ts', 'test/*.test.ts']),
   ],
   bench: [benchOf(rest)],
+  docs: [[node, [join(root, 'docs/site/build.ts')]]],
   build: [
     [bin('tsc'), ['-p', 'tsconfig.build.json']],
     [node, [join(root, 'src/daemon/build-main.ts')]],
