@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Fault } from '../../src/core/fault.ts';
 import { isProxyRequest } from '../../src/features/web/index.ts';
-import { AnswerParser } from '../../src/features/web/sites/answer-parser.ts';
+import { Pool } from '../../src/features/web/upstream.ts';
+import { memoryPair } from '../../src/net/memory.ts';
 import { openOrigin, openRig } from '../e2e/web/rig.ts';
 import { openSitesRig } from '../e2e/web/sites-rig.ts';
 
@@ -142,7 +143,7 @@ test('no malformed request to a renamed site makes an error of ours or passes th
   assert.deepEqual(errors, []);
 });
 
-test('answers of services, however broken and however cut, end or fail, and never as another one', () => {
+test('answers of services, however broken and however cut, end or fail, and never as another one', async () => {
   const part = fc.oneof(
     fc.constantFrom(
       'HTTP/1.1 200 OK',
@@ -157,41 +158,57 @@ test('answers of services, however broken and however cut, end or fail, and neve
     ),
     fc.string({ unit: 'binary', maxLength: 8 }),
   );
-  fc.assert(
-    fc.property(fc.array(part, { maxLength: 20 }), fc.array(fc.nat(200), { maxLength: 4 }), (parts, cuts) => {
-      const bytes = Buffer.from(parts.join(''), 'latin1');
-      const whole = readAnswer(bytes, []);
-      assert.deepEqual(readAnswer(bytes, cuts), whole);
-    }),
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(part, { maxLength: 20 }),
+      fc.array(fc.nat(200), { maxLength: 4 }),
+      async (parts, cuts) => {
+        const bytes = Buffer.from(parts.join(''), 'latin1');
+        const whole = await readAnswer(bytes, []);
+        assert.deepEqual(await readAnswer(bytes, cuts), whole);
+      },
+    ),
     { numRuns: runs * 5 },
   );
 });
 
-/** What a parser tells about these bytes, cut into pieces. */
-function readAnswer(bytes: Buffer, cuts: readonly number[]): unknown {
-  const parser = new AnswerParser();
+/** What whoever asked is told of these bytes, cut into pieces. */
+async function readAnswer(bytes: Buffer, cuts: readonly number[]): Promise<unknown> {
+  const [near, far] = memoryPair();
+  const pool = new Pool({ most: 1, patience: { send: 0, read: 0 }, dial: async () => near });
   const told: unknown[] = [];
   let body = '';
-  parser.expect('GET', {
-    onInterim: ({ status }) => told.push(status),
-    onHead: ({ status, fields }) => told.push(status, fields),
-    onData: chunk => {
-      body += chunk.toString('latin1');
-    },
-    onEnd: trailers => told.push('end', trailers),
+  await new Promise<void>(resolve => {
+    pool.ask({
+      ...{ method: 'GET', head: 'GET / HTTP/1.1\r\n\r\n', hasBody: false, drained() {} },
+      async ready() {
+        far.stream.on('error', () => {}).resume();
+        let at = 0;
+        for (const end of [...cuts.map(cut => Math.min(cut, bytes.length)).sort((a, b) => a - b), bytes.length]) {
+          if (end > at) await new Promise(written => far.stream.write(bytes.subarray(at, end), written));
+          at = end;
+        }
+        far.stream.end();
+      },
+      inform: status => told.push(status),
+      answer: ({ status, fields }) => told.push(status, fields),
+      data(chunk) {
+        body += chunk.toString('latin1');
+        return true;
+      },
+      end(trailers) {
+        told.push('end', trailers);
+        resolve();
+      },
+      failed(error) {
+        assert.ok(!(error instanceof Fault) || error.code === 'unreachable', String(error));
+        told.push('broken');
+        resolve();
+      },
+    });
   });
-  try {
-    const ends = [...cuts.map(cut => Math.min(cut, bytes.length)).sort((a, b) => a - b), bytes.length];
-    let at = 0;
-    for (const end of ends) {
-      if (parser.push(bytes.subarray(at, end))) break;
-      at = end;
-    }
-    parser.end();
-  } catch (error) {
-    assert.ok(error instanceof Fault && error.code === 'unreachable', String(error));
-    told.push('broken');
-  }
+  pool.destroy();
+  far.stream.destroy();
   return [told, body];
 }
 
