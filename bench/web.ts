@@ -58,7 +58,10 @@ writeFileSync(
   join(dir, 'sekisho.yaml'),
   `gate: { name: localhost, listen: "tls://127.0.0.1:${gatePort}", workers: 0 }
 access: [ { allow: web.request, who: { user: staff01 }, to: web/* } ]
-web: { forward: { hosts: { site: "tcp://127.0.0.1:${originPort}", sink: "tcp://127.0.0.1:${sinkPort}" } } }
+web:
+  forward: { hosts: { site: "tcp://127.0.0.1:${originPort}", sink: "tcp://127.0.0.1:${sinkPort}" } }
+  domain: bench.test
+  sites: { site: { to: "http://127.0.0.1:${originPort}/" }, sink: { to: "http://127.0.0.1:${sinkPort}/" } }
 log: { level: warn }
 `,
 );
@@ -132,31 +135,57 @@ interface Subject {
   readonly port: number;
   readonly pid: number;
   readonly url: (site: string, path: string) => string;
+  /** The server name, and the Host. */
+  readonly host: (site: string) => string;
 }
 const pools = new Map<Subject, Promise<TLSSocket[]>>();
 const sekisho: Subject = {
   ...{ name: 'sekisho', port: gatePort, pid: gate.pid ?? 0 },
   url: (site, path) => `http://${site}${path}`,
+  host: () => 'localhost',
 };
-const beside: Subject = { name: 'nginx', port: nginxPort, pid: nginx.pid ?? 0, url: (_, path) => path };
-const squidSubject: Subject = { name: 'squid', port: squidPort, pid: squid.pid ?? 0, url: (_, path) => path };
+/** The same process, its renamed sites. */
+const renamed: Subject = { ...sekisho, name: 'sites', url: (_, path) => path, host: site => `${site}.bench.test` };
+const beside: Subject = {
+  name: 'nginx',
+  port: nginxPort,
+  pid: nginx.pid ?? 0,
+  url: (_, path) => path,
+  host: site => site,
+};
+const squidSubject: Subject = {
+  name: 'squid',
+  port: squidPort,
+  pid: squid.pid ?? 0,
+  url: (_, path) => path,
+  host: site => site,
+};
 
-const rows: [title: string, unit: string, peer: Subject, measure: (subject: Subject) => Promise<number>][] = [
-  ['small GET', 'requests', beside, small],
-  ['download', 'MB', beside, subject => bulk(subject, 'site', 'GET')],
-  ['upload', 'MB', beside, subject => bulk(subject, 'sink', 'PUT')],
-  ['CONNECT', 'MB', squidSubject, tunnelled],
+const rows: [
+  title: string,
+  unit: string,
+  peer: Subject,
+  ours: Subject,
+  measure: (subject: Subject) => Promise<number>,
+][] = [
+  ['small GET', 'requests', beside, sekisho, small],
+  ['small GET, sites', 'requests', beside, renamed, small],
+  ['download', 'MB', beside, sekisho, subject => bulk(subject, 'site', 'GET')],
+  ['download, sites', 'MB', beside, renamed, subject => bulk(subject, 'site', 'GET')],
+  ['upload', 'MB', beside, sekisho, subject => bulk(subject, 'sink', 'PUT')],
+  ['upload, sites', 'MB', beside, renamed, subject => bulk(subject, 'sink', 'PUT')],
+  ['CONNECT', 'MB', squidSubject, sekisho, tunnelled],
 ];
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
-for (const [title, unit, peer, measure] of rows) {
+for (const [title, unit, peer, ours, measure] of rows) {
   if (only !== undefined && !title.startsWith(only)) continue;
   const ratios: number[] = [];
-  const rates: Record<string, number[]> = { [peer.name]: [], sekisho: [] };
-  await measure(sekisho); // warm
+  const rates: Record<string, number[]> = { [peer.name]: [], [ours.name]: [] };
+  await measure(ours); // warm
   await measure(peer);
   for (let round = 0; round < rounds; round++) {
     const turn: number[] = [];
-    for (const subject of [peer, sekisho]) {
+    for (const subject of [peer, ours]) {
       const before = cpu(subject.pid);
       const work = await measure(subject);
       turn.push(work / (cpu(subject.pid) - before));
@@ -165,7 +194,7 @@ for (const [title, unit, peer, measure] of rows) {
     ratios.push((turn[1] ?? 0) / (turn[0] ?? 1));
   }
   process.stdout.write(
-    `${title.padEnd(10)} ${peer.name} ${Math.round(median(rates[peer.name] ?? []))} sekisho ${Math.round(median(rates['sekisho'] ?? []))} ${unit}/CPU-s  ratio ${median(ratios).toFixed(2)} (${ratios.map(one => one.toFixed(2)).join(' ')})\n`,
+    `${title.padEnd(16)} ${peer.name} ${Math.round(median(rates[peer.name] ?? []))} sekisho ${Math.round(median(rates[ours.name] ?? []))} ${unit}/CPU-s  ratio ${median(ratios).toFixed(2)} (${ratios.map(one => one.toFixed(2)).join(' ')})\n`,
   );
 }
 if (only === undefined || only === 'p99') {
@@ -194,7 +223,7 @@ async function slowest(subject: Subject, rate: number): Promise<number> {
       while (due < until) {
         await new Promise(resolve => setTimeout(resolve, Math.max(0, due - performance.now())));
         const asked = performance.now();
-        socket.write(`GET ${subject.url('site', '/small')} HTTP/1.1\r\nHost: site\r\n\r\n`);
+        socket.write(`GET ${subject.url('site', '/small')} HTTP/1.1\r\nHost: ${subject.host('site')}\r\n\r\n`);
         await once(socket, 'data');
         delays.push(performance.now() - asked);
         due += gap;
@@ -205,11 +234,11 @@ async function slowest(subject: Subject, rate: number): Promise<number> {
   return delays.toSorted((a, b) => a - b)[Math.floor(delays.length * 0.99)] ?? 0;
 }
 
-async function open({ port }: Subject, site: string): Promise<TLSSocket> {
+async function open({ port, host }: Subject, site: string): Promise<TLSSocket> {
   const socket = tlsConnect({
     host: '127.0.0.1',
     port,
-    servername: port === nginxPort ? site : 'localhost',
+    servername: host(site),
     cert,
     key,
     rejectUnauthorized: false,
@@ -231,7 +260,7 @@ async function small(subject: Subject): Promise<number> {
   const until = performance.now() + seconds * 1000;
   await Promise.all(
     (await kept(subject)).map(async socket => {
-      const ask = `GET ${subject.url('site', '/small')} HTTP/1.1\r\nHost: site\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n`;
+      const ask = `GET ${subject.url('site', '/small')} HTTP/1.1\r\nHost: ${subject.host('site')}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n`;
       await new Promise<void>(resolve => {
         let got = 0;
         let size = 0;
@@ -258,7 +287,7 @@ async function bulk(subject: Subject, site: string, method: 'GET' | 'PUT'): Prom
   const socket = await open(subject, site);
   const length = method === 'PUT' ? `Content-Length: ${big}\r\n` : '';
   socket.write(
-    `${method} ${subject.url(site, '/big')} HTTP/1.1\r\nHost: ${site}\r\n${length}Connection: close\r\n\r\n`,
+    `${method} ${subject.url(site, '/big')} HTTP/1.1\r\nHost: ${subject.host(site)}\r\n${length}Connection: close\r\n\r\n`,
   );
   if (method === 'PUT') await pour(socket);
   await drainAll(socket);
@@ -324,7 +353,7 @@ function start(program: string, args: readonly string[]) {
 
 async function listening(port: number): Promise<void> {
   for (let tries = 0; ; tries++) {
-    if (tries > 100) throw new Error(`nothing listens on ${port}`);
+    if (tries > 600) throw new Error(`nothing listens on ${port}`);
     const socket = connect(port, '127.0.0.1');
     const stands = await new Promise(resolve =>
       socket.once('connect', () => resolve(true)).once('error', () => resolve(false)),

@@ -37,6 +37,7 @@ const programs = {
   vpncmd: /fixtures\/softether-programs/,
   vpnclient: /startVpnClient/,
   fossil: /'fossil'/,
+  radicale: /'radicale'/,
 };
 /** What only root may: network namespaces and TAP devices. CI's ordinary user is no reason to fail. */
 const rootOnly = /startVpnClient/;

@@ -39,7 +39,7 @@ export function valuesOf(fields: Fields, name: string): string[] {
 }
 
 /** All fields but those of this name. */
-export const without = (fields: Fields, name: string): Fields => {
+export const without = (fields: Fields, name: string): string[] => {
   const out: string[] = [];
   for (let at = 0; at < fields.length; at += 2)
     if (fields[at]?.toLowerCase() !== name) out.push(fields[at] ?? '', fields[at + 1] ?? '');
@@ -143,6 +143,13 @@ export function requestHead(method: string, path: string, fields: Fields): strin
     head += `${name}: ${value}\r\n`;
   }
   return `${head}\r\n`;
+}
+
+/** Fields that have been looked at, as lines. */
+export function fieldLines(fields: Fields): string {
+  let text = '';
+  for (let at = 0; at < fields.length; at += 2) text += `${fields[at]}: ${fields[at + 1]}\r\n`;
+  return text;
 }
 
 /** What an answer says to the client. `trailer` announces fields after the body, where there can be some. */

@@ -14,7 +14,7 @@ import { answerFault, sendPage } from './outcome.ts';
 import type { ForwardPlan } from './plan.ts';
 import { type AbsoluteTarget, parseAbsolute, parseAuthority } from './site.ts';
 import { type TunnelAsk, tunnel, webSocketFields } from './tunnel.ts';
-import { asksWebSocket, openWebSocket } from './websocket.ts';
+import { agree, asksWebSocket } from './websocket.ts';
 
 export interface Http1Deps {
   readonly deps: ForwardDeps;
@@ -190,7 +190,7 @@ function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, caller:
       async prepare(far, { site }, signal) {
         const fields = webSocketFields(rawHeaders, site, httpVersion, caller, deps);
         const [key = ''] = valuesOf(rawHeaders, 'sec-websocket-key');
-        told = await openWebSocket(
+        told = await agree(
           far,
           { path: target?.path ?? '/', fields: without(fields, 'sec-websocket-key'), key },
           signal,

@@ -21,7 +21,7 @@ import type { Page } from './pages.ts';
 import type { ForwardPlan } from './plan.ts';
 import { parseAuthority } from './site.ts';
 import { type TunnelAsk, tunnel, webSocketFields } from './tunnel.ts';
-import { openWebSocket } from './websocket.ts';
+import { agree } from './websocket.ts';
 
 /** Bytes that a client may send on one stream, and on all, before it must wait for us to have passed them on. */
 const streamWindow = 524_288;
@@ -195,7 +195,7 @@ function connect(
       },
       async prepare(far, { site }, signal) {
         const fields = without(webSocketFields(raw, site, '2.0', caller, deps), 'sec-websocket-key');
-        told = without(await openWebSocket(far, { path, fields }, signal), 'sec-websocket-accept');
+        told = without(await agree(far, { path, fields }, signal), 'sec-websocket-accept');
       },
     };
   }

@@ -41,10 +41,12 @@ const { HTTPParser } = createRequire(import.meta.url)('node:_http_common') as {
     readonly kOnHeadersComplete: number;
     readonly kOnBody: number;
     readonly kOnMessageComplete: number;
-    readonly kLenientNone: number;
+    readonly kLenientOptionalCRBeforeLF: number;
   };
 };
-const { kOnHeaders, kOnHeadersComplete, kOnBody, kOnMessageComplete, RESPONSE, kLenientNone } = HTTPParser;
+const { kOnHeaders, kOnHeadersComplete, kOnBody, kOnMessageComplete, RESPONSE } = HTTPParser;
+/** Old servers end the lines of a head with LF alone (RFC 9112 §2.2); everything else is strict. */
+const leniency = HTTPParser.kLenientOptionalCRBeforeLF;
 
 /** Reads the answers of one connection, one after the other. */
 export class AnswerParser {
@@ -78,7 +80,7 @@ export class AnswerParser {
   /** Begins with a message, whatever came before. */
   restart(): void {
     this.#early = [];
-    this.#parser.initialize(RESPONSE, {}, this.#limit, kLenientNone);
+    this.#parser.initialize(RESPONSE, {}, this.#limit, leniency);
   }
   /** @returns how many bytes were read, or what was wrong with them */
   read(chunk: Buffer): number | Error {

@@ -49,7 +49,7 @@ class Own implements Upstream {
       void serve({ ...far, peer, ...(local ? { local } : {}), ...(tls ? { tls } : {}) });
       return near;
     };
-    this.pool = new Pool({ most: 1, patience: 0, dial });
+    this.pool = new Pool({ most: 1, patience: { send: 0, read: 0 }, dial });
   }
   enter(): () => void {
     return () => this.pool.destroy();

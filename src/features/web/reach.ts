@@ -61,23 +61,40 @@ export async function reach(
   shared = false,
 ): Promise<Conn> {
   const all = await candidates(site, entry, deps, signal);
+  return await dialFirst(all, { name: siteName(site), session, timeout: deps.connect, shared }, signal);
+}
+
+export interface DialOptions {
+  /** As people call the site. */
+  readonly name: string;
+  readonly session: Session;
+  /** Milliseconds for one address. */
+  readonly timeout: number;
+  readonly shared: boolean;
+  /** What the conn must become to count as reached. */
+  readonly upgrade?: (conn: Conn) => Promise<Conn>;
+}
+
+/** Dials what may be reached, one address after the other, and notes which one it was. @throws Fault like `reach` */
+export async function dialFirst(
+  all: readonly Candidate[],
+  { name, session, timeout, shared, upgrade }: DialOptions,
+  signal: AbortSignal,
+): Promise<Conn> {
   const good = all.filter(({ fault }) => fault === undefined);
   const [bad] = all.filter(({ fault }) => fault !== undefined);
   if (good.length === 0 && bad) {
-    throw new Fault('denied', `${siteName(site)} leads to an address that is not reached through the gate`, {
+    throw new Fault('denied', `${name} leads to an address that is not reached through the gate`, {
       facts: { address: bad.host, reason: `the address ${bad.fault}` },
     });
   }
-  let last: unknown = new Fault('unreachable', `${siteName(site)} has no address`);
+  let last: unknown = new Fault('unreachable', `${name} has no address`);
   for (const { host, port } of good.slice(0, mostTries)) {
     try {
-      const conn = await dialTcp(
-        { host, port, timeout: deps.connect, ...(shared ? { onread: readShared } : {}) },
-        signal,
-      );
+      const conn = await dialTcp({ host, port, timeout, ...(shared ? { onread: readShared } : {}) }, signal);
       if (shared) markShared(conn.stream);
-      session.note('target', `${host.includes(':') ? `[${host}]` : host}:${port}`);
-      return conn;
+      session.note('target', siteName({ host, port }));
+      return upgrade ? await upgrade(conn) : conn;
     } catch (error) {
       if (signal.aborted) throw error;
       last = error;

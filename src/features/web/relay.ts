@@ -2,7 +2,7 @@
 import type { Readable, Writable } from 'node:stream';
 import { Fault } from '../../core/fault.ts';
 import { answerHasBody, type Exchange } from './exchange.ts';
-import { answerFields, type Fields, requestHead, trailerFields, valuesOf } from './headers.ts';
+import { answerFields, type Fields, fieldLines, requestHead, tokensOf, trailerFields, valuesOf } from './headers.ts';
 import type { MessageHead } from './llhttp.ts';
 import type { Asker, Connection, Pool } from './upstream.ts';
 
@@ -26,17 +26,31 @@ export interface RelayOptions {
   readonly upstream: Upstream;
   /** Path and query, as sent. */
   readonly path: string;
-  readonly fields: readonly string[];
+  readonly fields: Fields;
+  /** Bytes of the request's body, at most. */
+  readonly most?: number | undefined;
+  /** The answer as the client gets it; without it, as the site sent it. */
+  readonly answer?: (head: MessageHead, hasBody: boolean, isTrailing: boolean) => Passed;
   /** Called once, at the end, whatever it was. */
   readonly done: (end: Relayed) => void;
   /** Nothing has been answered yet and nothing will come: says so to the client. */
   readonly fail: (fault: Fault) => void;
 }
 
+/** An answer's fields for the client, and where its body goes through on the way, if anywhere. */
+export interface Passed {
+  readonly fields: Fields;
+  readonly through?: Through;
+}
+/** Stages of a body's way: what is written into the first comes out into the sink. */
+export type Through = (sink: Writable, failed: (error: Error) => void) => Writable;
+
 /** Safe to ask twice when a kept connection turns out to be dead (RFC 9110 §9.2.2, RFC 9112 §9.3.1). */
 const repeatable = new Set(['GET', 'HEAD', 'OPTIONS']);
 /** Bytes that may wait for a slow reader before its source is paused: pausing costs two system calls. */
 const ahead = 262_144;
+/** Milliseconds until a client that waits for 100 is told to go on although the site is silent. */
+const patience = 1000;
 
 export function relay(exchange: Exchange, options: RelayOptions): void {
   new Relay(exchange, options).start();
@@ -59,6 +73,9 @@ class Relay implements Asker {
   #cause: string | undefined;
   #isTrailing = false;
   #isCut = false;
+  /** Whether the sink is the client's own, and done with what it is given when `write` returns. */
+  #isDirect = false;
+  #proceed: NodeJS.Timeout | undefined;
   readonly #onWritten = (): void => {
     if (this.#state === 'answering') this.#connection?.resume();
   };
@@ -76,6 +93,8 @@ class Relay implements Asker {
 
   start(): void {
     this.#exchange.onClose(() => this.#closed());
+    const { body } = this.#exchange;
+    if (body.kind === 'length' && this.#isTooLong(Number(body.length))) return;
     try {
       this.head = requestHead(this.method, this.#options.path, this.#options.fields);
     } catch (error) {
@@ -99,13 +118,17 @@ class Relay implements Asker {
   }
 
   #sendBody(connection: Connection): void {
-    const { source, body } = this.#exchange;
-    if (body.kind === 'chunked') this.#sendChunks(source, connection);
-    else if (body.kind === 'length') this.#sendLength(source, connection, Number(body.length));
+    const { source, body, fields } = this.#exchange;
+    if (tokensOf(valuesOf(fields, 'expect')).includes('100-continue')) {
+      this.#proceed = setTimeout(() => this.#exchange.proceed(), patience).unref();
+    }
+    if (body.kind === 'length') this.#sendLength(source, connection, Number(body.length));
+    else this.#sendChunks(source, connection);
   }
   #sendLength(source: Readable, connection: Connection, length: number): void {
     let left = length;
     source.on('data', (chunk: Buffer) => {
+      if (this.#isCut) return;
       left -= chunk.length;
       // The parser of the front has checked it; a longer body would be the next request's beginning.
       if (left < 0) this.#abort('protocol');
@@ -114,8 +137,10 @@ class Relay implements Asker {
     });
   }
   #sendChunks(source: Readable, connection: Connection): void {
+    let sent = 0;
     source.on('data', (chunk: Buffer) => {
-      if (chunk.length === 0) return;
+      sent += chunk.length;
+      if (chunk.length === 0 || this.#isCut || this.#isTooLong(sent)) return;
       const { stream } = connection;
       stream.cork();
       connection.write(`${chunk.length.toString(16)}\r\n`);
@@ -125,35 +150,45 @@ class Relay implements Asker {
       if (stream.writableLength > ahead) source.pause();
     });
     source.once('end', () => {
-      if (this.#connection !== connection || this.#state === 'done') return;
-      const trailers = trailerFields(this.#exchange.trailers());
-      let text = '0\r\n';
-      for (let at = 0; at < trailers.length; at += 2) text += `${trailers[at]}: ${trailers[at + 1]}\r\n`;
-      connection.write(`${text}\r\n`);
+      if (this.#isCut || this.#state === 'done') return;
+      connection.write(`0\r\n${fieldLines(trailerFields(this.#exchange.trailers()))}\r\n`);
       connection.sent();
     });
+  }
+  #isTooLong(bytes: number): boolean {
+    const { most } = this.#options;
+    if (most === undefined || bytes <= most) return false;
+    this.#fault(tooLong(most));
+    return true;
   }
   drained(): void {
     if (this.hasBody && this.#state !== 'done') this.#exchange.source.resume();
   }
 
   inform(status: number, fields: Fields): void {
-    if (status === 100) this.#exchange.proceed();
-    else if (status === 103) this.#exchange.inform(status, fields);
+    if (status === 100) {
+      clearTimeout(this.#proceed);
+      this.#exchange.proceed();
+    } else if (status === 103) this.#exchange.inform(status, fields);
   }
 
-  answer({ status, reason, fields, version }: MessageHead): void {
+  answer(head: MessageHead): void {
+    const { status, reason } = head;
+    clearTimeout(this.#proceed);
     this.#state = 'answering';
     this.#status = status;
     const hasBody = answerHasBody(this.method, status);
-    this.#isTrailing = hasBody && valuesOf(fields, 'trailer').length > 0;
+    // Announced or not: gRPC-Web and the like announce nothing.
+    const trailing =
+      hasBody && this.#exchange.version !== '1.0' && valuesOf(head.fields, 'transfer-encoding').length > 0;
+    this.#isTrailing = trailing;
     try {
-      const sink = this.#exchange.answer({
-        ...{ status, hasBody, reason, trailing: this.#isTrailing },
-        fields: answerFields(fields, version, this.#isTrailing && this.#exchange.version !== '1.0'),
-      });
-      this.#sink = hasBody ? sink : undefined;
+      const { answer = passed } = this.#options;
+      const { fields, through } = answer(head, hasBody, trailing);
+      const sink = this.#exchange.answer({ status, reason, fields, hasBody, trailing });
+      this.#isDirect = this.#exchange.writesAtOnce && !through;
       if (!hasBody) sink.end();
+      else this.#sink = through ? through(sink, () => this.#abort('far-reset')) : sink;
     } catch (cause) {
       // Fields that may not be written: nothing has been sent yet.
       this.#state = 'asking';
@@ -171,7 +206,7 @@ class Relay implements Asker {
       return true;
     }
     if (this.#first) this.#flush();
-    if (shared && this.#exchange.writesAtOnce && sink.writableLength === 0) {
+    if (shared && this.#isDirect && sink.writableLength === 0) {
       // The memory may be used again once this is written, so that nothing is read before: no copy, no garbage.
       sink.write(chunk, this.#onWritten);
       return false;
@@ -218,7 +253,14 @@ class Relay implements Asker {
     this.#fault(faultOf(error));
   }
   #fault(fault: Fault): void {
+    if (this.#state === 'answering') {
+      this.#abort(fault.code);
+      return;
+    }
     this.#cause ??= fault.code;
+    this.#moved ??= this.#count();
+    this.#isCut = true;
+    this.#connection?.destroy();
     this.#options.fail(fault);
   }
 
@@ -236,11 +278,13 @@ class Relay implements Asker {
     if (this.#state === 'done') return;
     const isComplete = this.#state === 'answered';
     this.#state = 'done';
+    clearTimeout(this.#proceed);
     this.#leave();
     if (!isComplete) {
       this.#cause ??= 'near-reset';
       this.#options.upstream.pool.forget(this);
       this.#connection?.destroy();
+      this.#sink?.destroy();
     }
     this.#options.done({
       status: this.#status,
@@ -256,7 +300,14 @@ class Relay implements Asker {
   }
 }
 
-function faultOf(error: Error): Fault {
+const passed = ({ fields, version }: MessageHead, _: boolean, isTrailing: boolean): Passed => ({
+  fields: answerFields(fields, version, isTrailing),
+});
+
+export const tooLong = (most: number): Fault =>
+  new Fault('invalid', `a request to this site has at most ${most} bytes`, { facts: { status: 413 } });
+
+export function faultOf(error: unknown): Fault {
   // A dial that was called off rejects with the reason of its signal, which may be a word.
   if (typeof error === 'string') return new Fault('denied', 'this is not allowed any more', { facts: { rule: error } });
   if (error instanceof Fault) return error;

@@ -4,7 +4,7 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Fault } from '../../core/fault.ts';
 import type { Conn } from '../../core/parts.ts';
-import type { Fields } from './headers.ts';
+import { type Fields, valuesOf } from './headers.ts';
 import { AnswerParser, type MessageHead } from './llhttp.ts';
 import { take } from './shared-read.ts';
 
@@ -26,11 +26,16 @@ export interface Asker {
   drained(): void;
 }
 
+/** Milliseconds in which nothing moves until a connection is given up: while a body goes up, and otherwise; 0 = none. */
+export interface Patience {
+  readonly send: number;
+  readonly read: number;
+}
+
 export interface PoolOptions {
   /** Connections at most. */
   readonly most: number;
-  /** Milliseconds in which nothing moves until a connection is given up. */
-  readonly patience: number;
+  readonly patience: Patience;
   readonly dial: () => Promise<Conn>;
   /** Called with each connection made. */
   readonly opened?: (stream: Duplex) => void;
@@ -42,6 +47,8 @@ const headLimit = 65_536;
 const fullRecord = 16_384;
 /** Bodies longer than this are not shown to the parser: their length says where they end. */
 const shortBody = 16_384;
+/** Requests that may wait for a connection. */
+const mostWaiting = 1000;
 
 export class Pool {
   readonly #options: PoolOptions;
@@ -62,7 +69,8 @@ export class Pool {
     else if (this.#state === 'closed')
       asker.failed(new Fault('unreachable', 'the connection to the site is closed'), undefined);
     else if (this.#live.size + this.#dialling < this.#options.most) void this.#dial(asker);
-    else this.#waiting.push(asker);
+    else if (this.#waiting.length < mostWaiting) this.#waiting.push(asker);
+    else asker.failed(new Fault('limit', 'too many requests wait for this site'), undefined);
   }
 
   /** Forgets somebody who waits for a place. */
@@ -134,12 +142,16 @@ export class Connection {
   #requests = 0;
   #keepsAlive = true;
   #isSent = true;
+  readonly #patience: Patience;
+  /** The time passed while the client kept both sides waiting: it has to be set anew. */
+  #hasLapsed = false;
   #isCorked = false;
   #error: Error | undefined;
 
-  constructor(stream: Duplex, patience: number, owner: Owner) {
+  constructor(stream: Duplex, patience: Patience, owner: Owner) {
     this.stream = stream;
     this.#owner = owner;
+    this.#patience = patience;
     this.#parser = new AnswerParser(headLimit, {
       head: head => this.#head(head),
       body: chunk => this.#pass(chunk, false),
@@ -152,9 +164,8 @@ export class Connection {
     });
     stream.on('end', () => this.#ended());
     stream.on('close', () => this.#gone());
-    if (stream instanceof Socket && patience > 0) {
-      stream.setTimeout(patience, () => this.destroy(new Fault('timeout', 'the site did not answer in time')));
-    }
+    stream.on('timeout', () => this.#late());
+    this.#wait(patience.read);
   }
 
   /** Whether it has carried a request before this one: then it may have been closed meanwhile. */
@@ -172,6 +183,8 @@ export class Connection {
     this.#asker = asker;
     this.#isSent = !asker.hasBody;
     this.#keepsAlive = true;
+    if (this.stream.isPaused()) this.stream.resume();
+    if (asker.hasBody) this.#wait(this.#patience.send);
     this.written += asker.head.length;
     this.stream.write(asker.head, 'latin1');
     asker.ready(this);
@@ -179,6 +192,7 @@ export class Connection {
   /** False: wait for `drained`. */
   write(chunk: Buffer | string): boolean {
     this.written += chunk.length;
+    if (this.#hasLapsed) this.#wait(this.#patience.send);
     // TLS hands over one record after the other in one turn of the event loop; one system call takes them all.
     if (chunk.length >= fullRecord && !this.#isCorked) {
       this.#isCorked = true;
@@ -193,13 +207,26 @@ export class Connection {
   }
   /** The body is complete. */
   sent(): void {
+    if (this.#isSent) return;
     this.#isSent = true;
+    this.#wait(this.#patience.read);
   }
   pause(): void {
     this.stream.pause();
   }
   resume(): void {
+    if (this.#hasLapsed) this.#wait(this.#isSent ? this.#patience.read : this.#patience.send);
     this.stream.resume();
+  }
+  #wait(milliseconds: number): void {
+    this.#hasLapsed = false;
+    if (this.stream instanceof Socket) this.stream.setTimeout(milliseconds);
+  }
+  #late(): void {
+    // Whoever waits for the client is not late: only a site that neither reads nor answers is.
+    const isClientsTurn = (!this.#isSent && !this.stream.writableNeedDrain) || this.stream.isPaused();
+    if (this.#asker && isClientsTurn) this.#hasLapsed = true;
+    else this.destroy(new Fault('timeout', 'the site did not answer in time'));
   }
   destroy(error?: Error): void {
     this.#error ??= error;
@@ -252,6 +279,10 @@ export class Connection {
         return 'no-body';
       }
       asker.inform(status, fields);
+      return 'no-body';
+    }
+    if (!isPlain(head)) {
+      this.destroy(unreadable(new Error('its framing is not understood')));
       return 'no-body';
     }
     this.#state = 'answering';
@@ -325,6 +356,13 @@ function lengthOf(fields: Fields): number {
     if (name.length === 14 && name.toLowerCase() === 'content-length') length = Number(fields[at + 1]);
   }
   return Number.isSafeInteger(length) ? length : 0;
+}
+
+/** What llhttp lets pass and two readers could differ about (RFC 9112 §6.1, §6.3). */
+function isPlain({ version, fields }: MessageHead): boolean {
+  if (version !== '1.1' && version !== '1.0') return false;
+  const codings = valuesOf(fields, 'transfer-encoding');
+  return codings.length === 0 || (version === '1.1' && codings.length === 1 && codings[0]?.toLowerCase() === 'chunked');
 }
 
 const reset = (): Error => Object.assign(new Error('the site broke the connection off'), { code: 'ECONNRESET' });

@@ -28,7 +28,7 @@ export class Visit extends Stay {
     this.entry = entry;
     this.pool = new Pool({
       most: upstream,
-      patience: read,
+      patience: { send: read, read },
       dial: () => dial(this, this.signal),
       opened: stream => {
         // An HTTP server that ends its side is done; a pooled socket must not linger half open.

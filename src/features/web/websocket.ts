@@ -4,11 +4,13 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { Fault } from '../../core/fault.ts';
 import type { Conn } from '../../core/parts.ts';
-import { answerFields, type Fields, requestHead, tokensOf, valuesOf } from './headers.ts';
+import { answerFields, type Fields, requestHead, tokensOf, valuesOf, without } from './headers.ts';
 import { AnswerParser, type MessageHead } from './llhttp.ts';
 
 /** Bytes of the site's answer, at most. */
 const headLimit = 32_768;
+/** Bytes of what it says with a no that are passed on. */
+const mostText = 65_536;
 
 /** Whether a request asks for a WebSocket, and nothing beside it. */
 export function asksWebSocket(method: string, fields: Fields): boolean {
@@ -30,44 +32,67 @@ export interface Opening {
   readonly key?: string;
 }
 
-/** @returns what the client is told with the yes. @throws Fault `unreachable` with the site's `status` when it says no */
-export async function openWebSocket(far: Conn, { path, fields, key }: Opening, signal: AbortSignal): Promise<Fields> {
+export interface Opened {
+  readonly status: number;
+  /** For the client, with the yes or the no. */
+  readonly fields: string[];
+  /** Of a no: what the site said with it, as far as it is passed on. */
+  readonly no?: Buffer;
+}
+
+/** @throws Fault `unreachable` when the site's yes is none; what the signal says */
+export async function openWebSocket(far: Conn, { path, fields, key }: Opening, signal: AbortSignal): Promise<Opened> {
   const ours = key ?? randomBytes(16).toString('base64');
   const head = requestHead('GET', path, [
     ...fields,
     ...['Connection', 'Upgrade', 'Upgrade', 'websocket', 'Sec-WebSocket-Key', ours],
   ]);
   far.stream.write(head, 'latin1');
-  const answer = await readHead(far.stream, signal);
-  if (answer.status !== 101) {
-    throw new Fault('unreachable', `the site answered ${answer.status} where a WebSocket was asked for`, {
-      facts: { status: answer.status },
-    });
-  }
+  const { head: answer, body } = await readAnswer(far.stream, signal);
+  const { status } = answer;
+  const passed = answerFields(answer.fields, answer.version, false);
+  if (status !== 101) return { status, fields: without(passed, 'content-length'), no: body };
   // A site that did not understand may still say 101: then what follows are not frames (RFC 6455 §4.1).
   const [accept] = valuesOf(answer.fields, 'sec-websocket-accept');
   if (accept !== acceptOf(ours) || !tokensOf(valuesOf(answer.fields, 'upgrade')).includes('websocket')) {
     throw new Fault('unreachable', 'the site changed to something that is no WebSocket');
   }
-  return answerFields(answer.fields, answer.version, false);
+  return { status, fields: passed };
+}
+
+/** @returns what the client is told with the yes. @throws Fault `unreachable` with the site's `status` when it says no */
+export async function agree(far: Conn, opening: Opening, signal: AbortSignal): Promise<Fields> {
+  const { status, fields, no } = await openWebSocket(far, opening, signal);
+  if (!no) return fields;
+  throw new Fault('unreachable', `the site answered ${status} where a WebSocket was asked for`, { facts: { status } });
 }
 
 /** RFC 6455 §4.2.2. */
 const acceptOf = (key: string): string =>
   createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
 
-/** Reads one head; what came after it stays in the stream. */
-function readHead(stream: Duplex, signal: AbortSignal): Promise<MessageHead> {
+/** Reads one answer; what comes after a yes stays in the stream. */
+function readAnswer(stream: Duplex, signal: AbortSignal): Promise<{ head: MessageHead; body: Buffer }> {
   return new Promise((resolve, reject) => {
     let found: MessageHead | undefined;
+    let isWhole = false;
+    let size = 0;
+    const chunks: Buffer[] = [];
     const parser = new AnswerParser(headLimit, {
       head(head) {
         if (head.status < 200 && head.status !== 101) return 'no-body';
         found = head;
-        return 'stop';
+        isWhole = head.status === 101;
+        return isWhole ? 'stop' : head.status === 204 || head.status === 304 ? 'no-body' : 'body';
       },
-      body() {},
-      end() {},
+      body(chunk) {
+        size += chunk.length;
+        if (size <= mostText) chunks.push(chunk);
+        else isWhole = true;
+      },
+      end() {
+        isWhole = found !== undefined;
+      },
     });
     const settle = (): void => {
       stream.off('data', data).off('end', ended).off('close', ended);
@@ -85,12 +110,19 @@ function readHead(stream: Duplex, signal: AbortSignal): Promise<MessageHead> {
         fail(new Fault('unreachable', 'the site sent an answer that is not HTTP as it should be', { cause: read }));
         return;
       }
-      if (!found) return;
+      if (!found || !isWhole) return;
       settle();
       if (read < chunk.length) stream.unshift(chunk.subarray(read));
-      resolve(found);
+      resolve({ head: found, body: Buffer.concat(chunks) });
     };
-    const ended = (): void => fail(new Fault('unreachable', 'the site broke the connection off before it answered'));
+    const ended = (): void => {
+      if (!found) {
+        fail(new Fault('unreachable', 'the site broke the connection off before it answered'));
+        return;
+      }
+      settle();
+      resolve({ head: found, body: Buffer.concat(chunks) });
+    };
     const aborted = (): void =>
       fail(
         signal.reason instanceof DOMException ? new Fault('timeout', 'the site did not answer in time') : signal.reason,

@@ -3,18 +3,17 @@ import { formatAddress } from '../../../core/address.ts';
 import { Fault, type FaultCode, faults, isWeather, toFault } from '../../../core/fault.ts';
 import { type WebLine, whoText } from '../access-line.ts';
 import type { Exchange } from '../exchange.ts';
-import { answerFields, type Fields, requestFields, valuesOf } from '../headers.ts';
+import { answerFields, requestFields, valuesOf } from '../headers.ts';
+import type { MessageHead } from '../llhttp.ts';
 import { sendPage } from '../outcome.ts';
 import type { Page } from '../pages.ts';
-import type { Relayed } from '../relay.ts';
-import type { ServiceAnswer } from './answer-parser.ts';
+import { type Passed, type Relayed, relay } from '../relay.ts';
 import { answerOut, requestIn } from './fields.ts';
 import type { Guest } from './guest.ts';
 import { relayHttp2 } from './h2.ts';
 import { linksThrough } from './links-through.ts';
 import { readAuthority, type Site } from './map.ts';
 import { siteRefusalPage } from './pages.ts';
-import { relaySite, type Through } from './relay.ts';
 import type { SitesDeps } from './service.ts';
 import type { SiteStay } from './stay.ts';
 import { innerPath, type Naming } from './urls.ts';
@@ -103,13 +102,13 @@ function send(
   const { guest, naming, path } = asked;
   const { plan } = naming.site;
   let refused: number | undefined;
-  const relay = plan.protocol === 'h2' ? relayHttp2 : relaySite;
-  relay(exchange, {
-    stay,
+  const send = plan.protocol === 'h2' ? relayHttp2 : relay;
+  send(exchange, {
+    upstream: stay,
     path: innerPath(path, naming.site),
     fields: fieldsFor(asked, plan.rewrite === 'links' ? 'readable' : 'any'),
-    body: plan.limits.body,
-    answer: (answer, hasBody) => answerFor(answer, hasBody, asked, deps),
+    most: plan.limits.body,
+    answer: (head, hasBody, isTrailing) => answerFor(head, hasBody, isTrailing, asked, deps),
     done: end => log(refused === undefined ? end : { ...end, status: refused }, stay.session.id),
     fail: fault => {
       noteUnreached(fault, guest, deps);
@@ -119,11 +118,7 @@ function send(
 }
 
 /** What the service is told. `readable`: in codings that we can look into. */
-export function fieldsFor(
-  { exchange, guest, naming, path: _ }: Asked,
-  body: 'any' | 'readable',
-  more: Fields = [],
-): string[] {
+export function fieldsFor({ exchange, guest, naming, path: _ }: Asked, body: 'any' | 'readable'): string[] {
   const { site, port } = naming;
   const { plan } = site;
   const host = site.authority ?? `${site.name}${port}`;
@@ -134,7 +129,7 @@ export function fieldsFor(
     : [];
   const fields = requestFields(requestIn(exchange.fields, naming), {
     ...{ host, body: exchange.body, method: exchange.method, version: exchange.version },
-    extra: [...own, 'X-Request-Id', exchange.id, ...guest.identity(), ...more],
+    extra: [...own, 'X-Request-Id', exchange.id, ...guest.identity()],
   });
   return body === 'readable' ? readable(fields) : fields;
 }
@@ -153,17 +148,16 @@ function readable(fields: string[]): string[] {
 
 /** The answer as the client gets it. */
 function answerFor(
-  answer: ServiceAnswer,
+  { status, fields: sent, version }: MessageHead,
   hasBody: boolean,
-  asked: Asked,
+  isTrailing: boolean,
+  { naming }: Asked,
   deps: SitesDeps,
-): { fields: string[]; through?: Through } {
-  const { naming, exchange } = asked;
-  const hasTrailers = hasBody && exchange.version !== '1.0' && valuesOf(answer.fields, 'trailer').length > 0;
-  const passed = answerFields(answer.fields, answer.version, hasTrailers);
+): Passed {
+  const passed = answerFields(sent, version, isTrailing);
   const fields = answerOut(passed, naming, deps.hsts(naming.site));
   if (naming.site.plan.rewrite !== 'links') return { fields };
-  return linksThrough(answer.status, fields, hasBody, naming);
+  return linksThrough(status, fields, hasBody, naming);
 }
 
 /** A page instead of an answer from the service. Answers its status. */

@@ -11,8 +11,7 @@ import { Fault } from '../../../core/fault.ts';
 import { answerHasBody, type Exchange } from '../exchange.ts';
 import { trailerFields } from '../headers.ts';
 import { grouped } from '../http2.ts';
-import type { Relayed } from '../relay.ts';
-import { faultOf, type SiteRelayOptions } from './relay.ts';
+import { faultOf, type Relayed, type RelayOptions, tooLong } from '../relay.ts';
 import type { SiteStay } from './stay.ts';
 
 /** Bytes that a service may send on one stream, and on all, before it must wait for us to have passed them on. */
@@ -57,13 +56,19 @@ async function open(stay: SiteStay): Promise<ClientHttp2Session> {
 
 const notPassed = new Set(['host', 'connection', 'transfer-encoding', 'keep-alive', 'upgrade']);
 
-export function relayHttp2(exchange: Exchange, options: SiteRelayOptions): void {
+/** A request by HTTP/2: the same as `relay`, where the site is a stay. */
+export interface Http2RelayOptions extends RelayOptions {
+  readonly upstream: SiteStay;
+  readonly answer: NonNullable<RelayOptions['answer']>;
+}
+
+export function relayHttp2(exchange: Exchange, options: Http2RelayOptions): void {
   new Http2Relay(exchange, options).start();
 }
 
 class Http2Relay {
   readonly #exchange: Exchange;
-  readonly #options: SiteRelayOptions;
+  readonly #options: Http2RelayOptions;
   readonly #leave: () => void;
   #stream: ClientHttp2Stream | undefined;
   #status = 0;
@@ -73,21 +78,21 @@ class Http2Relay {
   #complete = false;
   #state: 'asking' | 'answering' | 'done' = 'asking';
 
-  constructor(exchange: Exchange, options: SiteRelayOptions) {
+  constructor(exchange: Exchange, options: Http2RelayOptions) {
     this.#exchange = exchange;
     this.#options = options;
-    this.#leave = options.stay.enter(() => this.#abort(String(options.stay.signal.reason)));
+    this.#leave = options.upstream.enter(() => this.#abort(String(options.upstream.signal.reason)));
   }
 
   start(): void {
     this.#exchange.onClose(() => this.#closed());
     const { body } = this.#exchange;
-    const { body: most } = this.#options;
+    const { most } = this.#options;
     if (most !== undefined && body.kind === 'length' && Number(body.length) > most) {
-      this.#tooLong(most);
+      this.#fail(tooLong(most));
       return;
     }
-    sessionOf(this.#options.stay).then(
+    sessionOf(this.#options.upstream).then(
       session => {
         if (this.#state !== 'done') this.#ask(session);
       },
@@ -96,7 +101,7 @@ class Http2Relay {
   }
 
   #ask(session: ClientHttp2Session): void {
-    const { path, fields, stay } = this.#options;
+    const { path, fields, upstream: stay } = this.#options;
     const { method, body, source } = this.#exchange;
     const authority = fields[fields.findIndex((text, at) => at % 2 === 0 && text === 'Host') + 1] ?? stay.site.host;
     const kept = fields.filter((_, at) => !notPassed.has(fields[at - (at % 2)]?.toLowerCase() ?? ''));
@@ -123,11 +128,11 @@ class Http2Relay {
     stream.on('response', (headers: IncomingHttpHeaders, flags: number) => this.#answered(stream, headers, flags));
     stream.on('wantTrailers', () => stream.sendTrailers(grouped(trailerFields(this.#exchange.trailers()))));
     if (body.kind === 'none') return;
-    const { body: most } = this.#options;
+    const { most } = this.#options;
     source.on('data', (chunk: Buffer) => {
       if (this.#state === 'done') return;
       this.#up += chunk.length;
-      if (most !== undefined && this.#up > most) return this.#tooLong(most);
+      if (most !== undefined && this.#up > most) return this.#fail(tooLong(most));
       if (!stream.write(chunk)) source.pause();
     });
     stream.on('drain', () => source.resume());
@@ -145,8 +150,9 @@ class Http2Relay {
     let sink: Writable;
     try {
       const made = this.#options.answer(
-        { status, reason: '', version: '1.1', fields: flat(headers), keeps: true, framing: 'close' },
+        { status, reason: '', version: '1.1', fields: flat(headers), keepsAlive: true },
         hasBody,
+        trailing,
       );
       sink = this.#exchange.answer({ status, reason: '', fields: made.fields, hasBody, trailing });
       if (made.through) sink = made.through(sink, () => this.#abort('far-reset'));
@@ -172,9 +178,6 @@ class Http2Relay {
     if (!hasBody) sink.end();
   }
 
-  #tooLong(most: number): void {
-    this.#fail(new Fault('invalid', `a request to this site has at most ${most} bytes`, { facts: { status: 413 } }));
-  }
   #failed(error: Error): void {
     if (this.#state === 'done' || this.#complete) return;
     if (this.#state === 'answering') this.#abort('far-reset');

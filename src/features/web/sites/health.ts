@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../../../core/clock.ts';
 import { Fault } from '../../../core/fault.ts';
 import type { Conn, Gate, Log, Metrics, Principal, Session } from '../../../core/parts.ts';
-import { AnswerParser } from './answer-parser.ts';
+import { AnswerParser } from '../llhttp.ts';
 import type { Site, SitePlan, Sites } from './map.ts';
 
 export type HealthState = 'unknown' | 'up' | 'down';
@@ -21,6 +21,8 @@ export interface SiteHealthDeps {
 const prober: Principal = { kind: 'node', id: '', groups: [], attributes: new Map(), credential: '' };
 /** Milliseconds for one question. */
 const patience = 5000;
+/** Bytes of an answer's head, at most. */
+const mostHead = 65_536;
 
 export class SiteHealth {
   readonly #deps: SiteHealthDeps;
@@ -105,22 +107,24 @@ export class SiteHealth {
 function statusFrom(conn: Conn, path: string, site: Site, signal: AbortSignal): Promise<number> {
   const socket = conn.stream as Socket;
   return new Promise((resolve, reject) => {
-    const parser = new AnswerParser();
+    const parser = new AnswerParser(mostHead, {
+      head({ status }) {
+        if (status < 200) return 'no-body';
+        resolve(status);
+        return 'stop';
+      },
+      body() {},
+      end() {},
+    });
     signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-    parser.expect('GET', {
-      onInterim() {},
-      onHead: ({ status }) => resolve(status),
-      onData() {},
-      onEnd() {},
-    });
     socket.on('data', (chunk: Buffer) => {
-      try {
-        parser.push(chunk);
-      } catch (error) {
-        reject(error);
-      }
+      const read = parser.read(chunk);
+      if (typeof read !== 'number') reject(read);
     });
-    socket.once('close', () => reject(new Fault('unreachable', 'it broke the connection off')));
+    socket.once('close', () => {
+      parser.close();
+      reject(new Fault('unreachable', 'it broke the connection off'));
+    });
     socket.write(
       `GET ${path} HTTP/1.1\r\nHost: ${site.authority ?? site.name}\r\nUser-Agent: sekisho\r\nConnection: close\r\n\r\n`,
     );

@@ -9,12 +9,12 @@ import {
   createUnzip,
 } from 'node:zlib';
 import { valuesOf } from '../headers.ts';
+import type { Passed, Through } from '../relay.ts';
 import { charsetFor, charsetWithin } from './links/charset.ts';
 import { CssReader } from './links/css.ts';
 import { HtmlReader } from './links/html.ts';
 import type { Scanner } from './links/scanner.ts';
 import { ScriptReader } from './links/script.ts';
-import type { Through } from './relay.ts';
 import type { Naming } from './urls.ts';
 
 /** Told by its type alone: never by what it looks like. */
@@ -46,12 +46,7 @@ const codings: Readonly<Record<string, () => readonly [Transform, Transform] | r
 /** True only of the bytes that the service sent. */
 const ofBytes = new Set(['content-length', 'content-md5', 'digest', 'content-digest', 'repr-digest', 'accept-ranges']);
 
-export function linksThrough(
-  status: number,
-  fields: string[],
-  hasBody: boolean,
-  naming: Naming,
-): { fields: string[]; through?: Through } {
+export function linksThrough(status: number, fields: string[], hasBody: boolean, naming: Naming): Passed {
   const [written = ''] = valuesOf(fields, 'content-type');
   const type = written.split(';')[0]?.trim().toLowerCase() ?? '';
   const make = readers.find(([pattern]) => pattern.test(type))?.[1];

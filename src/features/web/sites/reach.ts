@@ -1,14 +1,11 @@
 // From a site to a conn: its address resolved and checked, then dialled; TLS where the service speaks it.
 import { isIP } from 'node:net';
-import { Fault } from '../../../core/fault.ts';
 import type { Address, Conn, Session } from '../../../core/parts.ts';
 import type { NameResolver } from '../../../net/resolve.ts';
-import { dialTcp } from '../../../net/tcp.ts';
 import { type OriginateOptions, originateTls } from '../../../net/tls.ts';
 import { type Cidr, matchCidr, normalizeHost } from '../../../wire/cidr.ts';
 import { addressFault, isOwnListener } from '../addresses.ts';
-import type { Candidate } from '../reach.ts';
-import { hostText } from '../site.ts';
+import { type Candidate, dialFirst } from '../reach.ts';
 import type { Site } from './map.ts';
 
 export interface SiteReach {
@@ -17,9 +14,6 @@ export interface SiteReach {
   /** Networks that names may lead to although they are loopback, link-local or a metadata service. */
   readonly addresses: readonly Cidr[];
 }
-
-/** Addresses that are tried, at most. */
-const mostTries = 4;
 
 /** What stands against each address of the service. @throws Fault `unreachable` when its name has none */
 export async function siteCandidates(site: Site, deps: SiteReach, signal: AbortSignal): Promise<Candidate[]> {
@@ -41,28 +35,24 @@ export async function siteCandidates(site: Site, deps: SiteReach, signal: AbortS
 }
 
 /** @throws Fault `denied` when no address may be reached, `unreachable`, `timeout`; the signal's reason */
-export async function reachSite(site: Site, session: Session, deps: SiteReach, signal: AbortSignal): Promise<Conn> {
+export async function reachSite(
+  site: Site,
+  session: Session,
+  deps: SiteReach,
+  signal: AbortSignal,
+  /** See `reach`; not where TLS reads. */
+  shared: boolean,
+): Promise<Conn> {
   const all = await siteCandidates(site, deps, signal);
-  const good = all.filter(({ fault }) => fault === undefined);
-  const [bad] = all.filter(({ fault }) => fault !== undefined);
-  if (good.length === 0 && bad) {
-    throw new Fault('denied', 'this site leads to an address that is not reached through the gate', {
-      facts: { address: bad.host, reason: `the address ${bad.fault}` },
-    });
-  }
-  const { connect } = site.plan.timeouts;
-  let last: unknown = new Fault('unreachable', 'the service of this site has no address');
-  for (const { host, port } of good.slice(0, mostTries)) {
-    try {
-      const conn = await dialTcp({ host, port, timeout: connect }, signal);
-      session.note('target', `${hostText(host)}:${port}`);
-      return site.plan.tls ? await originateTls(conn, tlsFor(site), signal) : conn;
-    } catch (error) {
-      if (signal.aborted) throw error;
-      last = error;
-    }
-  }
-  throw last;
+  const { timeouts, tls } = site.plan;
+  return await dialFirst(
+    all,
+    {
+      ...{ name: 'this site', session, timeout: timeouts.connect, shared: shared && !tls },
+      ...(tls ? { upgrade: (conn: Conn) => originateTls(conn, tlsFor(site), signal) } : {}),
+    },
+    signal,
+  );
 }
 
 /** One options object a site, since what TLS prepares for it is remembered by the object. */

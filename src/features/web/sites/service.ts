@@ -147,7 +147,7 @@ class WebSites implements SitesService {
       clock,
       log,
       metrics,
-      reach: (site, session, signal) => reachSite(site, session, this.#reachable, signal),
+      reach: (site, session, signal) => reachSite(site, session, this.#reachable, signal, false),
     });
     this.#health.watch(this.#sites);
   }
@@ -175,7 +175,7 @@ class WebSites implements SitesService {
     const { gate, identify, clock } = this.#world;
     const guest = new Guest(conn, site, {
       ...{ gate, identify, clock, signer: this.#world.signer },
-      dial: (stay, signal) => reachSite(stay.site, stay.session, this.#reachable, signal),
+      dial: (stay, signal, shared) => reachSite(stay.site, stay.session, this.#reachable, signal, shared),
     });
     // The place is taken before anything is waited for: the limit counts those who are still being looked at.
     this.#live.set(stream, { guest });

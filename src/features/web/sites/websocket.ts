@@ -1,17 +1,15 @@
 // A WebSocket to a site: the handshake goes to the service as HTTP/1.1 has it, then bytes move both ways unread.
-import { createHash, randomBytes } from 'node:crypto';
 import { Fault, toFault } from '../../../core/fault.ts';
 import type { Conn } from '../../../core/parts.ts';
 import { splice } from '../../../net/splice.ts';
 import type { Exchange } from '../exchange.ts';
-import { answerFields, type Fields, tokensOf, valuesOf } from '../headers.ts';
-import type { ServiceAnswer } from './answer-parser.ts';
+import { type Fields, valuesOf, without } from '../headers.ts';
+import { type Opened, openWebSocket } from '../websocket.ts';
 import { answerOut } from './fields.ts';
 import { type Asked, aim, beginLog, fieldsFor, noteUnreached, pageFor, report, statusOf } from './front.ts';
 import type { Guest } from './guest.ts';
 import type { SitesDeps } from './service.ts';
 import type { SiteStay } from './stay.ts';
-import type { Asker, Upstream } from './upstream.ts';
 import { innerPath } from './urls.ts';
 
 /** A handshake, by either HTTP. */
@@ -24,10 +22,6 @@ export interface WebSocketAsk extends Pick<Exchange, 'id' | 'method' | 'version'
   answer(status: number, fields: Fields, text: Buffer): void;
   onClose(call: () => void): void;
 }
-
-/** Bytes of a refusal's body that are passed on. */
-const mostText = 65_536;
-const guid = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 /** From asking to its end. Never throws. */
 export async function joinWebSocket(ask: WebSocketAsk, guest: Guest, deps: SitesDeps): Promise<void> {
@@ -52,21 +46,17 @@ export async function joinWebSocket(ask: WebSocketAsk, guest: Guest, deps: Sites
     else if (page) throw new Fault('denied', 'sign in first', { facts: { status: page.status } });
     const leave = stay.enter(() => gone.abort());
     try {
-      const key = ask.version === '2.0' ? randomBytes(16).toString('base64') : undefined;
-      const met = await shake({ exchange: ask, guest, naming, path: ask.target.path }, stay, key, gone.signal);
-      status = met.answer.status;
-      const passed = answerOut(
-        answerFields(met.answer.fields, met.answer.version, false),
-        naming,
-        deps.hsts(naming.site),
-      );
-      if (met.far === undefined) {
-        ask.answer(status, withoutLength(passed), met.text);
+      const { far, opened } = await open({ exchange: ask, guest, naming, path: ask.target.path }, stay, gone.signal);
+      status = opened.status;
+      const passed = answerOut(opened.fields, naming, deps.hsts(naming.site));
+      if (opened.no) {
+        far.stream.destroy();
+        ask.answer(status, without(passed, 'trailer'), opened.no);
         return;
       }
-      const near = ask.accept(key === undefined ? passed : without(passed, 'sec-websocket-accept'));
+      const near = ask.accept(ask.version === '2.0' ? without(passed, 'sec-websocket-accept') : passed);
       if (ask.version === '2.0') status = 200;
-      cause = await splice(near, met.far, {
+      cause = await splice(near, far, {
         signal: stay.signal,
         idle: plan.timeouts.websocket,
         halfClose: true,
@@ -75,7 +65,7 @@ export async function joinWebSocket(ask: WebSocketAsk, guest: Guest, deps: Sites
         },
       });
       const farewell = AbortSignal.timeout(5000);
-      await Promise.all([near.close(farewell), met.far.close(farewell)]);
+      await Promise.all([near.close(farewell), far.close(farewell)]);
     } finally {
       leave();
     }
@@ -94,95 +84,22 @@ export async function joinWebSocket(ask: WebSocketAsk, guest: Guest, deps: Sites
   }
 }
 
-type Met =
-  | { readonly answer: ServiceAnswer; readonly far: Conn }
-  | { readonly answer: ServiceAnswer; readonly far?: undefined; readonly text: Buffer };
-
-/** Asks the service. @throws Fault `unreachable`, `timeout` */
-async function shake(asked: Asked, stay: SiteStay, key: string | undefined, gone: AbortSignal): Promise<Met> {
-  const more = [
-    ...['Connection', 'Upgrade', 'Upgrade', 'websocket'],
-    ...(key === undefined ? [] : ['Sec-WebSocket-Key', key]),
-  ];
-  const fields = fieldsFor(asked, 'any', more);
-  let head = `GET ${innerPath(asked.path, asked.naming.site)} HTTP/1.1\r\n`;
-  for (let at = 0; at < fields.length; at += 2) head += `${fields[at]}: ${fields[at + 1]}\r\n`;
-  // A connection of its own: one that was kept may be about to end, and this one will not come back.
-  const upstream = await stay.pool.take(true);
-  return await new Promise<Met>((resolve, reject) => {
-    const asker = new Handshake(upstream, key, resolve, reject);
-    gone.addEventListener('abort', () => asker.onFail(new Fault('unreachable', 'the client left')), { once: true });
-    upstream.ask('GET', `${head}\r\n`, false, asker);
-  });
-}
-
-class Handshake implements Asker {
-  readonly #upstream: Upstream;
-  readonly #key: string | undefined;
-  readonly #resolve: (met: Met) => void;
-  readonly #reject: (error: Error) => void;
-  readonly #chunks: Buffer[] = [];
-  #size = 0;
-  #answer: ServiceAnswer | undefined;
-  #settled = false;
-
-  constructor(
-    upstream: Upstream,
-    key: string | undefined,
-    resolve: (met: Met) => void,
-    reject: (error: Error) => void,
-  ) {
-    this.#upstream = upstream;
-    this.#key = key;
-    this.#resolve = resolve;
-    this.#reject = reject;
-  }
-  onInterim(): void {}
-  onDrain(): void {}
-  onHead(answer: ServiceAnswer): void {
-    this.#answer = answer;
-  }
-  onData(chunk: Buffer): void {
-    this.#size += chunk.length;
-    if (this.#size <= mostText) this.#chunks.push(chunk);
-    else {
-      this.#upstream.leave();
-      this.onEnd();
-    }
-  }
-  onEnd(): void {
-    if (this.#settled || !this.#answer) return;
-    this.#settled = true;
-    this.#resolve({ answer: this.#answer, text: Buffer.concat(this.#chunks) });
-  }
-  onFail(error: Error): void {
-    if (this.#settled) return;
-    this.#settled = true;
-    this.#upstream.leave();
-    this.#reject(
-      error instanceof Fault ? error : new Fault('unreachable', 'the site broke the connection off', { cause: error }),
-    );
-  }
-  onSwitch(answer: ServiceAnswer, far: Conn, rest: Buffer | undefined): void {
-    const isIt = tokensOf(valuesOf(answer.fields, 'upgrade')).includes('websocket');
-    const [proof] = valuesOf(answer.fields, 'sec-websocket-accept');
-    const wanted =
-      this.#key === undefined
-        ? proof
-        : createHash('sha1')
-            .update(this.#key + guid)
-            .digest('base64');
-    if (this.#settled || !isIt || proof !== wanted) {
-      far.stream.destroy();
-      this.onFail(new Fault('unreachable', 'the site did not agree to the WebSocket as it should'));
-      return;
-    }
-    this.#settled = true;
-    if (rest && rest.length > 0) far.stream.unshift(rest);
-    this.#resolve({ answer, far });
+/** Asks the service, on a connection of its own. @throws Fault `unreachable`, `timeout` */
+async function open(asked: Asked, stay: SiteStay, gone: AbortSignal): Promise<{ far: Conn; opened: Opened }> {
+  const { site } = asked.naming;
+  const fields = fieldsFor(asked, 'any');
+  const far = await stay.dial();
+  const signal = AbortSignal.any([stay.signal, gone, AbortSignal.timeout(site.plan.timeouts.read)]);
+  try {
+    const [key] = asked.exchange.version === '2.0' ? [] : valuesOf(fields, 'sec-websocket-key');
+    const opening = {
+      path: innerPath(asked.path, site),
+      fields: without(fields, 'sec-websocket-key'),
+      ...(key === undefined ? {} : { key }),
+    };
+    return { far, opened: await openWebSocket(far, opening, signal) };
+  } catch (error) {
+    far.stream.destroy();
+    throw error;
   }
 }
-
-const without = (fields: Fields, name: string): string[] =>
-  fields.filter((_, at) => fields[at - (at % 2)]?.toLowerCase() !== name);
-const withoutLength = (fields: Fields): string[] => without(without(fields, 'content-length'), 'trailer');
