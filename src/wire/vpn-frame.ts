@@ -11,6 +11,7 @@ const keepAlive = 0xffffffff;
 const mostPadding = 512;
 /** Beyond this SoftEther's own receiver gives up; what is above an Ethernet frame's size is dropped. */
 const mostSize = 3200;
+const none = Buffer.alloc(0);
 /** Of a frame that is handed on, without FCS. */
 export const frameLimits = { least: 14, most: 1600 } as const;
 
@@ -19,7 +20,7 @@ export const frameLimits = { least: 14, most: 1600 } as const;
  * frame is brought through it (decompression); a frame it answers `undefined` for is dropped.
  */
 export class FrameDecoder {
-  #rest: Buffer = Buffer.alloc(0);
+  #rest: Buffer = none;
   /** Frames of the batch that are still to come. */
   #left = 0;
   #state: 'batch' | 'padding' = 'batch';
@@ -31,26 +32,54 @@ export class FrameDecoder {
 
   /** The frames that are complete by now. @throws Fault `protocol` */
   push(chunk: Buffer): Buffer[] {
-    const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     const frames: Buffer[] = [];
-    let at = 0;
-    while (bytes.length - at >= 4) {
-      const value = bytes.readUInt32BE(at);
-      const body = this.#body(value);
-      if (bytes.length - at - 4 < body) break;
-      if (this.#state === 'padding') this.#state = 'batch';
-      else if (this.#left > 0) {
-        this.#left--;
-        const frame = this.#frame(bytes.subarray(at + 4, at + 4 + body));
-        if (frame) frames.push(frame);
-      } else if (value === keepAlive) this.#state = 'padding';
-      else this.#left = value;
+    let at = this.#complete(chunk, frames);
+    while (chunk.length - at >= 4) {
+      const body = this.#body(chunk.readUInt32BE(at));
+      if (chunk.length - at - 4 < body) break;
+      this.#item(chunk, at, body, frames);
       at += 4 + body;
     }
     // Copied where little is left of much: a view would keep the whole chunk alive.
-    const left = bytes.subarray(at);
-    this.#rest = left.length > 0 && left.length < bytes.length / 4 ? Buffer.from(left) : left;
+    const left = chunk.subarray(at);
+    if (left.length > 0) this.#rest = left.length < chunk.length / 4 ? Buffer.from(left) : left;
     return frames;
+  }
+
+  /**
+   * Of the item that the last chunk ended within, only what it lacks is copied: nearly every chunk ends within a frame.
+   * @returns where the rest of the chunk begins
+   */
+  #complete(chunk: Buffer, frames: Buffer[]): number {
+    let at = 0;
+    while (this.#rest.length > 0) {
+      const rest = this.#rest;
+      const needs = rest.length < 4 ? 4 : 4 + this.#body(rest.readUInt32BE(0));
+      if (rest.length >= needs) {
+        this.#rest = none;
+        this.#item(rest, 0, needs - 4, frames);
+        break;
+      }
+      if (at === chunk.length) break;
+      const more = Math.min(needs - rest.length, chunk.length - at);
+      this.#rest = Buffer.concat([rest, chunk.subarray(at, at + more)]);
+      at += more;
+    }
+    return at;
+  }
+
+  /** A number and the `body` bytes behind it, at `at`. */
+  #item(bytes: Buffer, at: number, body: number, frames: Buffer[]): void {
+    if (this.#state === 'padding') this.#state = 'batch';
+    else if (this.#left > 0) {
+      this.#left--;
+      const frame = this.#frame(bytes.subarray(at + 4, at + 4 + body));
+      if (frame) frames.push(frame);
+    } else {
+      const value = bytes.readUInt32BE(at);
+      if (value === keepAlive) this.#state = 'padding';
+      else this.#left = value;
+    }
   }
 
   /** How many bytes follow this number. */
@@ -67,11 +96,14 @@ export class FrameDecoder {
   }
 }
 
-/** One batch, in one buffer for one write. At least one frame. */
-export function encodeFrames(frames: readonly Uint8Array[]): Buffer {
+/** One batch, in one buffer for one write. At least one frame. `room` gives the buffer, with anything in it. */
+export function encodeFrames(
+  frames: readonly Uint8Array[],
+  room: (length: number) => Buffer = Buffer.allocUnsafe,
+): Buffer {
   let length = 4;
   for (const frame of frames) length += 4 + frame.length;
-  const batch = Buffer.allocUnsafe(length);
+  const batch = room(length);
   batch.writeUInt32BE(frames.length, 0);
   let at = 4;
   for (const frame of frames) {

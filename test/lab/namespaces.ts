@@ -30,7 +30,7 @@ export interface Line {
 
 /** `10.77.0.1 — 10.77.0.2`, with delay (ms) and loss (percent) in each direction. Undone at the end of the test. */
 export async function layLine(
-  t: TestContext,
+  t: Pick<TestContext, 'after'>,
   spoil?: { readonly delay: number; readonly loss: number },
 ): Promise<Line> {
   const [left, right] = ['left', 'right'].map(

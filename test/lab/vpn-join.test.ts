@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -11,7 +11,7 @@ import { type TestContext, test } from 'node:test';
 import { runSekisho, startGate, until } from '../fixtures/gate-process.ts';
 import { whyNoHubLab } from '../fixtures/hub-lab.ts';
 import { run, serving } from '../fixtures/programs.ts';
-import { administer } from '../fixtures/softether-programs.ts';
+import { administer, startVpnServer } from '../fixtures/softether-programs.ts';
 import { inside, layLine } from './namespaces.ts';
 
 const password = 'correct horse';
@@ -90,34 +90,14 @@ vpn:
   }
 });
 
-/** SoftEther's own server in a namespace, with folders of its own. */
-function startVpnServer(t: TestContext, namespace: string): void {
-  const folder = mkdtempSync(join(tmpdir(), 'sekisho-vpnserver-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  for (const path of ['lib/softether', 'log/softether', 'run/softether'])
-    mkdirSync(join(folder, path), { recursive: true });
-  writeFileSync(join(folder, 'resolv.conf'), 'nameserver 127.0.0.1\n');
-  const script = [
-    'mount --make-rprivate /',
-    `mount --bind ${folder}/resolv.conf /etc/resolv.conf`,
-    ...['lib', 'log'].map(name => `mount --bind ${folder}/${name} /var/${name}`),
-    `mount --bind ${folder}/run /run`,
-    'exec vpnserver execsvc',
-  ].join('\n');
-  const there = [`--net=/run/netns/${namespace}`, 'unshare', '--mount', '--pid', '--fork', '--kill-child'];
-  const child = spawn('nsenter', [...there, 'bash', '-ec', script], { stdio: ['ignore', 'ignore', 'inherit'] });
-  t.after(() => child.kill('SIGKILL'));
-}
-
 test('SoftEther’s own server is joined without a device: an address of its SecureNAT, and a page through it', {
   skip: whyNoHubLab() ?? false,
   timeout: 120_000,
 }, async t => {
   const line = await layLine(t);
-  startVpnServer(t, line.right);
+  await startVpnServer(t, line.right);
   const under = inside(line.right);
-  const vpncmd = (...lines: string[]) => administer('localhost', '', lines, { under, patience: 20 });
-  await until('the server answers', async () => (await vpncmd('About')).codes[0] === 0);
+  const vpncmd = (...lines: string[]) => administer('localhost:5555', '', lines, { under, patience: 20 });
   const { codes, text } = await vpncmd(
     ...['HubCreate lab /PASSWORD:none', 'Hub lab', 'SecureNatEnable'],
     ...['UserCreate staff01 /GROUP:none /REALNAME:none /NOTE:none', `UserPasswordSet staff01 "/PASSWORD:${password}"`],

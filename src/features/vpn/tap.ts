@@ -9,6 +9,7 @@ import { Fault } from '../../core/fault.ts';
 import type { Log } from '../../core/parts.ts';
 import { formatMac } from '../../wire/ethernet.ts';
 import type { HubPort } from './hub.ts';
+import { takeBuffer, writeBuffer } from './write-buffers.ts';
 
 export interface TapOptions {
   /** At most 15 characters; made if it does not exist, and then gone when the port is. */
@@ -69,7 +70,7 @@ class Tap implements HubPort {
   #deliver: ((frames: readonly Uint8Array[]) => void) | undefined;
   #greet: (hello: { name: string; mac: Uint8Array }) => void = () => {};
   #state: 'greeting' | 'open' | 'closed' = 'greeting';
-  #rest: Uint8Array | undefined;
+  #rest: Buffer | undefined;
   readonly #frames: Uint8Array[] = [];
 
   constructor(child: ChildProcess, log: Log) {
@@ -99,7 +100,7 @@ class Tap implements HubPort {
     if (this.#state !== 'open' || !pipe || pipe.destroyed || pipe.writableLength > ahead) return 0;
     let size = 0;
     for (const frame of frames) size += 2 + frame.length;
-    const batch = Buffer.allocUnsafeSlow(size);
+    const batch = takeBuffer(size);
     let at = 0;
     for (const frame of frames) {
       batch[at] = frame.length >> 8;
@@ -107,7 +108,7 @@ class Tap implements HubPort {
       batch.set(frame, at + 2);
       at += 2 + frame.length;
     }
-    pipe.write(batch);
+    writeBuffer(pipe, batch);
     return frames.length;
   }
   async [Symbol.asyncDispose](): Promise<void> {
@@ -120,18 +121,26 @@ class Tap implements HubPort {
     await gone;
   }
 
-  /** Chunks of the pipe are whole frames but at their ends. Frames stay views of the chunk. */
+  /** Frames stay views of the chunk; only the one that the last chunk ended within is put together. */
   #read(chunk: Buffer): void {
-    const bytes = this.#rest === undefined ? chunk : Buffer.concat([this.#rest, chunk]);
     const frames = this.#frames;
     let at = 0;
-    while (at + 2 <= bytes.length) {
-      const size = (bytes[at]! << 8) | bytes[at + 1]!;
-      if (at + 2 + size > bytes.length) break;
-      frames.push(new Uint8Array(bytes.buffer, bytes.byteOffset + at + 2, size));
+    while (this.#rest !== undefined && at < chunk.length) {
+      const needs = this.#rest.length < 2 ? 2 : 2 + this.#rest.readUInt16BE(0);
+      const more = Math.min(needs - this.#rest.length, chunk.length - at);
+      this.#rest = Buffer.concat([this.#rest, chunk.subarray(at, at + more)]);
+      at += more;
+      if (this.#rest.length < 2 || this.#rest.length < 2 + this.#rest.readUInt16BE(0)) continue;
+      frames.push(this.#rest.subarray(2));
+      this.#rest = undefined;
+    }
+    while (at + 2 <= chunk.length) {
+      const size = (chunk[at]! << 8) | chunk[at + 1]!;
+      if (at + 2 + size > chunk.length) break;
+      frames.push(new Uint8Array(chunk.buffer, chunk.byteOffset + at + 2, size));
       at += 2 + size;
     }
-    this.#rest = at === bytes.length ? undefined : bytes.subarray(at);
+    if (at < chunk.length) this.#rest = Buffer.from(chunk.subarray(at));
     if (this.#state === 'greeting') {
       const hello = frames.shift();
       if (!hello) return;

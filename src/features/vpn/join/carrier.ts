@@ -3,6 +3,7 @@ import { randomBytes, randomInt } from 'node:crypto';
 import type { Clock } from '../../../core/clock.ts';
 import type { Conn } from '../../../core/parts.ts';
 import { encodeFrames, encodeKeepAlive, FrameDecoder } from '../../../wire/vpn-frame.ts';
+import { takeBuffer, writeBuffer } from '../write-buffers.ts';
 
 /** As the server gives it: 0 both ways, 1 towards us only, 2 from us only. */
 export type Way = 'both' | 'down' | 'up';
@@ -90,7 +91,7 @@ export class Carrier {
       return 0;
     }
     for (const frame of frames) this.bytes.up += frame.length;
-    best.conn.stream.write(encodeFrames(frames));
+    writeBuffer(best.conn.stream, encodeFrames(frames, takeBuffer));
     return frames.length;
   }
 

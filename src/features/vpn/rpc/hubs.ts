@@ -31,6 +31,11 @@ const optionsOf = (pack: Pack) => ({
   listing: !packBool(pack, 'NoEnum'),
 });
 
+/** As SoftEther's standalone server: static and dynamic hubs are those of a cluster. */
+function onlyStandalone(pack: Pack): void {
+  if (packInt(pack, 'HubType') !== 0) throw new Refusal('invalid-parameter', 'there is no cluster of hubs');
+}
+
 const logins = (service: VpnService, hub: string): { readonly count: number; readonly last: Date | undefined } => {
   const members = service.members.list(hub);
   return {
@@ -46,7 +51,7 @@ export const hubFunctions: RpcTable = {
     action: 'vpn.hub-create',
     about: aboutHub(),
     run: async ({ pack, service }) => {
-      if (packInt(pack, 'HubType') > 1) throw new Refusal('not-supported', 'there is no cluster of hubs');
+      onlyStandalone(pack);
       return hubFields(await service.hubs.create(packText(pack, 'HubName'), { ...optionsOf(pack), online: true }));
     },
   },
@@ -55,6 +60,7 @@ export const hubFunctions: RpcTable = {
     action: 'vpn.hub-change',
     about: aboutHub(),
     run: async ask => {
+      onlyStandalone(ask.pack);
       const hash = packData(ask.pack, 'HashedPassword');
       if (hash?.some(byte => byte !== 0))
         throw new Refusal('not-supported', 'hubs have no administrators of their own; the gate’s administer all');

@@ -1,7 +1,7 @@
 // The server as vpncmd sees it: what it is, what it can do, what goes on in it.
 import { X509Certificate } from 'node:crypto';
 import os from 'node:os';
-import { ipFields, type PackFields, packData, packText, timeOrNever, unistr } from '../../../wire/softether-pack.ts';
+import { type PackFields, packData, packText, unistr } from '../../../wire/softether-pack.ts';
 import { spoken } from '../softether/door.ts';
 import { Refusal } from '../softether/errors.ts';
 import { type Ask, noCounts, type RpcTable, trafficFields } from './table.ts';
@@ -163,8 +163,6 @@ export const serverFunctions: RpcTable = {
       return {};
     },
   },
-  // Listeners are the configuration's: vpn.listen, and the gate's own port.
-  EnumListener: { run: ({ deps }) => ({ ...listeners(deps.ports()) }) },
   Flush: nothing(),
   EnumCrl: { run: ({ pack }) => ({ HubName: packText(pack, 'HubName'), NumItem: 0 }) },
   EnumCa: { run: ({ pack }) => ({ HubName: packText(pack, 'HubName') }) },
@@ -174,38 +172,7 @@ export const serverFunctions: RpcTable = {
   EnumLogFile: nothing({ NumItem: 0 }),
   EnumLicenseKey: nothing({ NumItem: 0 }),
   EnumEtherIpId: nothing({ NumItem: 0 }),
-  GetHubExtOptions: { run: ({ pack }) => ({ HubName: packText(pack, 'HubName'), NumItem: 0 }) },
   GetHubAdminOptions: { run: ({ pack }) => ({ HubName: packText(pack, 'HubName'), NumItem: 0 }) },
-  GetSysLog: nothing({ SaveType: 0, Port: 514, Hostname: '' }),
-  GetKeep: nothing({
-    UseKeepConnect: 0,
-    KeepConnectHost: '',
-    KeepConnectPort: 80,
-    KeepConnectProtocol: 0,
-    KeepConnectInterval: 50,
-  }),
   GetOpenVpnSstpConfig: nothing({ EnableOpenVPN: 0, EnableSSTP: 0 }),
-  GetSpecialListener: nothing({ VpnOverIcmpListener: 0, VpnOverDnsListener: 0 }),
-  GetIPsecServices: nothing({ L2TP_Raw: 0, L2TP_IPsec: 0, EtherIP_IPsec: 0, IPsec_Secret: '', L2TP_DefaultHub: '' }),
   GetServerCipher: nothing({ String: 'TLS_AES_256_GCM_SHA384' }),
-  EnumConnection: {
-    run: ({ service }) => {
-      const sessions = service.hubs.list().flatMap(({ name }) => service.sessions.list(name));
-      const host = sessions.map(({ options }) => ('host' in options.from ? options.from.host : ''));
-      return {
-        Name: sessions.map(({ options }) => options.connection),
-        Hostname: host,
-        ...ipFields('Ip', host),
-        Port: sessions.map(({ options }) => ('port' in options.from ? options.from.port : 0)),
-        ConnectedTime: sessions.map(({ since }) => timeOrNever(since)),
-        Type: sessions.map(() => 5),
-      };
-    },
-  },
 };
-
-const listeners = (ports: readonly number[]): PackFields => ({
-  Ports: ports,
-  Enables: ports.map(() => 1),
-  Errors: ports.map(() => 0),
-});

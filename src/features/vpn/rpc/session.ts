@@ -10,8 +10,10 @@ import type { AdminEntry } from '../softether/door.ts';
 import { errorCodeOf, errorCodes, Refusal } from '../softether/errors.ts';
 import { accessFunctions } from './access.ts';
 import { bridgeFunctions } from './bridge.ts';
+import { fixedFunctions } from './fixed.ts';
 import { groupFunctions } from './groups.ts';
 import { hubFunctions } from './hubs.ts';
+import { listenerFunctions } from './listeners.ts';
 import { natFunctions } from './nat.ts';
 import { serverFunctions } from './server.ts';
 import { sessionFunctions } from './sessions.ts';
@@ -20,7 +22,9 @@ import { tableFunctions } from './tables.ts';
 import { userFunctions } from './users.ts';
 
 const functions: RpcTable = {
+  ...fixedFunctions,
   ...serverFunctions,
+  ...listenerFunctions,
   ...hubFunctions,
   ...userFunctions,
   ...groupFunctions,

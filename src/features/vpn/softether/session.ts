@@ -6,6 +6,7 @@ import type { Clock } from '../../../core/clock.ts';
 import type { Address, Conn, EndReason, Session } from '../../../core/parts.ts';
 import { encodeFrames, encodeKeepAlive, FrameDecoder, frameLimits } from '../../../wire/vpn-frame.ts';
 import type { Attached, Hub, HubPort, PortPolicy } from '../hub.ts';
+import { takeBuffer, writeBuffer } from '../write-buffers.ts';
 import { isUrgent } from './urgent.ts';
 
 /** What client and server agreed on. */
@@ -270,7 +271,8 @@ export class MemberSession implements HubPort {
     }
     for (const frame of frames) this.#bytes.down += frame.length;
     link.wrote = true;
-    link.stream.write(encodeFrames(this.options.terms.compress ? frames.map(deflate) : frames));
+    const out = this.options.terms.compress ? frames.map(deflate) : frames;
+    writeBuffer(link.stream, encodeFrames(out, takeBuffer));
   }
 
   // --- Time ---
