@@ -19,8 +19,7 @@ parser.add_argument("-c", "--cert", required=True, help="the device's certificat
 parser.add_argument("-k", "--key", required=True, help="its key")
 parser.add_argument("-p", "--port", type=int, default=8883)
 parser.add_argument("-n", "--thing", default="TunnelTestDevice")
-# (!) A client id is the thing's name, or begins with it and a dash; the article's "basicPubSub" is refused.
-parser.add_argument("-id", "--clientId", dest="client_id", default=None)
+parser.add_argument("-id", "--clientId", dest="client_id", default="basicPubSub")
 parser.add_argument("--localproxy", required=True, nargs=argparse.REMAINDER, help="the local proxy and its options, last")
 args = parser.parse_args()
 
@@ -47,7 +46,7 @@ def on_message(client, userdata, message):
     subprocess.Popen(args.localproxy, env={**os.environ, **token})
 
 
-client = mqtt.Client(client_id=args.client_id or args.thing, clean_session=True, protocol=mqtt.MQTTv311)
+client = mqtt.Client(client_id=args.client_id, clean_session=True, protocol=mqtt.MQTTv311)
 client.on_connect = on_connect
 client.on_subscribe = on_subscribe
 client.on_message = on_message
