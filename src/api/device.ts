@@ -1,6 +1,6 @@
 // device: the registry, how things join, and how they are sent away.
 import { Fault } from '../core/fault.ts';
-import type { Alias, DeviceRegistry, DeviceService, DeviceView } from '../features/device/index.ts';
+import type { Alias, DeviceRegistry, DeviceService, DeviceView, TerminalDeps } from '../features/device/index.ts';
 import { enrolPurpose } from '../features/device/index.ts';
 import { anonymous, type CertificateRecord, type Issued, type Signed } from '../trust/index.ts';
 import type { DeviceAnswer } from './contract/device.ts';
@@ -12,11 +12,20 @@ import { act, type Handlers } from './verbs.ts';
 export interface DeviceHouse {
   readonly service: DeviceService;
   readonly registry: DeviceRegistry;
+  /** Shells on devices, from the console. */
+  readonly terminals: TerminalDeps;
   /** A code with the CA's fingerprint in it. */
   codeOf(code: string): string;
   line(code: string): Promise<{ readonly command: string; readonly sha256: string }>;
   /** `https://gate.example.com`. */
   origin(): string;
+}
+
+/** @throws Fault `missing` */
+export function devicesOf({ house }: Pick<ApiDeps, 'house'>): DeviceHouse {
+  const devices = house.devices?.();
+  if (!devices) throw new Fault('missing', 'this gate has no port of its own (gate:), so no device can reach it');
+  return devices;
 }
 
 type Verbs =
@@ -27,16 +36,14 @@ type Verbs =
   | 'device.change'
   | 'device.rename'
   | 'device.revoke'
-  | 'device.remove';
+  | 'device.remove'
+  | 'device.host-keys'
+  | 'device.host-key-remove';
 type Facts = Pick<ParsedOf<'device.enroll'>['body'], 'tags' | 'imsi' | 'simId' | 'aliases'>;
 
 export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
   const { authority, authenticator, directory, gate, clock } = deps;
-  const house = (): DeviceHouse => {
-    const devices = deps.house.devices?.();
-    if (!devices) throw new Fault('missing', 'this gate has no port of its own (gate:), so no device can reach it');
-    return devices;
-  };
+  const house = (): DeviceHouse => devicesOf(deps);
   const namesOf = ({ name, aliases }: { readonly name: string; readonly aliases: readonly Alias[] }): string[] => [
     name,
     ...aliases.filter(({ kind }) => kind === 'former').map(alias => alias.name),
@@ -143,6 +150,25 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       const name = await end(params.name);
       await house().registry.remove(name);
       return { name, removed: true };
+    },
+    'device.host-keys': async ({ params }) => {
+      const { registry, terminals } = house();
+      const { name, id } = registry.get(params.name);
+      const keys = await terminals.hostKeys.list(id);
+      return {
+        name,
+        keys: keys.map(({ service, algorithm, fingerprint, pinned, by }) => ({
+          ...{ service, algorithm, fingerprint, by },
+          pinned: pinned.toISOString(),
+        })),
+      };
+    },
+    'device.host-key-remove': async ({ params, note }) => {
+      const { registry, terminals } = house();
+      const { name, id } = registry.named(params.name);
+      const { fingerprint } = await terminals.hostKeys.remove(id, params.service);
+      note({ service: params.service, fingerprint });
+      return { name, service: params.service, removed: true };
     },
   };
 }

@@ -166,4 +166,35 @@ export const deviceVerbs = {
     resource: 'device/:name',
     cli: 'device remove',
   }),
+  'device.host-keys': verb({
+    method: 'GET',
+    path: '/v1/devices/:name/host-keys',
+    action: 'device.list',
+    summary: 'The SSH host keys that a device is known by to terminals in the console',
+    params: named,
+    answer: z.object({
+      name: z.string(),
+      keys: z.array(
+        z.object({
+          service: z.string(),
+          algorithm: z.string(),
+          fingerprint: z.string().meta({ description: 'SHA256:…, as OpenSSH prints it' }),
+          pinned: time,
+          by: z.string().meta({ description: 'who accepted it' }),
+        }),
+      ),
+    }),
+    cli: 'device host-keys',
+  }),
+  'device.host-key-remove': verb({
+    method: 'DELETE',
+    path: '/v1/devices/:name/host-keys/:service',
+    action: 'device.host-key-remove',
+    summary: 'Forget the SSH host key of a service: the next terminal shows the key that it finds, and pins it',
+    params: named.extend({ service }),
+    answer: z.object({ name: z.string(), service: z.string(), removed: z.literal(true) }),
+    changes: true,
+    resource: 'device/:name',
+    cli: 'device forget-host-key',
+  }),
 } as const;
