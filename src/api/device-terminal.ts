@@ -1,10 +1,11 @@
 // GET /v1/devices/terminal?device=NAME&service=ssh as a WebSocket: a shell on a device for a page of the console. What is said
-// in it: features/device/terminal/messages.ts. The device's password or key travels within, never in the address.
+// in it: wire/terminal-message.ts. The device's password or key travels within, never in the address.
 import type { IncomingMessage } from 'node:http';
 import { Fault, isWeather } from '../core/fault.ts';
 import type { AccessRequest, Conn } from '../core/parts.ts';
-import { longestMessage, serveTerminal, terminalProtocol } from '../features/device/index.ts';
+import { serveTerminal } from '../features/device/index.ts';
 import { acceptWebSocket } from '../net/websocket.ts';
+import { longestMessage, terminalProtocol } from '../wire/terminal-message.ts';
 import { isInScope } from './caller.ts';
 import type { ApiDeps } from './deps.ts';
 import { devicesOf } from './device.ts';

@@ -57,11 +57,15 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
   };
   return {
     'device.list': async ({ query }) => {
+      const { state, search, offset, limit } = query;
       const found = house()
         .service.list()
-        .map(toDevice)
-        .filter(({ state }) => query.state === undefined || state === query.state);
-      return { devices: found.slice(0, query.limit ?? found.length), total: found.length };
+        .filter(device => (state === undefined || device.state === state) && fits(device, search));
+      return {
+        devices: found.slice(offset, offset + (limit ?? found.length)).map(toDevice),
+        total: found.length,
+        online: found.filter(device => device.state === 'online').length,
+      };
     },
     'device.show': async ({ params }) => {
       const device = house().service.get(params.name);
@@ -171,6 +175,14 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       return { name, service: params.service, removed: true };
     },
   };
+}
+
+/** Whether people who type this mean that device. */
+function fits({ name, aliases, tags, address = '' }: DeviceView, search = ''): boolean {
+  const wanted = search.normalize('NFKC').toLowerCase();
+  if (wanted === '') return true;
+  const texts = [name, address, ...aliases.map(alias => alias.name), ...Object.entries(tags).map(tag => tag.join('='))];
+  return texts.some(text => text.normalize('NFKC').toLowerCase().includes(wanted));
 }
 
 /** The aliases of an API's kinds are replaced one by one; the others stay. */

@@ -53,8 +53,17 @@ export const deviceVerbs = {
     path: '/v1/devices',
     action: 'device.list',
     summary: 'Devices, and whether they are online',
-    query: z.object({ state: z.enum(['online', 'offline']).optional(), limit: limit.optional() }),
-    answer: z.object({ devices: z.array(device), total: z.number() }),
+    query: z.object({
+      state: z.enum(['online', 'offline']).optional(),
+      search: z.string().max(128).optional().meta({ description: 'part of a name, an alias, a tag or an address' }),
+      offset: z.coerce.number().int().min(0).max(1_000_000).default(0),
+      limit: limit.optional(),
+    }),
+    answer: z.object({
+      devices: z.array(device),
+      total: z.number().meta({ description: 'that fit, before offset and limit' }),
+      online: z.number().meta({ description: 'of those' }),
+    }),
     cli: 'device list',
   }),
   'device.show': verb({

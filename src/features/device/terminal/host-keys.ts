@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../../../core/clock.ts';
 import { Fault } from '../../../core/fault.ts';
 import type { Store } from '../../../store/index.ts';
-import type { HostKey } from './messages.ts';
+import type { HostKey } from '../../../wire/terminal-message.ts';
 
 export interface PinnedKey extends HostKey {
   readonly service: string;

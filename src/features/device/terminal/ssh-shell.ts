@@ -5,7 +5,7 @@ import type { AnyAuthMethod, ClientChannel, ConnectConfig, ServerHostKeyAlgorith
 import type { Clock } from '../../../core/clock.ts';
 import { Fault } from '../../../core/fault.ts';
 import { hostKeyOf } from './host-keys.ts';
-import type { HostKey, Prompt, Start } from './messages.ts';
+import type { HostKey, Prompt, Start } from '../../../wire/terminal-message.ts';
 
 export interface ShellOptions {
   /** Towards the device's SSH server. */

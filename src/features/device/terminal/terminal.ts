@@ -18,7 +18,7 @@ import {
   type Said,
   type Start,
   type Told,
-} from './messages.ts';
+} from '../../../wire/terminal-message.ts';
 import type { Recording, Recordings } from './recording.ts';
 import { openShell, type Shell } from './ssh-shell.ts';
 

@@ -6,7 +6,7 @@
 // A browser cannot be told to read more slowly, so the page says how much it has drawn (`taken`) and the gate stays at most
 // `credit` bytes ahead of it.
 import { z } from 'zod';
-import { Fault } from '../../../core/fault.ts';
+import { Fault } from '../core/fault.ts';
 
 export const terminalProtocol = 'sekisho.terminal-1';
 /** Bytes of one message from a page: a paste comes in pieces. */
