@@ -7,10 +7,13 @@ import type { Asked } from './use.ts';
 
 export function Page({
   title,
+  back,
   tools,
   children,
 }: {
   title: string;
+  /** The page that this one is of. */
+  back?: { readonly href: string; readonly label: string };
   tools?: ComponentChildren;
   children: ComponentChildren;
 }) {
@@ -20,7 +23,14 @@ export function Page({
   return (
     <section aria-labelledby="title">
       <header class="page">
-        <h1 id="title">{title}</h1>
+        <div>
+          {back && (
+            <a class="back" href={back.href}>
+              {back.label}
+            </a>
+          )}
+          <h1 id="title">{title}</h1>
+        </div>
         <div class="tools">{tools}</div>
       </header>
       {children}
@@ -142,13 +152,23 @@ export function Act({
   );
 }
 
-export function Dialog({ title, close, children }: { title: string; close: () => void; children: ComponentChildren }) {
+export function Dialog({
+  title,
+  close,
+  wide,
+  children,
+}: {
+  title: string;
+  close: () => void;
+  wide?: boolean;
+  children: ComponentChildren;
+}) {
   const element = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     element.current?.showModal();
   }, []);
   return (
-    <dialog ref={element} aria-label={title} onClose={close}>
+    <dialog ref={element} class={wide ? 'wide' : ''} aria-label={title} onClose={close}>
       <h2>{title}</h2>
       {children}
     </dialog>
@@ -159,9 +179,12 @@ export function Dialog({ title, close, children }: { title: string; close: () =>
 export function Form({
   label,
   submit,
+  cancel,
   children,
 }: {
   label: string;
+  /** In a dialog: what closes it. */
+  cancel?: () => void;
   submit: (fields: Readonly<Record<string, string>>) => Promise<unknown>;
   children: ComponentChildren;
 }) {
@@ -184,6 +207,11 @@ export function Form({
       {children}
       {error && <Problem error={error} />}
       <div class="tools">
+        {cancel && (
+          <button type="button" onClick={cancel}>
+            {t('cancel')}
+          </button>
+        )}
         <button type="submit" class="main" disabled={isBusy}>
           {label}
         </button>
@@ -205,13 +233,94 @@ export function Field({
   );
 }
 
+/** Names and what they are; what there is nothing of is left out. */
+export function Pairs({ of }: { of: readonly (readonly [name: string, value: ComponentChildren])[] }) {
+  return (
+    <dl class="pairs card">
+      {of
+        .filter(([, value]) => value !== undefined && value !== '' && value !== false)
+        .map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+    </dl>
+  );
+}
+
+/** A page of a long list at a time: the gate may know thousands. */
+export function usePage(limit = 100): { page: number; turn: (to: number) => void; limit: number } {
+  const [page, turn] = useState(0);
+  return { page, turn, limit };
+}
+
+export function Pager({
+  page,
+  turn,
+  limit,
+  total,
+}: {
+  page: number;
+  turn: (to: number) => void;
+  limit: number;
+  total: number;
+}) {
+  if (total <= limit && page === 0) return null;
+  const last = Math.max(0, Math.ceil(total / limit) - 1);
+  return (
+    <nav class="pager" aria-label={t('pages')}>
+      <button type="button" disabled={page === 0} onClick={() => turn(page - 1)}>
+        {t('pageBefore')}
+      </button>
+      <span>
+        {page * limit + 1}–{Math.min(total, (page + 1) * limit)} / {total}
+      </span>
+      <button type="button" disabled={page >= last} onClick={() => turn(page + 1)}>
+        {t('pageNext')}
+      </button>
+    </nav>
+  );
+}
+
+/** Searches as one types, a moment after the last letter. */
+export function Search({
+  label,
+  search,
+  children,
+}: {
+  label: string;
+  search: (text: string) => void;
+  children?: ComponentChildren;
+}) {
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  return (
+    <search class="search">
+      <input
+        type="search"
+        aria-label={label}
+        placeholder={label}
+        onInput={({ currentTarget: { value } }) => {
+          clearTimeout(timer.current);
+          timer.current = setTimeout(() => search(value.trim()), 250);
+        }}
+      />
+      {children}
+    </search>
+  );
+}
+
 export function Copy({ text }: { text: string }) {
   const [isDone, setDone] = useState(false);
   return (
     <div class="copy">
       <code>{text}</code>
-      <button type="button" onClick={() => void navigator.clipboard.writeText(text).then(() => setDone(true))}>
-        {isDone ? t('copied') : t('copy')}
+      <button
+        type="button"
+        aria-label={`${t('copy')}: ${text.slice(0, 80)}`}
+        onClick={() => void navigator.clipboard.writeText(text).then(() => setDone(true))}
+      >
+        <span aria-live="polite">{isDone ? t('copied') : t('copy')}</span>
       </button>
     </div>
   );

@@ -151,6 +151,178 @@ const english = {
   leases: 'Leases',
   noLeases: 'No leases.',
   nobodyHere: 'Nobody is on this hub.',
+
+  // shared
+  now: 'now',
+  back: 'Back',
+  pages: 'Pages',
+  pageBefore: 'Previous',
+  pageNext: 'Next',
+  noneFound: 'Nothing fits that search.',
+  any: 'any',
+  over: 'over',
+  valid: 'valid',
+  expired: 'expired',
+  size: 'Size',
+  count: 'Number',
+  stateWaiting: 'waiting',
+  stateOpen: 'open',
+  stateClosed: 'closed',
+  stateApproved: 'approved',
+  stateRefused: 'refused',
+  stateUsed: 'used',
+  connected: 'connected',
+  disconnected: 'disconnected',
+
+  // status
+  healthOk: 'well',
+  healthWeak: 'unwell',
+  healthDown: 'down',
+  upSince: 'up for',
+  waysOpen: 'Ways that stand open',
+  noWays: 'No endpoint and no tunnel is open.',
+  newestHundred: 'The newest hundred are shown; sekisho session list shows all.',
+
+  // device
+  invited: 'not joined yet',
+  tags: 'Tags',
+  aliases: 'Aliases',
+  agent: 'Agent',
+  streams: 'Streams now',
+  searchDevices: 'Search by name, alias, tag or address',
+  hasJoined: 'The device has joined and is online.',
+  qrLabel: 'The line as a QR code',
+  qrText: 'The same line, for the camera of whoever stands at the device.',
+  waitingForDevice: 'Waiting for the device …',
+  enrollAgain: 'Enrol again',
+  sureEnrollAgain: 'This device is online. Make a new code all the same? It keeps running until the code is used.',
+  noServices: 'It offers no services.',
+  openTunnel: 'Open a tunnel',
+  terminal: 'Terminal',
+  hostKeys: 'SSH host keys',
+  noHostKeys: 'No terminal has been opened yet, so no key is pinned.',
+  fingerprint: 'Fingerprint',
+  forgetKey: 'Forget the key',
+  sureForgetKey: 'Forget this key? The next terminal shows the key that it finds and pins it.',
+
+  // terminal
+  connect: 'Connect',
+  connecting: 'Connecting …',
+  connectAgain: 'Connect again',
+  backToDevice: 'Back to the device',
+  shellText:
+    'Sign in to the device itself. The password or key goes to the gate for this login only, and is kept nowhere.',
+  loginUser: 'User on the device',
+  devicePassword: 'Password on the device',
+  privateKey: 'Private key',
+  passphrase: 'Passphrase of the key',
+  terminalInput: 'Terminal input',
+  screenReader: 'Screen reader',
+  recorded: 'recorded',
+  endShell: 'End',
+  shellEnded: 'The terminal has ended:',
+  terminalLost: 'the connection to the gate was lost',
+  terminalDenied: 'The gate does not let you open a terminal on this device.',
+  loadAgain: 'The gate was updated meanwhile; load this page again.',
+  newKey: 'Is this the device?',
+  newKeyText:
+    'Nobody has opened a terminal on it before. If this is the key of its SSH server, the gate remembers it and refuses every other.',
+  compareKey: 'Compare it with what the device itself says:',
+  acceptKey: 'Yes, remember it',
+  deviceAsks: 'The device asks',
+  answer: 'Answer',
+  keyChanged: 'The device shows another key',
+  keyChangedText:
+    'Nothing was sent to it. Either its SSH server was installed anew, or somebody stands in between. If the change is known, somebody who may forgets the old key.',
+  keyKnown: 'Known',
+  keyShown: 'Shown now',
+  keyForgotten: 'Forgotten. Connect again to see the new key.',
+  pasteLines: 'Paste several lines?',
+  pasteText: 'A shell may run each line as it arrives.',
+  paste: 'Paste',
+  pasteTooLong: 'That is too long to paste; use scp for files.',
+  endExit: 'the shell has ended',
+  endIdle: 'nothing was typed for a long time',
+  endCut: 'somebody has cut this session',
+  endExpired: 'the time that the rule allows is over',
+  endRevoked: 'what you signed in with is not valid any more',
+  endDrain: 'the gate is shutting down; connect again in a moment',
+
+  // endpoint
+  approvalQueue: 'Waiting for a yes',
+  openEndpoints: 'Open',
+  endedEndpoints: 'Lately',
+  evidence: 'Evidence',
+  lapses: 'Lapses in',
+  notYourOwn: 'Somebody else decides.',
+
+  // web
+  whyTitle: 'Why can, or can’t, this person open it?',
+  pacText:
+    'Browsers take these addresses to the gate by this PAC file; the buttons hand out the same as policies and profiles.',
+  line: 'Line of the map',
+  clientCert: 'Client certificate',
+  required: 'required',
+  notAsked: 'not asked for',
+  siteUnknown: 'not tried yet',
+  siteUp: 'up',
+  siteDown: 'down',
+  verdictReached: 'can',
+  verdictApproval: 'after approval',
+  verdictNotMapped: 'not mapped',
+  verdictDenied: 'cannot',
+  verdictRefused: 'address refused',
+  verdictUnresolved: 'name unknown',
+
+  // proxy
+  upstreamUp: 'up',
+  upstreamFailed: 'failed lately',
+  upstreamUnhealthy: 'unhealthy',
+  upstreamDown: 'down',
+
+  // vpn
+  proof: 'Proves by',
+  logins: 'Logins',
+  noMembers: 'No members yet.',
+  sureRemoveMember: 'End this membership? Live sessions of it end.',
+  macTable: 'MAC table',
+  ipTable: 'IP table',
+  tableEmpty: 'Nothing has been seen yet.',
+  natFlows: 'NAT flows now',
+
+  // audit
+  follow: 'Follow',
+  verifying: 'Reading the whole chain …',
+  rows: 'rows',
+  heads: 'signed heads compared',
+  outcomeAllowed: 'allowed',
+  outcomeDenied: 'denied',
+  outcomeEnded: 'ended',
+  outcomeDone: 'done',
+  outcomeFailed: 'failed',
+  narrow: 'That is as many as one page shows; narrow the search, or export.',
+  takeAway: 'Take it away',
+  exportText: 'The signed file holds every row and can be checked offline; CSV holds the rows that are shown here.',
+  exportSigned: 'Signed, JSON lines',
+  exportKey: 'Public key',
+  exportCsv: 'CSV of what is shown',
+  recordings: 'Recordings of terminals',
+
+  // user
+  searchUsers: 'Search by name or group',
+  rolesAndGroups: 'Roles and groups',
+  groupsToJoin: 'Groups, separated by commas',
+  noGroups: 'No groups yet.',
+  roleAdmin: 'Administrator',
+  roleOperator: 'Operator',
+  roleApprover: 'Approver',
+  roleAuditor: 'Auditor',
+  roleMember: 'Member',
+  mayAdmin: 'everything',
+  mayOperator: 'devices, tunnels, terminals, cutting sessions',
+  mayApprover: 'says yes or no to requests',
+  mayAuditor: 'reads the audit and recordings',
+  mayMember: 'what rules allow, nothing more',
 } as const;
 type Words = { readonly [K in keyof typeof english]: string };
 
@@ -306,6 +478,179 @@ const japanese: Words = {
   leases: 'リース',
   noLeases: 'リースはありません。',
   nobodyHere: 'このハブには誰もいません。',
+
+  // shared
+  now: 'いま',
+  back: '戻る',
+  pages: 'ページ',
+  pageBefore: '前へ',
+  pageNext: '次へ',
+  noneFound: '該当するものはありません。',
+  any: 'すべて',
+  over: '終了',
+  valid: '有効',
+  expired: '期限切れ',
+  size: 'サイズ',
+  count: '数',
+  stateWaiting: '承認待ち',
+  stateOpen: '開放中',
+  stateClosed: '終了',
+  stateApproved: '承認済み',
+  stateRefused: '却下',
+  stateUsed: '使用済み',
+  connected: '接続中',
+  disconnected: '未接続',
+
+  // status
+  healthOk: '正常',
+  healthWeak: '一部異常',
+  healthDown: '停止',
+  upSince: '稼働時間',
+  waysOpen: '開いている経路',
+  noWays: '開いているエンドポイントもトンネルもありません。',
+  newestHundred: '新しいものから100件を表示しています。すべて見るには sekisho session list を使ってください。',
+
+  // device
+  invited: '登録待ち',
+  tags: 'タグ',
+  aliases: '別名',
+  agent: 'エージェント',
+  streams: '現在のストリーム数',
+  searchDevices: '名前・別名・タグ・アドレスで検索',
+  hasJoined: 'デバイスが登録され、オンラインになりました。',
+  qrLabel: '登録コマンドのQRコード',
+  qrText: '同じコマンドです。デバイスの前にいる人のカメラで読み取れます。',
+  waitingForDevice: 'デバイスを待っています…',
+  enrollAgain: '再登録',
+  sureEnrollAgain:
+    'このデバイスはオンラインです。それでも新しいコードを発行しますか？ コードが使われるまではこのまま動き続けます。',
+  noServices: '提供しているサービスはありません。',
+  openTunnel: 'トンネルを開く',
+  terminal: 'ターミナル',
+  hostKeys: 'SSHホスト鍵',
+  noHostKeys: 'ターミナルをまだ開いていないため、記録された鍵はありません。',
+  fingerprint: 'フィンガープリント',
+  forgetKey: '鍵を忘れる',
+  sureForgetKey: 'この鍵を忘れますか？ 次にターミナルを開いた人が新しい鍵を確認し、以後はその鍵で照合します。',
+
+  // terminal
+  connect: '接続',
+  connecting: '接続しています…',
+  connectAgain: 'もう一度接続',
+  backToDevice: 'デバイスに戻る',
+  shellText:
+    'デバイスそのものにログインします。パスワードや鍵はこのログインのためだけにゲートへ送られ、どこにも保存されません。',
+  loginUser: 'デバイス上のユーザー',
+  devicePassword: 'デバイス上のパスワード',
+  privateKey: '秘密鍵',
+  passphrase: '鍵のパスフレーズ',
+  terminalInput: 'ターミナルの入力',
+  screenReader: '読み上げ',
+  recorded: '録画中',
+  endShell: '終了',
+  shellEnded: 'ターミナルは終了しました：',
+  terminalLost: 'ゲートとの接続が切れました',
+  terminalDenied: 'このデバイスのターミナルを開く権限がありません。',
+  loadAgain: 'ゲートが更新されました。ページを読み込み直してください。',
+  newKey: 'このデバイスで間違いありませんか？',
+  newKeyText:
+    'このデバイスのターミナルを開くのは初めてです。次の鍵がこのデバイスのSSHサーバーのものなら、ゲートが記録し、以後ほかの鍵を拒みます。',
+  compareKey: 'デバイス上での確認方法：',
+  acceptKey: 'はい、記録する',
+  deviceAsks: 'デバイスからの質問',
+  answer: '回答',
+  keyChanged: 'ホスト鍵が以前と違います',
+  keyChangedText:
+    '何も送信していません。SSHサーバーが入れ直されたか、誰かが間に入っています。心当たりのある変更なら、権限のある人が古い鍵を忘れさせてください。',
+  keyKnown: '記録済み',
+  keyShown: '今回',
+  keyForgotten: '忘れました。もう一度接続して新しい鍵を確認してください。',
+  pasteLines: '複数行を貼り付けますか？',
+  pasteText: 'シェルが1行ずつ実行することがあります。',
+  paste: '貼り付け',
+  pasteTooLong: '長すぎて貼り付けられません。ファイルには scp を使ってください。',
+  endExit: 'シェルが終了しました',
+  endIdle: 'しばらく入力がありませんでした',
+  endCut: 'このセッションは切断されました',
+  endExpired: '規則で許された時間が過ぎました',
+  endRevoked: 'サインインが無効になりました',
+  endDrain: 'ゲートが停止しています。少し待ってから接続し直してください',
+
+  // endpoint
+  approvalQueue: '承認待ち',
+  openEndpoints: '開放中',
+  endedEndpoints: '最近終わったもの',
+  evidence: '証跡',
+  lapses: '失効まで',
+  notYourOwn: 'ほかの人が承認します。',
+
+  // web
+  whyTitle: 'この人はなぜ開ける？ なぜ開けない？',
+  pacText:
+    'ブラウザーはこのPACファイルに従い、次のアドレスへゲート経由で接続します。下のボタンから、ポリシーやプロファイルの形でも取得できます。',
+  line: '設定行',
+  clientCert: 'クライアント証明書',
+  required: '必須',
+  notAsked: '不要',
+  siteUnknown: '未確認',
+  siteUp: '稼働中',
+  siteDown: '応答なし',
+  verdictReached: '開ける',
+  verdictApproval: '承認が必要',
+  verdictNotMapped: '対象外',
+  verdictDenied: '開けない',
+  verdictRefused: 'アドレス拒否',
+  verdictUnresolved: '名前解決不可',
+
+  // proxy
+  upstreamUp: '稼働中',
+  upstreamFailed: '最近失敗',
+  upstreamUnhealthy: '異常',
+  upstreamDown: '停止',
+
+  // vpn
+  proof: '認証方法',
+  logins: '接続回数',
+  noMembers: 'メンバーはまだいません。',
+  sureRemoveMember: 'このメンバーを外しますか？ 接続中のセッションは終わります。',
+  macTable: 'MACアドレステーブル',
+  ipTable: 'IPアドレステーブル',
+  tableEmpty: 'まだ何も見えていません。',
+  natFlows: '現在のNATフロー',
+
+  // audit
+  follow: '追従',
+  verifying: '連鎖全体を読んでいます…',
+  rows: '行',
+  heads: '個の署名済み先頭と照合',
+  outcomeAllowed: '許可',
+  outcomeDenied: '拒否',
+  outcomeEnded: '終了',
+  outcomeDone: '完了',
+  outcomeFailed: '失敗',
+  narrow: '1ページに表示できる上限です。検索を絞るか、書き出してください。',
+  takeAway: '書き出し',
+  exportText: '署名付きファイルには全行が入り、オフラインで検証できます。CSVはここに表示している行です。',
+  exportSigned: '署名付き JSON Lines',
+  exportKey: '公開鍵',
+  exportCsv: '表示中の行のCSV',
+  recordings: 'ターミナルの録画',
+
+  // user
+  searchUsers: '名前・グループで検索',
+  rolesAndGroups: '役割とグループ',
+  groupsToJoin: 'グループ（コンマ区切り）',
+  noGroups: 'グループはまだありません。',
+  roleAdmin: '管理者',
+  roleOperator: '運用者',
+  roleApprover: '承認者',
+  roleAuditor: '監査者',
+  roleMember: '一般',
+  mayAdmin: 'すべての操作',
+  mayOperator: 'デバイス、トンネル、ターミナル、切断',
+  mayApprover: '申請の承認と却下',
+  mayAuditor: '監査記録と録画の閲覧',
+  mayMember: '規則で許されたことだけ',
 };
 
 export type Language = 'en' | 'ja';
@@ -354,4 +699,19 @@ export function countdown(until: string, now: number): string {
     : hours > 0
       ? `${hours}:${two(minutes)}:${two(rest)}`
       : `${minutes}:${two(rest)}`;
+}
+
+/** `3 min` ago, or for so long: coarse, since it is read at a glance. */
+export function ago(time: string, now: number): string {
+  const seconds = Math.max(0, Math.round((now - Date.parse(time)) / 1000));
+  const [value, unit] = (
+    seconds < 60
+      ? [seconds, 'second']
+      : seconds < 3600
+        ? [Math.floor(seconds / 60), 'minute']
+        : seconds < 172_800
+          ? [Math.floor(seconds / 3600), 'hour']
+          : [Math.floor(seconds / 86_400), 'day']
+  ) as [number, 'second' | 'minute' | 'hour' | 'day'];
+  return new Intl.NumberFormat(language, { style: 'unit', unit, unitDisplay: 'short' }).format(value);
 }

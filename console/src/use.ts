@@ -60,6 +60,38 @@ export function useAnswer<N extends Called>(
   return { value, error, again: ask };
 }
 
+/** Asks again so often while somebody looks: bytes that move are no event. */
+export function useEvery(ms: number, again: () => void): void {
+  useEffect(() => {
+    const timer = setInterval(() => document.visibilityState === 'visible' && again(), ms);
+    return () => clearInterval(timer);
+  }, [ms, again]);
+}
+
+/** Bytes a second of each thing, from one answer to the next; the newest last. */
+export function useRates(
+  answer: unknown,
+  totals: () => Iterable<readonly [string, number]>,
+): ReadonlyMap<string, readonly number[]> {
+  const kept = useRef({
+    answer: undefined as unknown,
+    at: 0,
+    totals: new Map<string, number>(),
+    rates: new Map<string, readonly number[]>(),
+  });
+  const { at, totals: before, rates } = kept.current;
+  if (answer === undefined || answer === kept.current.answer) return rates;
+  const now = Date.now();
+  const next = new Map(totals());
+  const moved = [...next].map(([id, total]) => {
+    const rate = Math.max(0, total - (before.get(id) ?? total)) / (Math.max(1, now - at) / 1000);
+    return [id, [...(rates.get(id) ?? []), rate].slice(-mostRates)] as const;
+  });
+  kept.current = { answer, at: now, totals: next, rates: new Map(moved) };
+  return kept.current.rates;
+}
+const mostRates = 40;
+
 /** Ticks, so that countdowns run. */
 export function useNow(every = 1000): number {
   const [now, setNow] = useState(Date.now());

@@ -15,6 +15,7 @@ const streams: Readonly<Record<string, readonly [opened: string, closed: string]
   'tunnel.subscribe': ['subscribed', 'unsubscribed'],
   'device.link': ['online', 'offline'],
   'device.stream': ['connected', 'disconnected'],
+  'device.terminal': ['terminal-opened', 'terminal-closed'],
   'endpoint.connect': ['connected', 'disconnected'],
   'web.request': ['opened', 'closed'],
   'vpn.join': ['joined', 'left'],

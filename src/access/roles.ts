@@ -1,4 +1,4 @@
-// What each role may ask the API for. Roles travel as groups, `role:admin`; they never open a way for bytes.
+// What each role may ask the API for. Roles travel as groups, `role:admin`; but for the terminal they never open a way for bytes.
 import type { Action } from '../core/parts.ts';
 import { isStream } from './events.ts';
 import { glob } from './glob.ts';
@@ -46,9 +46,12 @@ const compiled = new Map(
   Object.entries(grants).map(([role, patterns]) => [`role:${role}`, patterns.map(pattern => glob(pattern))]),
 );
 
+/** The one way for bytes that a role opens: the device's SSH server still asks who it is. */
+const shell = 'device.terminal';
+
 /** The role that grants this action to somebody of these groups, as the rule's name (`role:operator`); or none. */
 export function roleFor(groups: readonly string[], action: Action): string | undefined {
-  if (isStream(action)) return undefined;
+  if (isStream(action) && action !== shell) return undefined;
   return groups.find(group => compiled.get(group)?.some(matches => matches(action)));
 }
 

@@ -1,11 +1,19 @@
 // audit: the record, read, followed, checked and carried out.
 import type { AuditRow } from '../access/index.ts';
 import type { ApiDeps } from './deps.ts';
+import { devicesOf } from './device.ts';
 import type { Own } from './gate.ts';
 import type { Handlers, Streamed } from './verbs.ts';
 import { watch } from './watch.ts';
 
-type Verbs = 'audit.search' | 'audit.tail' | 'audit.verify' | 'audit.export' | 'audit.head';
+type Verbs =
+  | 'audit.search'
+  | 'audit.tail'
+  | 'audit.verify'
+  | 'audit.export'
+  | 'audit.head'
+  | 'audit.recording-list'
+  | 'audit.recording';
 
 export function auditHandlers(deps: ApiDeps, { draining }: Pick<Own, 'draining'>): Pick<Handlers, Verbs> {
   const { audit } = deps;
@@ -27,6 +35,15 @@ export function auditHandlers(deps: ApiDeps, { draining }: Pick<Own, 'draining'>
     },
     'audit.export': async ({ query }) => audit.export(query),
     'audit.head': async () => ({ head: { ...audit.head() }, publicKey: audit.publicKey }),
+    'audit.recording-list': async ({ query }) => {
+      const { device, user, limit } = query;
+      const found = (await devicesOf(deps).terminals.recordings.list()).filter(
+        one => (device === undefined || one.device === device) && (user === undefined || one.user === user),
+      );
+      const shown = found.slice(0, limit).map(({ begun, ...one }) => ({ ...one, begun: begun.toISOString() }));
+      return { recordings: shown, total: found.length };
+    },
+    'audit.recording': async ({ params }) => devicesOf(deps).terminals.recordings.open(params.id),
   };
 }
 

@@ -73,7 +73,7 @@ export function authHandlers(
         return { done: true };
       });
     },
-    'auth.whoami': async ({ caller: { who, scope } }) => {
+    'auth.whoami': async ({ caller: { who, scope, from } }) => {
       const token = tokenOf(directory, who);
       return {
         kind: who.kind,
@@ -82,6 +82,7 @@ export function authHandlers(
         roles: roles.filter(role => who.groups.includes(`role:${role}`)),
         groups: who.groups.filter(group => !group.startsWith('role:')),
         credential: who.credential,
+        ...('host' in from ? { address: from.host } : {}),
         ...(scope === undefined || token?.kind === 'login' ? {} : { scope: [...scope] }),
         ...(token?.expires === undefined ? {} : { until: token.expires.toISOString() }),
       };

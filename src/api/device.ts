@@ -1,6 +1,6 @@
 // device: the registry, how things join, and how they are sent away.
 import { Fault } from '../core/fault.ts';
-import type { Alias, DeviceRegistry, DeviceService, DeviceView } from '../features/device/index.ts';
+import type { Alias, DeviceRegistry, DeviceService, DeviceView, TerminalDeps } from '../features/device/index.ts';
 import { enrolPurpose } from '../features/device/index.ts';
 import { anonymous, type CertificateRecord, type Issued, type Signed } from '../trust/index.ts';
 import type { DeviceAnswer } from './contract/device.ts';
@@ -12,11 +12,20 @@ import { act, type Handlers } from './verbs.ts';
 export interface DeviceHouse {
   readonly service: DeviceService;
   readonly registry: DeviceRegistry;
+  /** Shells on devices, from the console. */
+  readonly terminals: TerminalDeps;
   /** A code with the CA's fingerprint in it. */
   codeOf(code: string): string;
   line(code: string): Promise<{ readonly command: string; readonly sha256: string }>;
   /** `https://gate.example.com`. */
   origin(): string;
+}
+
+/** @throws Fault `missing` */
+export function devicesOf({ house }: Pick<ApiDeps, 'house'>): DeviceHouse {
+  const devices = house.devices?.();
+  if (!devices) throw new Fault('missing', 'this gate has no port of its own (gate:), so no device can reach it');
+  return devices;
 }
 
 type Verbs =
@@ -27,16 +36,14 @@ type Verbs =
   | 'device.change'
   | 'device.rename'
   | 'device.revoke'
-  | 'device.remove';
+  | 'device.remove'
+  | 'device.host-keys'
+  | 'device.host-key-remove';
 type Facts = Pick<ParsedOf<'device.enroll'>['body'], 'tags' | 'imsi' | 'simId' | 'aliases'>;
 
 export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
   const { authority, authenticator, directory, gate, clock } = deps;
-  const house = (): DeviceHouse => {
-    const devices = deps.house.devices?.();
-    if (!devices) throw new Fault('missing', 'this gate has no port of its own (gate:), so no device can reach it');
-    return devices;
-  };
+  const house = (): DeviceHouse => devicesOf(deps);
   const namesOf = ({ name, aliases }: { readonly name: string; readonly aliases: readonly Alias[] }): string[] => [
     name,
     ...aliases.filter(({ kind }) => kind === 'former').map(alias => alias.name),
@@ -50,11 +57,15 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
   };
   return {
     'device.list': async ({ query }) => {
+      const { state, search, offset, limit } = query;
       const found = house()
         .service.list()
-        .map(toDevice)
-        .filter(({ state }) => query.state === undefined || state === query.state);
-      return { devices: found.slice(0, query.limit ?? found.length), total: found.length };
+        .filter(device => (state === undefined || device.state === state) && fits(device, search));
+      return {
+        devices: found.slice(offset, offset + (limit ?? found.length)).map(toDevice),
+        total: found.length,
+        online: found.filter(device => device.state === 'online').length,
+      };
     },
     'device.show': async ({ params }) => {
       const device = house().service.get(params.name);
@@ -144,7 +155,34 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       await house().registry.remove(name);
       return { name, removed: true };
     },
+    'device.host-keys': async ({ params }) => {
+      const { registry, terminals } = house();
+      const { name, id } = registry.get(params.name);
+      const keys = await terminals.hostKeys.list(id);
+      return {
+        name,
+        keys: keys.map(({ service, algorithm, fingerprint, pinned, by }) => ({
+          ...{ service, algorithm, fingerprint, by },
+          pinned: pinned.toISOString(),
+        })),
+      };
+    },
+    'device.host-key-remove': async ({ params, note }) => {
+      const { registry, terminals } = house();
+      const { name, id } = registry.named(params.name);
+      const { fingerprint } = await terminals.hostKeys.remove(id, params.service);
+      note({ service: params.service, fingerprint });
+      return { name, service: params.service, removed: true };
+    },
   };
+}
+
+/** Whether people who type this mean that device. */
+function fits({ name, aliases, tags, address = '' }: DeviceView, search = ''): boolean {
+  const wanted = search.normalize('NFKC').toLowerCase();
+  if (wanted === '') return true;
+  const texts = [name, address, ...aliases.map(alias => alias.name), ...Object.entries(tags).map(tag => tag.join('='))];
+  return texts.some(text => text.normalize('NFKC').toLowerCase().includes(wanted));
 }
 
 /** The aliases of an API's kinds are replaced one by one; the others stay. */

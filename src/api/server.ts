@@ -14,6 +14,7 @@ import { awsDoor } from './aws/door.ts';
 import { certHandlers } from './cert.ts';
 import type { ApiDeps } from './deps.ts';
 import { deviceHandlers } from './device.ts';
+import { deviceTerminalDoor } from './device-terminal.ts';
 import { endpointHandlers } from './endpoint.ts';
 import { faultHandler, pathOf, sendFault } from './faults.ts';
 import { gateHandlers } from './gate.ts';
@@ -48,7 +49,8 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   let http: HttpServer | undefined;
   const app = fastify({
     serverFactory: listener => {
-      const own = [awsDoor(deps), tunnelStreamDoor(deps, conn => local.has(conn))];
+      const isLocal = (conn: Conn): boolean => local.has(conn);
+      const own = [awsDoor(deps), tunnelStreamDoor(deps, isLocal), deviceTerminalDoor(deps, isLocal)];
       http = createHttpServer(listener, limits, () => [...own, ...(deps.doors?.() ?? [])]);
       return http.server;
     },

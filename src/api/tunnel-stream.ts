@@ -1,28 +1,26 @@
 // GET /v1/tunnels/stream?tunnel=ID&service=ssh as a WebSocket: one connection of one service, its bytes as binary messages.
 // For the console's terminal and for programs; authorised as every call is.
 import type { IncomingMessage } from 'node:http';
-import { Fault, faults, isWeather } from '../core/fault.ts';
+import { Fault, isWeather } from '../core/fault.ts';
 import type { AccessRequest, Conn } from '../core/parts.ts';
 import { joinStreams } from '../features/tunnel/index.ts';
 import { acceptWebSocket } from '../net/websocket.ts';
 import { streamOf } from '../net/websocket-stream.ts';
-import { type Caller, identifyCaller, isInScope } from './caller.ts';
+import { isInScope } from './caller.ts';
 import type { ApiDeps } from './deps.ts';
-import { asFault, publicText } from './faults.ts';
-import { checkHost, checkOrigin } from './guard.ts';
 import type { HttpDoor } from './http-server.ts';
 import { tunnelsOf } from './tunnel.ts';
+import { refuseUpgrade, socketCaller } from './web-socket.ts';
 
-/** What is spoken; a page, which cannot set the Authorization header, offers `sekisho.token.<token>` beside it. */
+/** What is spoken. */
 const protocol = 'sekisho.stream-1';
-const tokenPrefix = 'sekisho.token.';
 const longestMessage = 256 * 1024;
 
 export function tunnelStreamDoor(deps: ApiDeps, isLocal: (conn: Conn) => boolean): HttpDoor {
   const serve = async (request: IncomingMessage, conn: Conn, head: Buffer): Promise<void> => {
     let opened = false;
     try {
-      const caller = await callerOf(request, conn, isLocal(conn), deps);
+      const caller = await socketCaller(request, conn, isLocal(conn), deps);
       const query = new URL(request.url ?? '', 'http://gate').searchParams;
       const id = query.get('tunnel') ?? '';
       const tunnel = tunnelsOf(deps).get(id);
@@ -56,32 +54,11 @@ export function tunnelStreamDoor(deps: ApiDeps, isLocal: (conn: Conn) => boolean
       });
     } catch (error) {
       if (isWeather(error) || opened || conn.stream.destroyed) conn.stream.destroy();
-      else refuse(conn, error, deps);
+      else refuseUpgrade(conn, error, deps);
     }
   };
   return {
     name: 'tunnel-stream',
     upgrade: { path: '/v1/tunnels/stream', accept: (request, conn, head) => void serve(request, conn, head) },
   };
-}
-
-function callerOf(request: IncomingMessage, conn: Conn, local: boolean, deps: ApiDeps): Promise<Caller> {
-  checkHost(request.headers, conn, deps.house.names());
-  checkOrigin(request.headers, conn);
-  const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map(text => text.trim());
-  const token = offered.find(text => text.startsWith(tokenPrefix))?.slice(tokenPrefix.length);
-  const headers = token === undefined ? request.headers : { ...request.headers, authorization: `Bearer ${token}` };
-  return identifyCaller(headers, conn, local, deps);
-}
-
-function refuse(conn: Conn, error: unknown, { log }: ApiDeps): void {
-  const fault = asFault(error);
-  log[faults[fault.code].log]({ from: conn.peer, code: fault.code, ...fault.facts }, fault.message);
-  const body = JSON.stringify({ error: { code: fault.code, message: publicText(fault) } });
-  conn.stream.end(
-    `HTTP/1.1 ${faults[fault.code].http} Refused\r\ncontent-type: application/json\r\nconnection: close\r\n` +
-      `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
-  conn.stream.resume();
-  setTimeout(() => conn.stream.destroy(), 5000).unref();
 }

@@ -1,8 +1,9 @@
-// The console from its sources: one script, one style sheet. `npm run build` writes them to dist; a clone makes them when
+// The console from its sources: one script and one style sheet, and beside them what only a terminal needs. `npm run build` writes them to dist; a clone makes them when
 // somebody first opens the page.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Fault } from '../core/fault.ts';
+import { licencesOf } from './agent-licences.ts';
 
 const folder = join(import.meta.dirname, '../../console');
 /** In a clone; then the sources are newer than whatever lies in dist/. */
@@ -19,15 +20,24 @@ export async function bundleConsole(): Promise<ReadonlyMap<string, string>> {
     transform: { jsx: { runtime: 'automatic', importSource: 'preact' } },
     logLevel: 'silent',
   });
-  const { output } = await bundle.generate({ format: 'es', minify: true });
+  const { output } = await bundle.generate({
+    format: 'es',
+    minify: true,
+    entryFileNames: 'console.js',
+    chunkFileNames: '[name].js',
+  });
   await bundle.close();
-  const [script, ...more] = output;
-  if (more.length > 0) throw new Fault('bug', 'the console is more than one script');
+  const scripts = output.flatMap(chunk => (chunk.type === 'chunk' ? [chunk] : []));
+  const names = scripts.map(({ fileName }) => fileName).sort();
+  if (names.join() !== 'console.js,terminal.js') throw new Fault('bug', `the console is made of ${names.join(', ')}`);
+  // Minifying drops comments, and what is handed out must bring its licences along.
+  const licensed = scripts.map(({ fileName, code, moduleIds }) => [fileName, code + licencesOf(moduleIds)] as const);
   const text = (name: string): string => readFileSync(join(folder, name), 'utf8');
   return new Map([
     ['index.html', text('index.html')],
-    ['console.js', script.code],
+    ...licensed,
     ['console.css', text('src/style.css')],
+    ['terminal.css', readFileSync(join(folder, '../node_modules/@xterm/xterm/css/xterm.css'), 'utf8')],
     ['icon.svg', text('icon.svg')],
   ]);
 }

@@ -21,6 +21,8 @@ const types: Readonly<Record<string, string>> = {
   'console.js': 'text/javascript; charset=utf-8',
   'console.css': 'text/css; charset=utf-8',
   'icon.svg': 'image/svg+xml',
+  'terminal.js': 'text/javascript; charset=utf-8',
+  'terminal.css': 'text/css; charset=utf-8',
 };
 /** Nothing from elsewhere, nothing inline, no frames, no plugins, no forms that leave by themselves (CSP level 3). */
 const policy = [

@@ -1,5 +1,6 @@
 // Devices within this process: what the room is handed, its protocols on the gate's port, and the agent that the gate serves.
 import { createHash, X509Certificate } from 'node:crypto';
+import { join } from 'node:path';
 import type { HttpDoor } from '../api/index.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Conn, Gate, Identify, Log, Metrics } from '../core/parts.ts';
@@ -10,15 +11,23 @@ import {
   enrolAlpn,
   linkAlpn,
   openDevices,
+  openHostKeys,
+  openRecordings,
+  type TerminalDeps,
 } from '../features/device/index.ts';
 import type { Identity } from '../features/proxy/index.ts';
+import type { Store } from '../store/index.ts';
 import { type Authority, type ClientTrust, certificateChecker, type Directory } from '../trust/index.ts';
 import { agentBundle } from './agent-bundle.ts';
 import type { Tenant } from './gate-door.ts';
+import { hourly } from './retention.ts';
 
 export interface DevicePlaneOptions {
   readonly config: () => DeviceConfig;
   readonly registry: DeviceRegistry;
+  readonly store: Pick<Store, 'db'>;
+  /** The gate's folder; recordings of terminals stand in it. */
+  readonly data: string;
   readonly gate: Gate;
   readonly authority: Authority;
   readonly directory: Pick<Directory, 'standing'>;
@@ -40,6 +49,7 @@ export interface DevicePlaneOptions {
 
 export interface DevicePlane extends AsyncDisposable {
   readonly service: DeviceService;
+  readonly terminals: TerminalDeps;
   readonly tenants: readonly Tenant[];
   readonly door: HttpDoor;
   /** The line that a person runs on the device. */
@@ -94,8 +104,16 @@ export async function openDevicePlane(options: DevicePlaneOptions): Promise<Devi
     },
     { name: 'device-enrol', alpn: { protocols: [enrolAlpn], identities: () => identities }, handle: options.api },
   ];
+  const terminals: TerminalDeps = {
+    dialer: service.dialer,
+    hostKeys: openHostKeys(options.store, clock),
+    recordings: openRecordings(join(options.data, 'recordings'), clock),
+    config: () => config().terminal,
+    clock,
+  };
+  const keeping = keepRecordings(terminals, log);
   return {
-    ...{ service, tenants, origin: options.origin },
+    ...{ service, terminals, tenants, origin: options.origin },
     refresh() {
       service.replace(config());
       take();
@@ -113,9 +131,18 @@ export async function openDevicePlane(options: DevicePlaneOptions): Promise<Devi
     },
     async [Symbol.asyncDispose]() {
       stop();
+      await keeping[Symbol.asyncDispose]();
       await service[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Recordings older than `device.terminal.recording.keep` go. */
+function keepRecordings({ recordings, config, clock }: TerminalDeps, log: Log): AsyncDisposable {
+  return hourly(clock, async () => {
+    const removed = await recordings.prune(new Date(clock.now().getTime() - config().recording.keep));
+    if (removed > 0) log.info({ removed }, 'old recordings of terminals were removed');
+  });
 }
 
 /** As curl wants it: base64 of the SHA-256 of the leaf's SubjectPublicKeyInfo. */

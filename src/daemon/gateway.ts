@@ -177,7 +177,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const devices: DevicePlane | undefined = config.gate
     ? stack.use(
         await openDevicePlane({
-          ...{ registry, gate, authority, directory, clock, metrics, log: room('device') },
+          ...{ registry, store, data, gate, authority, directory, clock, metrics, log: room('device') },
           config: () => current.file.config.device,
           identities: () =>
             certificates.source(namesOf(current.file.config), createRead({ folder: current.file.folder })).auto([]),

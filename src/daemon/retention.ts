@@ -13,26 +13,31 @@ export interface RetentionOptions {
 
 const hour = 3_600_000;
 
-/** Looks at once and each hour. Failing is logged and tried again; a gate that cannot prune still guards. */
+/** Failing is logged and tried again; a gate that cannot prune still guards. */
 export function keepRetention({ audit, keep, clock, log }: RetentionOptions): AsyncDisposable {
-  let state: 'open' | 'closed' = 'open';
-  let stop = (): void => {};
-  const look = async (): Promise<void> => {
+  return hourly(clock, async () => {
     const age = keep();
     try {
-      if (age !== undefined) {
-        const { removed, seq, hash } = await audit.prune(new Date(clock.now().getTime() - age));
-        if (removed > 0) log.info({ removed, seq, hash }, 'old audit rows were pruned; a checkpoint stands for them');
-      }
+      if (age === undefined) return;
+      const { removed, seq, hash } = await audit.prune(new Date(clock.now().getTime() - age));
+      if (removed > 0) log.info({ removed, seq, hash }, 'old audit rows were pruned; a checkpoint stands for them');
     } catch (error) {
       log.warn({ error }, 'old audit rows could not be pruned; trying again in an hour');
     }
-    if (state === 'open') stop = clock.after(hour, again);
-  };
+  });
+}
+
+/** At once and each hour, until it is disposed. What it does must not throw. */
+export function hourly(clock: Clock, look: () => Promise<void>): AsyncDisposable {
+  let state: 'open' | 'closed' = 'open';
+  let stop = (): void => {};
+  let work: Promise<void>;
   const again = (): void => {
-    work = look();
+    work = look().then(() => {
+      if (state === 'open') stop = clock.after(hour, again);
+    });
   };
-  let work = look();
+  again();
   return {
     async [Symbol.asyncDispose]() {
       state = 'closed';

@@ -2,6 +2,7 @@
 export interface DeviceTables {
   device: DeviceTable;
   device_alias: DeviceAliasTable;
+  device_host_key: DeviceHostKeyTable;
 }
 
 export interface DeviceTable {
@@ -27,4 +28,16 @@ export interface DeviceAliasTable {
   alias: string;
   device: string;
   kind: 'imsi' | 'simId' | 'alias' | 'former';
+}
+
+/** The SSH host key that a device's service is known by. */
+export interface DeviceHostKeyTable {
+  device: string;
+  service: string;
+  algorithm: string;
+  /** `SHA256:…` */
+  fingerprint: string;
+  pinned: string;
+  /** Who accepted it. */
+  by: string;
 }

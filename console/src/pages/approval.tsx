@@ -1,10 +1,18 @@
 // Approvals: what waits for a yes, and who wants it why.
 import { call } from '../api.ts';
 import { Act, Answer, Page, Table, Tag } from '../parts.tsx';
-import { countdown, t, when } from '../text.ts';
+import { t, when } from '../text.ts';
 import { useAnswer, useNow } from '../use.ts';
+import { Until } from './until.tsx';
 
 const tones = { waiting: 'weak', approved: 'good', refused: 'bad', expired: 'plain', used: 'plain' } as const;
+const words = {
+  waiting: 'stateWaiting',
+  approved: 'stateApproved',
+  refused: 'stateRefused',
+  expired: 'expired',
+  used: 'stateUsed',
+} as const;
 
 export function ApprovalPage() {
   const asked = useAnswer('approval.list');
@@ -19,7 +27,7 @@ export function ApprovalPage() {
             idOf={({ id }) => id}
             empty={t('noApprovals')}
             columns={[
-              { title: t('state'), show: ({ state }) => <Tag tone={tones[state]}>{state}</Tag> },
+              { title: t('state'), show: ({ state }) => <Tag tone={tones[state]}>{t(words[state])}</Tag> },
               { title: t('who'), show: ({ who }) => <strong>{who.id || who.kind}</strong> },
               {
                 title: t('what'),
@@ -52,7 +60,7 @@ export function ApprovalPage() {
               },
               {
                 title: t('until'),
-                show: ({ until, state }) => (state === 'waiting' ? countdown(until, now) : when(until)),
+                show: ({ until, state }) => (state === 'waiting' ? <Until time={until} now={now} /> : when(until)),
               },
               {
                 title: '',

@@ -1,17 +1,31 @@
-// Audit: search, older pages, and whether the chain holds.
-import { useEffect, useState } from 'preact/hooks';
+// Audit: search, follow, older rows, whether the chain holds, files for others, and the recordings of terminals.
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { type AnswerOf, call, Refusal } from '../api.ts';
-import { Field, Form, Page, Problem, Table, Tag } from '../parts.tsx';
-import { t, when } from '../text.ts';
+import { Act, Field, Form, Page, Problem, Table, Tag } from '../parts.tsx';
+import { save } from '../save.ts';
+import { bytes, t, when } from '../text.ts';
 import { useAnswer } from '../use.ts';
 
 type Row = AnswerOf<'audit.search'>['rows'][number];
+type Filter = Readonly<Record<string, string>>;
 const tones = { allowed: 'good', denied: 'bad', ended: 'plain', done: 'good', failed: 'weak' } as const;
+const outcomes = {
+  allowed: 'outcomeAllowed',
+  denied: 'outcomeDenied',
+  ended: 'outcomeEnded',
+  done: 'outcomeDone',
+  failed: 'outcomeFailed',
+} as const;
 const page = 100;
+/** Rows that a page holds before it asks for a narrower search. */
+const most = 2000;
 
 export function AuditPage() {
-  const [filter, setFilter] = useState<Readonly<Record<string, string>>>({});
-  const asked = useAnswer('audit.search', { query: { ...filter, limit: page } as never });
+  const [filter, setFilter] = useState<Filter>({});
+  const [isFollowing, setFollowing] = useState(true);
+  const following = useRef(isFollowing);
+  following.current = isFollowing;
+  const asked = useAnswer('audit.search', { query: { ...filter, limit: page } as never }, () => following.current);
   const [older, setOlder] = useState<readonly Row[]>([]);
   const [next, setNext] = useState<number>();
   const [verdict, setVerdict] = useState<AnswerOf<'audit.verify'> | Refusal | 'busy'>();
@@ -33,20 +47,19 @@ export function AuditPage() {
     <Page
       title={t('audit')}
       tools={
-        <button type="button" disabled={verdict === 'busy'} onClick={verify}>
-          {t('verify')}
-        </button>
+        <>
+          <button type="button" aria-pressed={isFollowing} onClick={() => setFollowing(!isFollowing)}>
+            {t('follow')}
+          </button>
+          <button type="button" disabled={verdict === 'busy'} onClick={verify}>
+            {t('verify')}
+          </button>
+        </>
       }
     >
+      {verdict === 'busy' && <p class="quiet">{t('verifying')}</p>}
       {verdict instanceof Refusal && <Problem error={verdict} />}
-      {typeof verdict === 'object' && 'ok' in verdict && (
-        <p role="status">
-          <Tag tone={verdict.ok ? 'good' : 'bad'}>{t(verdict.ok ? 'chainOk' : 'chainBad')}</Tag> {verdict.rows}{' '}
-          {verdict.problems.map(({ text }) => (
-            <div class="weak">{text}</div>
-          ))}
-        </p>
-      )}
+      {typeof verdict === 'object' && 'ok' in verdict && <Verdict report={verdict} />}
       <div class="inline">
         <Form
           label={t('search')}
@@ -54,44 +67,134 @@ export function AuditPage() {
             setFilter(Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== '')))
           }
         >
-          <Field label={t('event')} name="event" placeholder="proxy.*" />
+          <Field label={t('event')} name="event" placeholder="*.denied" />
           <Field label={t('userName')} name="user" />
-          <Field label={t('resource')} name="resource" placeholder="proxy/db" />
+          <Field label={t('resource')} name="resource" placeholder="device/pump-7" />
+          <label class="field">
+            <span>{t('outcome')}</span>
+            <select name="outcome">
+              <option value="">{t('any')}</option>
+              {Object.entries(outcomes).map(([value, word]) => (
+                <option value={value}>{t(word)}</option>
+              ))}
+            </select>
+          </label>
         </Form>
       </div>
       {asked.error && <Problem error={asked.error} />}
       <Table
         label={t('audit')}
-        rows={rows}
+        rows={asked.error && !rows ? [] : rows}
         idOf={({ seq }) => String(seq)}
         empty={t('noRows')}
         columns={[
           { title: t('time'), show: ({ at }) => <time dateTime={at}>{when(at)}</time> },
           { title: t('event'), kind: 'code', show: ({ event }) => event },
-          { title: t('outcome'), show: ({ outcome }) => <Tag tone={tones[outcome]}>{outcome}</Tag> },
+          { title: t('outcome'), show: ({ outcome }) => <Tag tone={tones[outcome]}>{t(outcomes[outcome])}</Tag> },
           { title: t('who'), show: ({ who }) => <strong>{who.id || who.kind}</strong> },
           { title: t('resource'), show: ({ resource }) => resource },
           { title: t('from'), kind: 'code', show: ({ from }) => from },
-          { title: t('rule'), show: ({ rule }) => rule },
+          { title: t('rule'), show: ({ rule }) => <span class="quiet">{rule}</span> },
           {
             title: t('details'),
             show: ({ facts }) => (
               <small>
                 {Object.entries(facts)
-                  .map(([key, value]) => `${key} ${String(value)}`)
+                  .map(([key, value]) => `${key} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
                   .join(' · ')}
               </small>
             ),
           },
         ]}
       />
-      {next !== undefined && (
-        <button type="button" onClick={() => void more()}>
-          {t('older')}
+      {next !== undefined && (rows?.length ?? 0) < most && <Act label={t('older')} run={more} />}
+      {(rows?.length ?? 0) >= most && <p class="quiet">{t('narrow')}</p>}
+      <h2>{t('takeAway')}</h2>
+      <p class="quiet">{t('exportText')}</p>
+      <div class="tools left">
+        <a class="button" href="/v1/audit/export" download="audit.jsonl">
+          {t('exportSigned')}
+        </a>
+        <Act
+          label={t('exportKey')}
+          run={() => call('audit.head').then(({ publicKey }) => save('audit.pub', publicKey, 'application/x-pem-file'))}
+        />
+        <button
+          type="button"
+          disabled={!rows || rows.length === 0}
+          onClick={() => save('audit.csv', csvOf(rows ?? []), 'text/csv;charset=utf-8')}
+        >
+          {t('exportCsv')}
         </button>
-      )}
+      </div>
+      <Recordings />
     </Page>
   );
 }
 
+function Verdict({ report }: { report: AnswerOf<'audit.verify'> }) {
+  return (
+    <p role="status">
+      <Tag tone={report.ok ? 'good' : 'bad'}>{t(report.ok ? 'chainOk' : 'chainBad')}</Tag> {report.rows} {t('rows')},{' '}
+      {report.heads} {t('heads')}
+      {report.problems.map(({ text }) => (
+        <div class="weak">{text}</div>
+      ))}
+    </p>
+  );
+}
+
+function Recordings() {
+  const asked = useAnswer('audit.recording-list', { query: { limit: page } }, event =>
+    event.startsWith('device.terminal'),
+  );
+  if (asked.error || !asked.value || asked.value.recordings.length === 0) return null;
+  return (
+    <>
+      <h2>{t('recordings')}</h2>
+      <Table
+        label={t('recordings')}
+        rows={asked.value.recordings}
+        idOf={({ id }) => id}
+        empty=""
+        columns={[
+          { title: t('time'), show: ({ begun }) => when(begun) },
+          { title: t('who'), show: ({ user }) => <strong>{user}</strong> },
+          { title: t('what'), kind: 'code', show: ({ login, device, service }) => `${login}@${device}/${service}` },
+          { title: t('size'), kind: 'number', show: one => bytes(one.bytes) },
+          {
+            title: '',
+            kind: 'tools',
+            show: ({ id }) => (
+              <a class="button" href={`/v1/audit/recordings/${id}`} download={`${id}.cast`}>
+                {t('download')}
+              </a>
+            ),
+          },
+        ]}
+      />
+    </>
+  );
+}
+
 const unique = (rows: readonly Row[]): Row[] => [...new Map(rows.map(row => [row.seq, row])).values()];
+
+/**
+ * RFC 4180, with a byte order mark for spreadsheets that take UTF-8 for something else. A cell that begins like a formula is
+ * quoted by an apostrophe: audit rows hold what strangers sent.
+ */
+function csvOf(rows: readonly Row[]): string {
+  const columns = ['seq', 'at', 'event', 'outcome', 'who', 'from', 'resource', 'rule', 'facts'] as const;
+  const cell = (value: unknown): string => {
+    const text = value === null || value === undefined ? '' : String(value);
+    const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return `"${safe.replaceAll('"', '""')}"`;
+  };
+  const line = (row: Row): string =>
+    columns
+      .map(name =>
+        cell(name === 'who' ? row.who.id || row.who.kind : name === 'facts' ? JSON.stringify(row.facts) : row[name]),
+      )
+      .join(',');
+  return `\ufeff${[columns.join(','), ...rows.map(line)].join('\r\n')}\r\n`;
+}

@@ -4,6 +4,12 @@ import { t } from '../text.ts';
 import { useAnswer } from '../use.ts';
 
 const tones = { up: 'good', failed: 'weak', unhealthy: 'bad', down: 'plain' } as const;
+const words = {
+  up: 'upstreamUp',
+  failed: 'upstreamFailed',
+  unhealthy: 'upstreamUnhealthy',
+  down: 'upstreamDown',
+} as const;
 
 export function ProxyPage() {
   const asked = useAnswer('proxy.list', undefined, event => /^(proxy|session|api)/.test(event));
@@ -24,7 +30,7 @@ export function ProxyPage() {
                 show: ({ upstreams }) =>
                   upstreams.map(({ url, address, state, live }) => (
                     <div class="row">
-                      <Tag tone={tones[state]}>{state}</Tag> <code title={address}>{url}</code>{' '}
+                      <Tag tone={tones[state]}>{t(words[state])}</Tag> <code title={address}>{url}</code>{' '}
                       <span class="quiet">{live}</span>
                     </div>
                   )),

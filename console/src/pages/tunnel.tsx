@@ -1,9 +1,11 @@
 // Tunnels: both sides' state, opening with tokens shown once, closing.
 import { useState } from 'preact/hooks';
 import { type AnswerOf, call } from '../api.ts';
-import { Act, Answer, Copy, Dialog, Field, Form, Page, Table, Tag } from '../parts.tsx';
-import { countdown, t } from '../text.ts';
+import { Act, Answer, Dialog, Field, Form, Page, Table, Tag } from '../parts.tsx';
+import { t } from '../text.ts';
 import { useAnswer, useNow } from '../use.ts';
+import { Tokens } from './device.tsx';
+import { Until } from './until.tsx';
 
 type Tunnel = AnswerOf<'tunnel.list'>['tunnels'][number];
 
@@ -13,14 +15,16 @@ export function TunnelPage() {
   const [isOpening, setOpening] = useState(false);
   const [opened, setOpened] = useState<AnswerOf<'tunnel.open'>>();
   const side = (name: 'source' | 'destination', one: Tunnel) => (
-    <Tag tone={one[name].state === 'connected' ? 'good' : 'plain'}>{one[name].state}</Tag>
+    <Tag tone={one[name].state === 'connected' ? 'good' : 'plain'}>
+      {t(one[name].state === 'connected' ? 'connected' : 'disconnected')}
+    </Tag>
   );
   return (
     <Page
       title={t('tunnel')}
       tools={
         <button type="button" class="main" onClick={() => setOpening(true)}>
-          {t('open')}
+          {t('openTunnel')}
         </button>
       }
     >
@@ -32,14 +36,21 @@ export function TunnelPage() {
             idOf={({ id }) => id}
             empty={t('noTunnels')}
             columns={[
-              { title: t('state'), show: ({ state }) => <Tag tone={state === 'open' ? 'good' : 'plain'}>{state}</Tag> },
+              {
+                title: t('state'),
+                show: ({ state }) => (
+                  <Tag tone={state === 'open' ? 'good' : 'plain'}>
+                    {t(state === 'open' ? 'stateOpen' : 'stateClosed')}
+                  </Tag>
+                ),
+              },
               { title: t('device'), show: ({ thing }) => <strong>{thing}</strong> },
               { title: t('services'), kind: 'code', show: ({ services }) => services.join(' ') },
               { title: t('source'), show: one => side('source', one) },
               { title: t('destination'), show: one => side('destination', one) },
               { title: t('connections'), kind: 'number', show: ({ connections }) => connections },
               { title: t('who'), show: ({ opener }) => opener },
-              { title: t('until'), show: ({ until, state }) => state === 'open' && countdown(until, now) },
+              { title: t('until'), show: ({ until, state }) => state === 'open' && <Until time={until} now={now} /> },
               {
                 title: '',
                 kind: 'tools',
@@ -58,9 +69,10 @@ export function TunnelPage() {
         )}
       </Answer>
       {isOpening && (
-        <Dialog title={t('open')} close={() => setOpening(false)}>
+        <Dialog title={t('openTunnel')} close={() => setOpening(false)}>
           <Form
-            label={t('open')}
+            label={t('openTunnel')}
+            cancel={() => setOpening(false)}
             submit={async ({ thing = '', services = '', for: time = '' }) => {
               setOpened(
                 await call('tunnel.open', {
@@ -79,25 +91,9 @@ export function TunnelPage() {
             <Field label={t('services')} name="services" placeholder="ssh" />
             <Field label={t('howLong')} name="for" placeholder="1h" />
           </Form>
-          <button type="button" class="plain" onClick={() => setOpening(false)}>
-            {t('cancel')}
-          </button>
         </Dialog>
       )}
-      {opened && (
-        <Dialog title={opened.tunnel.thing ?? opened.tunnel.id} close={() => setOpened(undefined)}>
-          <p>{t('tokensText')}</p>
-          <h3>{t('source')}</h3>
-          <Copy text={opened.sourceToken} />
-          <h3>{t('destination')}</h3>
-          <Copy text={opened.destinationToken} />
-          <div class="tools">
-            <button type="button" onClick={() => setOpened(undefined)}>
-              {t('close')}
-            </button>
-          </div>
-        </Dialog>
-      )}
+      {opened && <Tokens opened={opened} close={() => setOpened(undefined)} />}
     </Page>
   );
 }

@@ -2,13 +2,27 @@
 import { useState } from 'preact/hooks';
 import { type AnswerOf, call } from '../api.ts';
 import type { Me } from '../app.tsx';
-import { Act, Answer, Copy, Dialog, Field, Form, Page, Table } from '../parts.tsx';
+import { Act, Answer, Copy, Dialog, Field, Form, Page, Pager, Search, Table, usePage } from '../parts.tsx';
 import { day, t } from '../text.ts';
 import { useAnswer } from '../use.ts';
 
 type User = AnswerOf<'user.list'>['users'][number];
 const roles = ['admin', 'operator', 'approver', 'auditor', 'member'] as const;
 type Role = (typeof roles)[number];
+const roleWords = {
+  admin: 'roleAdmin',
+  operator: 'roleOperator',
+  approver: 'roleApprover',
+  auditor: 'roleAuditor',
+  member: 'roleMember',
+} as const;
+const mayWords = {
+  admin: 'mayAdmin',
+  operator: 'mayOperator',
+  approver: 'mayApprover',
+  auditor: 'mayAuditor',
+  member: 'mayMember',
+} as const;
 
 export function UserPage({ me }: { me: Me }) {
   const asked = useAnswer('user.list', undefined, event => event.startsWith('user'));
@@ -16,6 +30,8 @@ export function UserPage({ me }: { me: Me }) {
     'add' | { readonly roles: User } | { readonly link: string; readonly user: string }
   >();
   const close = (): void => setDialog(undefined);
+  const { page, turn, limit } = usePage();
+  const [search, setSearch] = useState('');
   return (
     <Page
       title={t('user')}
@@ -25,89 +41,120 @@ export function UserPage({ me }: { me: Me }) {
         </button>
       }
     >
+      <Search
+        label={t('searchUsers')}
+        search={text => {
+          turn(0);
+          setSearch(text.normalize('NFKC').toLowerCase());
+        }}
+      />
       <Answer asked={asked}>
-        {({ users }) => (
-          <Table
-            label={t('user')}
-            rows={users}
-            idOf={({ name }) => name}
-            empty={t('noUsers')}
-            columns={[
-              {
-                title: t('name'),
-                show: ({ name }) => (
-                  <>
-                    <strong>{name}</strong> {name === me.id && <span class="quiet">{t('me')}</span>}
-                  </>
-                ),
-              },
-              { title: t('roles'), show: ({ roles }) => roles.join(', ') || <span class="quiet">{t('none')}</span> },
-              { title: t('groups'), show: ({ groups }) => groups.join(', ') },
-              { title: t('since'), show: ({ created }) => day(created) },
-              {
-                title: '',
-                kind: 'tools',
-                show: user => (
-                  <>
-                    <button type="button" onClick={() => setDialog({ roles: user })}>
-                      {t('roles')}
-                    </button>
-                    <Act
-                      label={t('link')}
-                      run={() =>
-                        call('user.link', { params: { name: user.name } }).then(({ link }) =>
-                          setDialog({ link, user: user.name }),
-                        )
-                      }
-                    />
-                    {user.name !== me.id && (
-                      <Act
-                        label={t('remove')}
-                        sure={t('sureRemove')}
-                        danger
-                        run={() => call('user.remove', { params: { name: user.name } }).then(asked.again)}
-                      />
-                    )}
-                  </>
-                ),
-              },
-            ]}
-          />
-        )}
+        {({ users: all }) => {
+          const users = all.filter(({ name, groups }) =>
+            [name, ...groups].some(text => text.normalize('NFKC').toLowerCase().includes(search)),
+          );
+          return (
+            <>
+              <Table
+                label={t('user')}
+                rows={users.slice(page * limit, (page + 1) * limit)}
+                idOf={({ name }) => name}
+                empty={search === '' ? t('noUsers') : t('noneFound')}
+                columns={[
+                  {
+                    title: t('name'),
+                    show: ({ name }) => (
+                      <>
+                        <strong>{name}</strong> {name === me.id && <span class="quiet">{t('me')}</span>}
+                      </>
+                    ),
+                  },
+                  {
+                    title: t('roles'),
+                    show: ({ roles }) =>
+                      roles.map(role => t(roleWords[role])).join(', ') || <span class="quiet">{t('none')}</span>,
+                  },
+                  { title: t('groups'), show: ({ groups }) => groups.join(', ') },
+                  { title: t('since'), show: ({ created }) => day(created) },
+                  {
+                    title: '',
+                    kind: 'tools',
+                    show: user => (
+                      <>
+                        <button type="button" onClick={() => setDialog({ roles: user })}>
+                          {t('rolesAndGroups')}
+                        </button>
+                        <Act
+                          label={t('link')}
+                          run={() =>
+                            call('user.link', { params: { name: user.name } }).then(({ link }) =>
+                              setDialog({ link, user: user.name }),
+                            )
+                          }
+                        />
+                        {user.name !== me.id && (
+                          <Act
+                            label={t('remove')}
+                            sure={t('sureRemove')}
+                            danger
+                            run={() => call('user.remove', { params: { name: user.name } }).then(asked.again)}
+                          />
+                        )}
+                      </>
+                    ),
+                  },
+                ]}
+              />
+              <Pager page={page} turn={turn} limit={limit} total={users.length} />
+            </>
+          );
+        }}
       </Answer>
+      <Groups />
       {dialog === 'add' && (
         <Dialog title={t('addUser')} close={close}>
           <Form
             label={t('addUser')}
+            cancel={close}
             submit={async fields => {
-              await call('user.add', { body: { name: fields['name'] ?? '', roles: chosen(fields) } });
+              await call('user.add', {
+                body: { name: fields['name'] ?? '', roles: chosen(fields), groups: groupsOf(fields) },
+              });
               asked.again();
               close();
             }}
           >
             <Field label={t('userName')} name="name" required autofocus />
+            <Field label={t('groupsToJoin')} name="groups" placeholder="staff, operators" />
             <Roles of={['member']} />
           </Form>
-          <button type="button" class="plain" onClick={close}>
-            {t('cancel')}
-          </button>
         </Dialog>
       )}
       {typeof dialog === 'object' && 'roles' in dialog && (
-        <Dialog title={`${dialog.roles.name}: ${t('roles')}`} close={close}>
+        <Dialog title={`${dialog.roles.name}: ${t('rolesAndGroups')}`} close={close}>
           <Form
             label={t('save')}
+            cancel={close}
             submit={async fields => {
-              await call('user.role', { params: { name: dialog.roles.name }, body: { roles: chosen(fields) } });
+              const { name, groups } = dialog.roles;
+              await call('user.role', { params: { name }, body: { roles: chosen(fields) } });
+              const wanted = groupsOf(fields);
+              for (const group of wanted.filter(one => !groups.includes(one)))
+                await call('group.add', { params: { name: group, user: name } });
+              for (const group of groups.filter(one => !wanted.includes(one)))
+                await call('group.remove', { params: { name: group, user: name } });
               asked.again();
               close();
             }}
           >
             <Roles of={dialog.roles.roles} />
+            <Field
+              label={t('groupsToJoin')}
+              name="groups"
+              placeholder="staff, operators"
+              defaultValue={dialog.roles.groups.join(', ')}
+            />
           </Form>
-          <button type="button" class="plain" onClick={close}>
-            {t('cancel')}
-          </button>
         </Dialog>
       )}
       {typeof dialog === 'object' && 'link' in dialog && (
@@ -125,6 +172,9 @@ export function UserPage({ me }: { me: Me }) {
   );
 }
 
+const groupsOf = (fields: Readonly<Record<string, string>>): string[] =>
+  (fields['groups'] ?? '').split(/[\s,、]+/).filter(Boolean);
+
 const chosen = (fields: Readonly<Record<string, string>>): Role[] =>
   roles.filter(role => fields[`role-${role}`] === 'on');
 
@@ -133,10 +183,42 @@ function Roles({ of }: { of: readonly Role[] }) {
     <fieldset>
       <legend>{t('roles')}</legend>
       {roles.map(role => (
-        <label class="check">
-          <input type="checkbox" name={`role-${role}`} defaultChecked={of.includes(role)} /> {role}
+        <label class="check line">
+          <input type="checkbox" name={`role-${role}`} defaultChecked={of.includes(role)} />
+          <span>
+            <strong>{t(roleWords[role])}</strong> <span class="quiet">{t(mayWords[role])}</span>
+          </span>
         </label>
       ))}
     </fieldset>
+  );
+}
+
+/** Who is in which group; rules and approvals name groups. */
+function Groups() {
+  const asked = useAnswer('group.list', undefined, event => event.startsWith('user'));
+  return (
+    <>
+      <h2>{t('groups')}</h2>
+      <Table
+        label={t('groups')}
+        rows={asked.error ? [] : asked.value?.groups}
+        idOf={({ name }) => name}
+        empty={t('noGroups')}
+        columns={[
+          { title: t('name'), show: ({ name }) => <strong>{name}</strong> },
+          { title: t('count'), kind: 'number', show: ({ members }) => members.length },
+          {
+            title: t('members'),
+            show: ({ members }) => (
+              <small>
+                {members.slice(0, 20).join(', ')}
+                {members.length > 20 && ' …'}
+              </small>
+            ),
+          },
+        ]}
+      />
+    </>
   );
 }

@@ -1,13 +1,40 @@
 // Web: what may be reached, how browsers are told, and why somebody can or cannot open an address.
 import { useState } from 'preact/hooks';
 import { type AnswerOf, call } from '../api.ts';
-import { Answer, Field, Form, Page, Table, Tag } from '../parts.tsx';
+import { Answer, Copy, Field, Form, Page, Table, Tag } from '../parts.tsx';
 import { save } from '../save.ts';
 import { t } from '../text.ts';
 import { useAnswer } from '../use.ts';
 
-const forms = ['pac', 'chrome', 'edge', 'firefox', 'apple', 'curl'] as const;
+const names = {
+  pac: 'PAC',
+  chrome: 'Chrome',
+  edge: 'Edge',
+  firefox: 'Firefox',
+  apple: 'macOS / iOS',
+  curl: 'curl',
+} as const;
+const forms = Object.keys(names) as (keyof typeof names)[];
 const tones = { unknown: 'plain', up: 'good', down: 'bad' } as const;
+const healthWords = { unknown: 'siteUnknown', up: 'siteUp', down: 'siteDown' } as const;
+const verdicts = {
+  reached: 'good',
+  'own-page': 'good',
+  'after-approval': 'weak',
+  'not-mapped': 'bad',
+  denied: 'bad',
+  'address-refused': 'bad',
+  unresolved: 'bad',
+} as const;
+const verdictWords = {
+  reached: 'verdictReached',
+  'own-page': 'verdictReached',
+  'after-approval': 'verdictApproval',
+  'not-mapped': 'verdictNotMapped',
+  denied: 'verdictDenied',
+  'address-refused': 'verdictRefused',
+  unresolved: 'verdictUnresolved',
+} as const;
 
 export function WebPage() {
   const asked = useAnswer('web.list', undefined, event => /^(web|api)/.test(event));
@@ -20,6 +47,7 @@ export function WebPage() {
             {!forward && !sites && <p class="quiet">{t('noWeb')}</p>}
             {(forward || sites) && (
               <div class="inline">
+                <h2>{t('whyTitle')}</h2>
                 <Form
                   label={t('whyOrNot')}
                   submit={async ({ url = '', as = '' }) =>
@@ -31,18 +59,12 @@ export function WebPage() {
                 </Form>
               </div>
             )}
-            {verdict && (
-              <p role="status">
-                <Tag tone={verdict.verdict === 'reached' ? 'good' : 'bad'}>{verdict.verdict}</Tag> {verdict.text}{' '}
-                <span class="quiet">{verdict.rule}</span>
-              </p>
-            )}
+            {verdict && <Verdict verdict={verdict} />}
             {forward && (
               <>
                 <h2>{t('originalUrls')}</h2>
-                <p>
-                  <code>{forward.proxy}</code> · <code>{forward.pac.url}</code>
-                </p>
+                <p class="quiet">{t('pacText')}</p>
+                <Copy text={forward.pac.url} />
                 <div class="tools left">
                   {forms.map(form => (
                     <button
@@ -53,7 +75,7 @@ export function WebPage() {
                         )
                       }
                     >
-                      {t('download')} {form}
+                      {names[form]}
                     </button>
                   ))}
                 </div>
@@ -79,10 +101,16 @@ export function WebPage() {
                   idOf={({ key }) => key}
                   empty=""
                   columns={[
-                    { title: t('state'), show: ({ health }) => <Tag tone={tones[health]}>{health}</Tag> },
-                    { title: t('name'), kind: 'code', show: ({ url }) => url },
+                    {
+                      title: t('state'),
+                      show: ({ health }) => <Tag tone={tones[health]}>{t(healthWords[health])}</Tag>,
+                    },
+                    { title: t('name'), kind: 'code', show: ({ url }) => <a href={url}>{url}</a> },
                     { title: t('target'), kind: 'code', show: ({ to }) => to },
-                    { title: t('cert'), show: ({ clients }) => clients },
+                    {
+                      title: t('clientCert'),
+                      show: ({ clients }) => t(clients === 'required' ? 'required' : 'notAsked'),
+                    },
                   ]}
                 />
               </>
@@ -91,5 +119,32 @@ export function WebPage() {
         )}
       </Answer>
     </Page>
+  );
+}
+
+function Verdict({ verdict: { verdict, text, rule, line, as, addresses } }: { verdict: AnswerOf<'web.check'> }) {
+  return (
+    <div class="card" role="status">
+      <p>
+        <Tag tone={verdicts[verdict]}>{t(verdictWords[verdict])}</Tag> <strong>{as}</strong> {text}
+      </p>
+      <p class="quiet">
+        {rule && (
+          <>
+            {t('rule')} <code>{rule}</code>{' '}
+          </>
+        )}
+        {line && (
+          <>
+            {t('line')} <code>{`${line.key}: ${line.to}`}</code>{' '}
+          </>
+        )}
+        {addresses.map(({ address, fault }) => (
+          <code class={fault ? 'bad' : ''}>
+            {address} {fault}
+          </code>
+        ))}
+      </p>
+    </div>
   );
 }

@@ -50,6 +50,16 @@ const filter = {
   until: time.optional(),
 };
 
+const recording = z.object({
+  id: z.string().meta({ description: 'the session’s' }),
+  device: z.string(),
+  service: z.string(),
+  user: z.string(),
+  login: z.string().meta({ description: 'the user on the device' }),
+  begun: time,
+  bytes: z.number(),
+});
+
 export const auditVerbs = {
   'audit.search': verb({
     method: 'GET',
@@ -105,5 +115,26 @@ export const auditVerbs = {
     summary: 'The signed head of the chain, and the key that checks it',
     answer: z.object({ head: signedHead, publicKey: z.string().meta({ description: 'Ed25519, PEM' }) }),
     cli: 'audit head',
+  }),
+  'audit.recording-list': verb({
+    method: 'GET',
+    path: '/v1/audit/recordings',
+    action: 'audit.read',
+    summary: 'Recordings of terminals, newest first',
+    query: z.object({ device: z.string().max(128).optional(), user: z.string().max(128).optional(), limit }),
+    answer: z.object({ recordings: z.array(recording), total: z.number().meta({ description: 'before the limit' }) }),
+    cli: 'audit recordings',
+  }),
+  'audit.recording': verb({
+    method: 'GET',
+    path: '/v1/audit/recordings/:id',
+    action: 'audit.recording-read',
+    summary: 'One recording as asciicast v2: what the screen showed, not what was typed',
+    params: z.object({ id: z.string().min(1).max(64) }),
+    answer: z.looseObject({}),
+    stream: 'bytes',
+    changes: true,
+    resource: 'recording/:id',
+    cli: 'audit recording',
   }),
 } as const;

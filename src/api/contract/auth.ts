@@ -54,6 +54,7 @@ export const authVerbs = {
       roles: z.array(role),
       groups: z.array(z.string()),
       credential: z.string(),
+      address: z.string().optional().meta({ description: 'where the caller comes from, as the gate sees it' }),
       scope: z.array(z.string()).optional(),
       until: time.optional(),
     }),

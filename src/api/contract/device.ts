@@ -53,8 +53,17 @@ export const deviceVerbs = {
     path: '/v1/devices',
     action: 'device.list',
     summary: 'Devices, and whether they are online',
-    query: z.object({ state: z.enum(['online', 'offline']).optional(), limit: limit.optional() }),
-    answer: z.object({ devices: z.array(device), total: z.number() }),
+    query: z.object({
+      state: z.enum(['online', 'offline']).optional(),
+      search: z.string().max(128).optional().meta({ description: 'part of a name, an alias, a tag or an address' }),
+      offset: z.coerce.number().int().min(0).max(1_000_000).default(0),
+      limit: limit.optional(),
+    }),
+    answer: z.object({
+      devices: z.array(device),
+      total: z.number().meta({ description: 'that fit, before offset and limit' }),
+      online: z.number().meta({ description: 'of those' }),
+    }),
     cli: 'device list',
   }),
   'device.show': verb({
@@ -165,5 +174,36 @@ export const deviceVerbs = {
     changes: true,
     resource: 'device/:name',
     cli: 'device remove',
+  }),
+  'device.host-keys': verb({
+    method: 'GET',
+    path: '/v1/devices/:name/host-keys',
+    action: 'device.list',
+    summary: 'The SSH host keys that a device is known by to terminals in the console',
+    params: named,
+    answer: z.object({
+      name: z.string(),
+      keys: z.array(
+        z.object({
+          service: z.string(),
+          algorithm: z.string(),
+          fingerprint: z.string().meta({ description: 'SHA256:…, as OpenSSH prints it' }),
+          pinned: time,
+          by: z.string().meta({ description: 'who accepted it' }),
+        }),
+      ),
+    }),
+    cli: 'device host-keys',
+  }),
+  'device.host-key-remove': verb({
+    method: 'DELETE',
+    path: '/v1/devices/:name/host-keys/:service',
+    action: 'device.host-key-remove',
+    summary: 'Forget the SSH host key of a service: the next terminal shows the key that it finds, and pins it',
+    params: named.extend({ service }),
+    answer: z.object({ name: z.string(), service: z.string(), removed: z.literal(true) }),
+    changes: true,
+    resource: 'device/:name',
+    cli: 'device forget-host-key',
   }),
 } as const;

@@ -43,6 +43,7 @@ export function openDeviceRows({ db }: Pick<Store, 'db'>): DeviceRows {
     async remove(id) {
       await db.transaction().execute(async transaction => {
         await transaction.deleteFrom('device_alias').where('device', '=', id).execute();
+        await transaction.deleteFrom('device_host_key').where('device', '=', id).execute();
         await transaction.deleteFrom('device').where('id', '=', id).execute();
       });
     },
