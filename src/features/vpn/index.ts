@@ -6,6 +6,7 @@ export type * from './hub.ts';
 export type { HubEntry, Hubs } from './hubs.ts';
 export type { LiveMember } from './live-member.ts';
 export type { Group, Member, MemberChange, Members, NewProof } from './members.ts';
+export type { OpenVpn } from './openvpn/service.ts';
 export { noVpn, planVpn } from './plan.ts';
 export { openVpn, type VpnPlan, type VpnService } from './service.ts';
 export { type HubSettings, hubChange, securityPolicy } from './settings.ts';

@@ -38,6 +38,7 @@ export class Reliable {
   #ackAsked = false;
   #stopTimer: (() => void) | undefined;
   #closed = false;
+  #drained = Promise.withResolvers<void>();
 
   constructor(options: ReliableOptions) {
     this.#options = options;
@@ -47,8 +48,8 @@ export class Reliable {
   get isIdle(): boolean {
     return this.#sent.size === 0 && this.#waiting.length === 0;
   }
-  get waiting(): number {
-    return this.#waiting.length;
+  drained(): Promise<void> {
+    return this.isIdle ? Promise.resolve() : this.#drained.promise;
   }
 
   send(opcode: ControlOpcode, payload: Uint8Array): void {
@@ -65,6 +66,9 @@ export class Reliable {
   acknowledged(ids: readonly number[]): void {
     for (const id of ids) this.#sent.delete(id);
     this.#pump();
+    if (!this.isIdle) return;
+    this.#drained.resolve();
+    this.#drained = Promise.withResolvers();
   }
   /** A packet of theirs → what can be read now, in order. Repeated ones are acknowledged again, those too far ahead are not. */
   receive(id: number, payload: Uint8Array): Uint8Array[] {
@@ -86,6 +90,7 @@ export class Reliable {
     this.#sent.clear();
     this.#waiting.length = 0;
     this.#early.clear();
+    this.#drained.resolve();
   }
 
   #pump(): void {
