@@ -11,7 +11,7 @@ import { acmeAlpn, type ChallengeBoard, type ClientTrust } from '../trust/index.
 import { parseCidr } from '../wire/cidr.ts';
 import type { ClientHello } from '../wire/client-hello.ts';
 import type { GateConfig } from './config.ts';
-import { type GatePort, openGatePort } from './gate-port.ts';
+import { type GatePort, openGatePort, type RawTenant } from './gate-port.ts';
 import { plainTls } from './plain-tls.ts';
 import { type SitesTls, siteUpgrades } from './sites-door.ts';
 
@@ -27,6 +27,8 @@ export interface GateDoorOptions {
   readonly sites?: () => SitesService | undefined;
   /** Further protocols behind the same TLS. */
   readonly tenants?: readonly Tenant[];
+  /** A protocol that brings a TLS of its own, or none. */
+  readonly raw?: RawTenant;
   readonly log: Log;
   readonly metrics: Metrics;
 }
@@ -66,6 +68,8 @@ export interface Tenant {
 export interface GateDoor extends GatePort {
   /** TLS for clients without ALPN, as they get it on the gate's own port. */
   plainTls(peer: Address): Upgrade;
+  /** TLS within another protocol, which has its own idea of time: the gate's certificate, client certificates asked for. */
+  innerTls: Upgrade;
   /** What later handshakes see. @throws Fault `invalid`, and then nothing has changed */
   replace(tls: GateTls): void;
 }
@@ -79,6 +83,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
   const proxyUpgrade = upgradeTls(proxyTlsOptions(options.tls, patience));
   const upgradeFor = tenantTls(patience);
   const plain = plainTls(gateTlsOptions(options.tls, patience));
+  const inner = plainTls(serverTls(options.tls, 0));
   const kept = (peer: Address): string | undefined => {
     for (const { keeps } of tenants) {
       const fingerprint = keeps?.(peer);
@@ -134,6 +139,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     ...(from ? { before: expectProxyHeader({ from }) } : {}),
     patience,
     connections: config.limits.connections,
+    ...(options.raw ? { raw: options.raw } : {}),
     serve,
     log,
     metrics,
@@ -142,6 +148,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     branch: branch => port.branch(branch),
     attach: listener => port.attach(listener),
     plainTls: peer => plain.upgrade(kept(peer)),
+    innerTls: (conn, signal) => inner.upgrade(undefined)(conn, signal),
     get live() {
       return port.live;
     },
@@ -150,6 +157,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
       upgradeTls(proxyTlsOptions(next, patience))[Symbol.dispose]();
       upgrade.replace(gateTlsOptions(next, patience));
       plain.replace(gateTlsOptions(next, patience));
+      inner.replace(serverTls(next, 0));
       proxyUpgrade.replace(proxyTlsOptions(next, patience));
       tls = next;
     },

@@ -15,10 +15,17 @@ export interface GatePortOptions {
   readonly patience: number;
   /** Conns at a time, those of routes included while they are looked at. */
   readonly connections: number;
+  /** A protocol without TLS around it, told by its very first bytes. `serve` never throws. */
+  readonly raw?: RawTenant;
   /** Everything that no route claims: no SNI, an unknown one, the gate's own. Never throws. */
   readonly serve: (conn: Conn, hello: ClientHello) => Promise<void>;
   readonly log: Log;
   readonly metrics: Metrics;
+}
+
+export interface RawTenant {
+  claims(bytes: Uint8Array): boolean | 'more';
+  serve(conn: Conn): Promise<void>;
 }
 
 export interface RouteBranch {
@@ -55,7 +62,7 @@ type Choice =
 const waiting = 511;
 
 export function openGatePort(options: GatePortOptions): GatePort {
-  const { listeners, before, patience, connections, serve, log, metrics } = options;
+  const { listeners, before, patience, connections, raw: tenant, serve, log, metrics } = options;
   const places = new Places();
   let branches = 0;
   let looking = 0;
@@ -64,19 +71,24 @@ export function openGatePort(options: GatePortOptions): GatePort {
   const sort = async (raw: Conn): Promise<void> => {
     const signal = AbortSignal.timeout(patience);
     const conn = before ? await before(raw, signal) : raw;
-    const hello = await peek(conn.stream, readClientHello, { limit: clientHelloLimit, signal });
+    const hello = await peek(conn.stream, first, { limit: clientHelloLimit, signal });
+    if (hello === 'raw') return void own(() => tenant?.serve(conn));
     if (hello === 'not-tls') return sayTls(conn);
     const place = places.find(hello);
-    if (!place) return void own(conn, hello);
+    if (!place) return void own(() => serve(conn, hello));
     const told: Conn = hello.sni === undefined ? conn : { ...conn, tls: { sni: hello.sni } };
     if (place.queue.push(told)) return;
     conn.stream.destroy();
     metrics.count('accepts_refused_total', { reason: 'queue' });
   };
-  const own = async (conn: Conn, hello: ClientHello): Promise<void> => {
+  const first = (bytes: Buffer): ReturnType<typeof readClientHello> | 'raw' => {
+    const claimed = tenant?.claims(bytes) ?? false;
+    return claimed === true ? 'raw' : claimed === 'more' ? 'more' : readClientHello(bytes);
+  };
+  const own = async (work: () => Promise<void> | undefined): Promise<void> => {
     live++;
     try {
-      await serve(conn, hello);
+      await work();
     } finally {
       live--;
     }

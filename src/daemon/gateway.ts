@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { createApprovals, createGate, createSessions } from '../access/index.ts';
 import { createApi, type House, type HttpDoor } from '../api/index.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
-import type { Log, Principal } from '../core/parts.ts';
+import type { Address, Log, Principal } from '../core/parts.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
 import type { VpnService } from '../features/vpn/index.ts';
 import { formatWebLine, type SitesService, type WebService } from '../features/web/index.ts';
@@ -41,6 +41,7 @@ import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
 import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
+import { type OpenVpnPorts, openOpenVpnPorts, openVpnRaw } from './openvpn-plane.ts';
 import { openVpnPlane, serveVpnPorts, vpnTenant } from './vpn-plane.ts';
 import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
@@ -190,6 +191,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       )
     : undefined;
   let vpn: VpnService | undefined;
+  let openVpnPorts: OpenVpnPorts | undefined;
+  const opened = (): Address[] => [...ports.map(({ address }) => address), ...(openVpnPorts?.addresses ?? [])];
   const tenants: Tenant[] = [...(devices?.tenants ?? []), vpnTenant(() => vpn)];
   let sites: SitesService | undefined;
   door = config.gate
@@ -201,6 +204,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
           tenants,
+          ...(config.vpn?.openvpn
+            ? { raw: openVpnRaw({ vpn: () => vpn, door: () => door, log: room('vpn'), metrics }) }
+            : {}),
           sites: () => sites,
         }),
       )
@@ -221,12 +227,17 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       log: room('vpn'),
       ended: credential => void sessions.cutBy(({ who }) => who.credential === credential),
       name: () => namesOf(current.file.config)[0] ?? 'localhost',
-      opened: () => ports.map(({ address }) => address),
+      opened,
       ports,
     }),
   );
   const hubs = vpn;
   serveVpnPorts(vpnPorts, { door, vpn, gate: config.gate, metrics, log: room('vpn') });
+  openVpnPorts = stack.use(
+    await openOpenVpnPorts({
+      ...{ addresses: config.vpn?.openvpn?.listen ?? [], open, door, vpn, metrics, log: room('vpn') },
+    }),
+  );
   const accessFile = accessPlace(file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
   const signIn = stack.use(
@@ -239,7 +250,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...{ signIns: signIn.signIns, signer: signIn.signer },
     ...{ current: () => current, data, gate, authority, directory, clock, metrics, log: room('web') },
     ports,
-    opened: () => ports.map(({ address }) => address),
+    opened,
     own: async conn => api?.handle(conn),
     ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
   });
@@ -248,7 +259,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...{ current: () => current, gate, directory, clock, metrics, log: room('web') },
     before: signIn.before,
     signer: signIn.signer,
-    opened: () => ports.map(({ address }) => address),
+    opened,
     ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
   });
   if (sites) stack.use(sites);
@@ -271,7 +282,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       ...{ port: door, data, board: certificates.board },
       devices: endpointDevices(devices?.service),
       addresses: ports.map(({ address }) => address),
-      opened: () => ports.map(({ address }) => address),
+      opened,
       log: room('endpoint'),
     }),
   );
@@ -356,6 +367,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const listeners = (): ReturnType<House['listeners']> => [
     ...own.shown(),
     ...endpoints.listeners(),
+    ...(openVpnPorts?.opened ?? []),
     { name: 'api', listen: `unix:${socket}`, note: 'whoever owns the data folder' },
   ];
   api = stack.use(
@@ -429,6 +441,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       await local[Symbol.asyncDispose]();
       await door?.[Symbol.asyncDispose]();
       for (const listener of vpnPorts) await listener[Symbol.asyncDispose]();
+      await openVpnPorts?.drain();
       // The gate last: who was accepted before the listeners closed is still let in. At the deadline it ends the
       // sessions, and the audit says why; what still hangs after the farewell is destroyed by the proxy.
       const carried = Promise.all([

@@ -40,6 +40,7 @@ const fixed: readonly (readonly [key: string, of: (config: Config) => unknown])[
   ['endpoint.cooling', ({ endpoint }) => endpoint.cooling],
   ['endpoint.webhook', ({ endpoint }) => endpoint.webhook],
   ['vpn.listen', ({ vpn }) => vpn?.listen],
+  ['vpn.openvpn', ({ vpn }) => vpn?.openvpn],
   ['store', ({ store }) => store],
   ['tunnel', ({ tunnel }) => tunnel],
   ['trust.rate-limit', ({ trust }) => trust['rate-limit']],

@@ -1,5 +1,5 @@
 // Encrypts what the database must hold but must not show (access keys' secrets), with a key in a file beside it.
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { Fault } from '../core/fault.ts';
 import { readSecretFile, writeNew } from './key-files.ts';
@@ -9,6 +9,8 @@ export interface Sealer {
   seal(text: string, context: string): string;
   /** @throws Fault `invalid` when it was sealed with another key or for another context */
   unseal(sealed: string, context: string): string;
+  /** The same bytes for the same context every time: a key that needs no place of its own (RFC 5869). */
+  derive(context: string, length: number): Buffer;
 }
 
 /** `<dir>/secrets.key`, 32 random bytes, made when missing, 0600, never overwritten. @throws Fault `invalid` */
@@ -32,6 +34,7 @@ export function sealerWith(key: Uint8Array): Sealer {
       const body = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
       return `v1.${Buffer.concat([nonce, cipher.getAuthTag(), body]).toString('base64url')}`;
     },
+    derive: (context, length) => Buffer.from(hkdfSync('sha256', key, '', `derived:${context}`, length)),
     unseal(sealed, context) {
       try {
         if (!sealed.startsWith('v1.')) throw new Error('unknown form');

@@ -38,6 +38,20 @@ export const vpnConfig = z.strictObject({
   listen: oneOrMany(
     listen.refine(address => address.kind === 'tls', 'SoftEther is spoken inside TLS; write tls://host:port'),
   ).optional(),
+  /** OpenVPN for its ordinary clients, told on the gate's port by its first bytes; not spoken unless this is written. */
+  openvpn: z
+    .strictObject({
+      /** Further ports: tcp:// and udp://; its clients know 1194. */
+      listen: oneOrMany(
+        listen.refine(
+          address => address.kind === 'tcp' || address.kind === 'udp',
+          'OpenVPN is spoken over tcp://host:port and udp://host:port',
+        ),
+      ).optional(),
+      /** Whether clients have to have the gate's tls-crypt key, which is in every profile that it writes. */
+      'tls-crypt': z.enum(['optional', 'required']).default('optional'),
+    })
+    .optional(),
   /** vpncmd: off until `sekisho vpn admin passwd`, and then from here only. */
   admin: z
     .strictObject({

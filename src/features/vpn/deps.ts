@@ -15,6 +15,7 @@ export interface VpnDeps {
   readonly sealer: {
     seal(text: string, context: string): string;
     unseal(sealed: string, context: string): string;
+    derive(context: string, length: number): Buffer;
   };
   /** argon2id. */
   readonly passwords: {

@@ -50,7 +50,11 @@ export function planVpn(config: VpnConfig | undefined): VpnPlan {
     const text = mistakes.map(one => `${one.path.join('.')}: ${one.text}`).join('\n');
     throw new Fault('invalid', text, { facts: { mistakes } });
   }
-  return { hubs, routers, adminFrom: config.admin.from, warnings };
+  const { openvpn } = config;
+  return {
+    ...{ hubs, routers, adminFrom: config.admin.from, warnings },
+    ...(openvpn ? { openvpn: { plain: openvpn['tls-crypt'] === 'optional' } } : {}),
+  };
 }
 
 type HubConfig = VpnConfig['hubs'][string];

@@ -5,12 +5,13 @@ import type { Address, Conn, Service } from '../../core/parts.ts';
 import { type Administration, openAdministration } from './admin.ts';
 import type { VpnDeps } from './deps.ts';
 import { type Hubs, openHubs } from './hubs.ts';
+import type { LiveMember } from './live-member.ts';
 import { type Members, openMembers } from './members.ts';
+import { type OpenVpn, type OpenVpnPlan, openOpenVpn } from './openvpn/service.ts';
 import { openRouters, type RouterPlans } from './routers.ts';
 import { admitAdministrator } from './rpc/session.ts';
 import type { HubSettings } from './settings.ts';
 import { serveSoftEther } from './softether/door.ts';
-import type { MemberSession } from './softether/session.ts';
 import { createMemberSessions, type MemberSessions } from './softether/sessions.ts';
 import { openVpnStore } from './store.ts';
 
@@ -19,6 +20,8 @@ export interface VpnPlan {
   readonly hubs: Readonly<Record<string, HubSettings>>;
   readonly routers: RouterPlans;
   readonly adminFrom: readonly string[];
+  /** Absent: OpenVPN is not spoken. */
+  readonly openvpn?: OpenVpnPlan;
   /** What works and is weak, with the key's path before it. */
   readonly warnings: readonly string[];
 }
@@ -28,6 +31,8 @@ export interface VpnService extends Service {
   readonly members: Members;
   readonly sessions: MemberSessions;
   readonly administration: Administration;
+  /** Where it is spoken. */
+  readonly openvpn: OpenVpn | undefined;
   /** Whether a conn that speaks SoftEther is worth listening to: there is a hub, or an administrator. */
   readonly isOpen: boolean;
   /** Speaks SoftEther on a conn whose TLS stands, to its end. */
@@ -35,7 +40,7 @@ export interface VpnService extends Service {
   /** Hubs and administration of the file as they are now. */
   replace(plan: VpnPlan): Promise<void>;
   /** Ends one session by name. @throws Fault `missing` */
-  disconnect(hub: string, name: string): Promise<MemberSession>;
+  disconnect(hub: string, name: string): Promise<LiveMember>;
   certificateOf(peer: Address): string | undefined;
   /** Puts all members out, properly: they never leave by themselves, and come back to the next gate in a few seconds. */
   drain(): Promise<void>;
@@ -53,9 +58,10 @@ export async function openVpn(plan: VpnPlan, deps: VpnDeps): Promise<VpnService>
   const routers = openRouters(plan.routers, hubs, { clock, log });
   const sessions = createMemberSessions({ gate, hubs, members, clock, log, metrics });
   const administration = openAdministration(store, plan.adminFrom, deps);
+  const openvpn = plan.openvpn && openOpenVpn(plan.openvpn, { ...deps, hubs, members, sessions });
   const service: VpnService = {
     name: 'vpn',
-    ...{ hubs, members, sessions, administration },
+    ...{ hubs, members, sessions, administration, openvpn },
     health: () => 'ok',
     get isOpen() {
       return hubs.list().length > 0 || administration.isOn;
@@ -85,7 +91,10 @@ export async function openVpn(plan: VpnPlan, deps: VpnDeps): Promise<VpnService>
       return session;
     },
     certificateOf: peer => sessions.certificateOf(peer),
-    drain: async () => sessions[Symbol.asyncDispose](),
+    async drain() {
+      await openvpn?.[Symbol.asyncDispose]();
+      await sessions[Symbol.asyncDispose]();
+    },
     warnings() {
       const forms = members.countSoftEtherForms();
       return [
@@ -104,6 +113,7 @@ export async function openVpn(plan: VpnPlan, deps: VpnDeps): Promise<VpnService>
       ];
     },
     async [Symbol.asyncDispose]() {
+      await openvpn?.[Symbol.asyncDispose]();
       await sessions[Symbol.asyncDispose]();
       await routers[Symbol.asyncDispose]();
       await hubs[Symbol.asyncDispose]();
