@@ -5,9 +5,9 @@ import { Fault } from '../core/fault.ts';
 import type {
   HubEntry,
   HubSettings,
+  LiveMember,
   Member,
   MemberChange,
-  MemberSession,
   NewProof,
   VpnService,
 } from '../features/vpn/index.ts';
@@ -105,12 +105,13 @@ const toMember = (member: Member, vpn: VpnService): VpnMemberAnswer => ({
   ...(member.lastLogin ? { lastLogin: member.lastLogin.toISOString() } : {}),
 });
 
-const toSession = (one: MemberSession): VpnSessionAnswer => ({
+const toSession = (one: LiveMember): VpnSessionAnswer => ({
   hub: one.options.hub.name,
   name: one.name,
   session: one.options.session.id,
   user: one.options.policy.user || 'anonymous',
   from: formatAddress(one.options.from),
+  protocol: one.protocol,
   since: one.since.toISOString(),
   lastFrame: one.lastFrame.toISOString(),
   connections: { now: one.connections.all, most: one.options.terms.connections },

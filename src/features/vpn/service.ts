@@ -5,12 +5,12 @@ import type { Address, Conn, Service } from '../../core/parts.ts';
 import { type Administration, openAdministration } from './admin.ts';
 import type { VpnDeps } from './deps.ts';
 import { type Hubs, openHubs } from './hubs.ts';
+import type { LiveMember } from './live-member.ts';
 import { type Members, openMembers } from './members.ts';
 import { openRouters, type RouterPlans } from './routers.ts';
 import { admitAdministrator } from './rpc/session.ts';
 import type { HubSettings } from './settings.ts';
 import { serveSoftEther } from './softether/door.ts';
-import type { MemberSession } from './softether/session.ts';
 import { createMemberSessions, type MemberSessions } from './softether/sessions.ts';
 import { openVpnStore } from './store.ts';
 
@@ -35,7 +35,7 @@ export interface VpnService extends Service {
   /** Hubs and administration of the file as they are now. */
   replace(plan: VpnPlan): Promise<void>;
   /** Ends one session by name. @throws Fault `missing` */
-  disconnect(hub: string, name: string): Promise<MemberSession>;
+  disconnect(hub: string, name: string): Promise<LiveMember>;
   certificateOf(peer: Address): string | undefined;
   /** Puts all members out, properly: they never leave by themselves, and come back to the next gate in a few seconds. */
   drain(): Promise<void>;

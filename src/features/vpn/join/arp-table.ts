@@ -27,6 +27,11 @@ export class ArpTable {
   constructor(options: ArpOptions) {
     this.#options = options;
   }
+  /** What is known now, without asking. */
+  peek(address: number): Uint8Array | undefined {
+    const known = this.#known.get(address);
+    return known && known.until > this.#now() ? known.mac : undefined;
+  }
   /** @throws Fault `unreachable` when nobody answers */
   find(address: number): Promise<Uint8Array> {
     const known = this.#known.get(address);

@@ -32,6 +32,8 @@ export interface HubLease {
 export interface DhcpClientOptions {
   readonly mac: Uint8Array;
   readonly clock: Clock;
+  /** What the server is told (option 12); default: this machine's own name. */
+  readonly hostname?: string;
   readonly send: (frames: Uint8Array[]) => void;
   /** A new lease, a changed one, or none any more. Not called for a renewal that changes nothing. */
   readonly onLease: (lease: HubLease | undefined) => void;
@@ -203,11 +205,7 @@ export class DhcpClient {
         [clientId, Uint8Array.of(1, ...mac)],
         [
           dhcpOptions.hostname,
-          Buffer.from(
-            hostname()
-              .replace(/[^\w-]/g, '-')
-              .slice(0, 63) || 'member',
-          ),
+          Buffer.from((this.#options.hostname ?? hostname()).replace(/[^\w-]/g, '-').slice(0, 63) || 'member'),
         ],
         ...options,
       ]),

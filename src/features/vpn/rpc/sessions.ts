@@ -1,9 +1,9 @@
 // Sessions as vpncmd sees and ends them: SessionList, SessionGet, SessionDisconnect; the hub's own ports among them.
 import { ipFields, type PackFields, packText, timeOrNever, unistr } from '../../../wire/softether-pack.ts';
 import type { OwnPort, PortCounts } from '../hub.ts';
+import type { LiveMember } from '../live-member.ts';
 import { Refusal } from '../softether/errors.ts';
 import { packPolicy } from '../softether/policy.ts';
-import type { MemberSession } from '../softether/session.ts';
 import { type Ask, aboutMember, hubOf, noCounts, type RpcTable, trafficFields } from './table.ts';
 
 /** One line of the list, whoever sits there. */
@@ -22,10 +22,10 @@ interface Row {
   readonly last: Date;
 }
 
-const hostOf = ({ options }: MemberSession): string => ('host' in options.from ? options.from.host : '');
-const countsOf = (session: MemberSession): PortCounts => session.attached?.counts() ?? noCounts;
+const hostOf = ({ options }: LiveMember): string => ('host' in options.from ? options.from.host : '');
+const countsOf = (session: LiveMember): PortCounts => session.attached?.counts() ?? noCounts;
 
-const memberRow = (session: MemberSession): Row => ({
+const memberRow = (session: LiveMember): Row => ({
   name: session.name,
   user: session.options.policy.user || 'anonymous',
   host: hostOf(session),
@@ -59,7 +59,7 @@ const bytes = ({ up, down }: PortCounts): bigint =>
 const frames = ({ up, down }: PortCounts): bigint =>
   BigInt(up.unicastFrames + up.broadcastFrames + down.unicastFrames + down.broadcastFrames);
 
-function find(ask: Ask): MemberSession | Row {
+function find(ask: Ask): LiveMember | Row {
   const wanted = packText(ask.pack, 'Name');
   const session = ask.service.sessions.find(hubOf(ask).name, wanted);
   if (session) return session;
@@ -68,7 +68,7 @@ function find(ask: Ask): MemberSession | Row {
   return row;
 }
 
-function statusOf(ask: Ask, session: MemberSession): PackFields {
+function statusOf(ask: Ask, session: LiveMember): PackFields {
   const { options, connections, bytes: moved } = session;
   const { client, terms, policy } = options;
   const member = ask.service.members.find(options.hub.name, policy.user);

@@ -3,35 +3,13 @@ import { randomBytes, randomInt } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { deflateSync, inflateSync } from 'node:zlib';
 import type { Clock } from '../../../core/clock.ts';
-import type { Address, Conn, EndReason, Session } from '../../../core/parts.ts';
+import type { Conn, EndReason } from '../../../core/parts.ts';
 import { encodeFrames, encodeKeepAlive, FrameDecoder, frameLimits } from '../../../wire/vpn-frame.ts';
-import type { Attached, Hub, HubPort, PortPolicy } from '../hub.ts';
+import type { Attached, PortPolicy } from '../hub.ts';
+import type { LiveMember, MemberEnd, Place, SessionTerms } from '../live-member.ts';
 import { isUrgent } from './urgent.ts';
 
-/** What client and server agreed on. */
-export interface SessionTerms {
-  /** Milliseconds of silence that end a connection, and a session without connections. */
-  readonly timeout: number;
-  readonly connections: number;
-  /** Each connection carries frames one way only. */
-  readonly half: boolean;
-  readonly compress: boolean;
-  /** The last connection is kept for small urgent frames. */
-  readonly qos: boolean;
-}
-/** What the client said about itself, for administrators. */
-export interface ClientFacts {
-  readonly product: string;
-  readonly version: number;
-  readonly build: number;
-  readonly hostname: string;
-  readonly os: string;
-  readonly uniqueId: Buffer;
-  readonly bridge: boolean;
-  readonly monitor: boolean;
-}
 export type Direction = 'both' | 'down' | 'up';
-export type MemberEnd = EndReason | 'timeout' | 'auto-disconnected' | 'hub closed' | 'replaced';
 
 interface Link {
   readonly conn: Conn;
@@ -45,18 +23,10 @@ interface Link {
   readonly finish: () => void;
 }
 
-export interface MemberOptions {
-  readonly name: string;
-  readonly connection: string;
-  readonly hub: Hub;
-  readonly policy: PortPolicy;
-  readonly session: Session;
+export interface MemberOptions extends Place {
   readonly terms: SessionTerms;
-  readonly client: ClientFacts;
-  readonly from: Address;
   /** Fingerprint of the certificate that we showed: every further connection has to see the same one. */
   readonly certificate: string | undefined;
-  readonly clock: Clock;
 }
 
 /** Frames that wait for the end of this turn of the event loop. */
@@ -69,7 +39,8 @@ const tick = 1000;
 /** Milliseconds that a client has for its own end of a connection. */
 const farewell = 3000;
 
-export class MemberSession implements HubPort {
+export class MemberSession implements LiveMember {
+  readonly protocol = 'softether';
   readonly name: string;
   readonly options: MemberOptions;
   /** Whoever shows it may add a connection. */

@@ -7,22 +7,33 @@ import type { Address, Conn, Gate, Log, Metrics, Session } from '../../../core/p
 import { type Pack, packBool, packData, packInt, packText } from '../../../wire/softether-pack.ts';
 import type { PortPolicy, SecurityPolicy } from '../hub.ts';
 import type { HubEntry, Hubs } from '../hubs.ts';
+import type { ClientFacts, LiveMember, Place, SessionTerms } from '../live-member.ts';
 import type { Member, Members } from '../members.ts';
 import { Refusal } from './errors.ts';
 import type { Login } from './login.ts';
 import { completeSecurity } from './policy.ts';
-import { type ClientFacts, MemberSession, type SessionTerms } from './session.ts';
+import { MemberSession } from './session.ts';
 
 export interface MemberSessions extends AsyncDisposable {
   /** @throws Refusal */
   open(login: Login, pack: Pack, conn: Conn): Promise<MemberSession>;
+  /** A member by whatever protocol: admitted, in the register until it ends. @throws Refusal, what `make` throws */
+  enter<Live extends LiveMember>(login: Login, asked: Asked, make: (place: Place) => Live): Promise<Live>;
   byKey(key: Uint8Array): MemberSession | undefined;
   /** Of one hub, oldest first. */
-  list(hub: string): readonly MemberSession[];
-  find(hub: string, name: string): MemberSession | undefined;
+  list(hub: string): readonly LiveMember[];
+  find(hub: string, name: string): LiveMember | undefined;
   readonly size: number;
   /** The certificate that live sessions from this address began with, as a fingerprint. */
   certificateOf(peer: Address): string | undefined;
+}
+
+/** Who asks to join, by which conn. */
+export interface Asked {
+  readonly client: ClientFacts;
+  readonly from: Address;
+  /** False: it has left meanwhile. */
+  readonly isThere: () => boolean;
 }
 
 export interface SessionsDeps {
@@ -35,14 +46,15 @@ export interface SessionsDeps {
 }
 
 export function createMemberSessions({ gate, hubs, members, clock, log, metrics }: SessionsDeps): MemberSessions {
+  const live = new Set<LiveMember>();
   const byKey = new Map<string, MemberSession>();
   /** Logins that are on their way in count as well, or two at once would slip past a limit of one. */
   const entering = new Map<string, number>();
   let serial = 0;
   let connections = 0;
 
-  const all = (): MemberSession[] => [...byKey.values()];
-  const list = (hub: string): MemberSession[] => all().filter(({ options }) => options.hub.name === hub);
+  const all = (): LiveMember[] => [...live];
+  const list = (hub: string): LiveMember[] => all().filter(({ options }) => options.hub.name === hub);
 
   const securityOf = (entry: HubEntry, member: Member | undefined): SecurityPolicy => {
     const group = member && members.groups(entry.name).find(({ name }) => name === member.group);
@@ -51,7 +63,7 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
   };
 
   /** The policy that a live session has by now, or why it has to end. */
-  const standing = ({ options, policy }: MemberSession): PortPolicy | 'hub closed' | 'revoked' => {
+  const standing = ({ options, policy }: LiveMember): PortPolicy | 'hub closed' | 'revoked' => {
     const { client, hub } = options;
     const entry = hubs.find(hub.name);
     if (!entry?.hub || entry.hub !== hub) return 'hub closed';
@@ -89,7 +101,7 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
     }
   };
 
-  const liveOf = (hub: string, user: string): MemberSession[] =>
+  const liveOf = (hub: string, user: string): LiveMember[] =>
     list(hub).filter(session => session.isOpen && session.options.policy.user === user);
   const isFull = (hub: string, user: string, most: number): boolean =>
     most > 0 && liveOf(hub, user).length + (entering.get(`${hub}/${user}`) ?? 0) >= most;
@@ -114,76 +126,85 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
   };
 
   /** In the register until it ends; then its closing record is written, once all its connections have said goodbye. */
-  const keep = (live: MemberSession, session: Session): void => {
-    const key = live.key.toString('hex');
-    const labels = { hub: live.options.hub.name };
-    byKey.set(key, live);
-    session.note('session', live.name);
-    session.note('client', `${live.options.client.product} ${live.options.client.build}`.slice(0, 120));
+  const keep = (one: LiveMember, session: Session): void => {
+    const labels = { hub: one.options.hub.name };
+    live.add(one);
+    session.note('session', one.name);
+    session.note('protocol', one.protocol);
+    session.note('client', `${one.options.client.product} ${one.options.client.build}`.slice(0, 120));
     metrics.gauge('vpn_members', labels, 1);
-    void live.ended.then(async why => {
-      byKey.delete(key);
+    void one.ended.then(async why => {
+      live.delete(one);
       metrics.gauge('vpn_members', labels, -1);
       session.note('cause', why);
-      session.note('dropped', live.bytes.dropped);
-      await live.closed();
+      session.note('dropped', one.bytes.dropped);
+      await one.closed();
       await session[Symbol.asyncDispose]();
     });
+  };
+
+  const enter: MemberSessions['enter'] = async (login, { client, from, isThere }, make) => {
+    const { entry, member } = login;
+    const security = securityOf(entry, member);
+    judge(security, client);
+    const user = member?.name ?? '';
+    const most = member ? security.multiLogins : 0;
+    await replaceIdle(entry.name, user, most);
+    const leave = takePlace(entry.name, user, most);
+    try {
+      const session = await admit(login, from);
+      const { hub } = entry;
+      if (!hub || !isThere()) {
+        await session[Symbol.asyncDispose]();
+        throw new Refusal('hub-stopping', 'the hub went offline');
+      }
+      const name = `SID-${(user || 'anonymous').toUpperCase()}-${++serial}`;
+      const policy: PortPolicy = {
+        ...{ kind: 'member', session: name, user, who: login.who, from },
+        groups: member?.group ? [member.group] : [],
+        ...(client.monitor ? { monitor: true } : {}),
+        security: effective(security, client),
+      };
+      const one = make({ ...{ name, hub, policy, session, client, clock, from }, connection: `CID-${++connections}` });
+      keep(one, session);
+      if (member?.expires) {
+        const left = member.expires.getTime() - clock.now().getTime();
+        void one.ended.then(clock.after(left, () => void one.end('expired')));
+      }
+      if (member) void members.loggedIn(member).catch(error => log.warn({ error }, 'a login could not be counted'));
+      return one;
+    } finally {
+      leave();
+    }
   };
 
   return {
     byKey: key => byKey.get(Buffer.from(key).toString('hex')),
     list,
     find: (hub, name) => list(hub).find(session => session.name.toLowerCase() === name.toLowerCase()),
+    enter,
     get size() {
-      return byKey.size;
+      return live.size;
     },
     certificateOf(peer) {
       if (!('host' in peer)) return undefined;
-      for (const { options } of byKey.values())
+      for (const { options } of live)
         if ('host' in options.from && options.from.host === peer.host) return options.certificate;
       return undefined;
     },
 
     async open(login, pack, conn) {
-      const { entry, member } = login;
-      const client = clientOf(pack);
-      const security = securityOf(entry, member);
-      judge(security, client);
-      const user = member?.name ?? '';
-      const most = member ? security.multiLogins : 0;
-      await replaceIdle(entry.name, user, most);
-      const leave = takePlace(entry.name, user, most);
-      try {
-        const session = await admit(login, conn.peer);
-        const { hub } = entry;
-        if (!hub || !conn.stream.writable) {
-          await session[Symbol.asyncDispose]();
-          throw new Refusal('hub-stopping', 'the hub went offline');
-        }
-        const name = `SID-${(user || 'anonymous').toUpperCase()}-${++serial}`;
-        const policy: PortPolicy = {
-          ...{ kind: 'member', session: name, user, who: login.who, from: conn.peer },
-          groups: member?.group ? [member.group] : [],
-          ...(client.monitor ? { monitor: true } : {}),
-          security: effective(security, client),
-        };
-        const live = new MemberSession({
-          ...{ name, hub, policy, session, client, clock, from: conn.peer },
-          connection: `CID-${++connections}`,
-          terms: termsOf(pack, security),
-          certificate: shownCertificate(conn),
-        });
-        keep(live, session);
-        if (member?.expires) {
-          const left = member.expires.getTime() - clock.now().getTime();
-          void live.ended.then(clock.after(left, () => void live.end('expired')));
-        }
-        if (member) void members.loggedIn(member).catch(error => log.warn({ error }, 'a login could not be counted'));
-        return live;
-      } finally {
-        leave();
-      }
+      const security = securityOf(login.entry, login.member);
+      const asked = { client: clientOf(pack), from: conn.peer, isThere: () => conn.stream.writable };
+      const session = await enter(
+        login,
+        asked,
+        place => new MemberSession({ ...place, terms: termsOf(pack, security), certificate: shownCertificate(conn) }),
+      );
+      const key = session.key.toString('hex');
+      byKey.set(key, session);
+      void session.ended.then(() => byKey.delete(key));
+      return session;
     },
 
     async [Symbol.asyncDispose]() {
