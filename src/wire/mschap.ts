@@ -122,6 +122,6 @@ export function md4(message: Uint8Array): Buffer {
     state = [(state[0] + a) | 0, (state[1] + b) | 0, (state[2] + c) | 0, (state[3] + d) | 0];
   }
   const digest = Buffer.alloc(16);
-  state.forEach((word, index) => digest.writeInt32LE(word | 0, index * 4));
+  for (const [index, word] of state.entries()) digest.writeInt32LE(word, index * 4);
   return digest;
 }

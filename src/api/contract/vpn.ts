@@ -53,7 +53,7 @@ export const vpnSession = z.object({
   session: z.string().meta({ description: 'the gate’s own session, as session list shows it' }),
   user: z.string(),
   from: z.string(),
-  protocol: z.enum(['softether', 'sstp']).meta({ description: 'by which the member came' }),
+  protocol: z.enum(['softether', 'sstp', 'openvpn']).meta({ description: 'by which the member came' }),
   since: time,
   lastFrame: time,
   connections: z.object({ now: z.number(), most: z.number() }),

@@ -3,7 +3,7 @@ import type { Clock } from '../../core/clock.ts';
 import type { Address, EndReason, Session } from '../../core/parts.ts';
 import type { Attached, Hub, HubPort, PortPolicy } from './hub.ts';
 
-export type MemberProtocol = 'softether' | 'sstp';
+export type MemberProtocol = 'softether' | 'sstp' | 'openvpn';
 export type MemberEnd =
   | EndReason
   | 'timeout'

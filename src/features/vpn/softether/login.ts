@@ -27,6 +27,13 @@ const authTypes = ['anonymous', 'password', 'plain', 'certificate', 'smart-card'
 /** SoftEther's own sizes; others cannot be asked for in its client. */
 const keySizes = new Set([1024, 1536, 2048, 3072, 4096]);
 
+/** Who somebody says they are, and where from; by whatever protocol. */
+export interface Wish {
+  readonly hub: string;
+  readonly name: string;
+  readonly from: Address;
+}
+
 /**
  * @throws Refusal with SoftEther's number, its message saying for the audit what was wrong; never which part of a proof
  * on the wire.
@@ -38,24 +45,40 @@ export async function proveLogin(
   deps: LoginDeps,
   signal: AbortSignal,
 ): Promise<Login> {
-  const { hubs, members, attempts, people, clock } = deps;
-  const hub = packText(pack, 'hubname').slice(0, 255);
   const name = packText(pack, 'username').slice(0, 255);
-  const entry = hubs.find(hub);
+  const at = await reach({ hub: packText(pack, 'hubname').slice(0, 255), name, from }, deps);
+  const type = authTypes[packInt(pack, 'authtype')];
+  if (type === undefined) throw new Refusal('auth-type-not-supported', 'an unknown way to prove who one is');
+  if (type !== 'anonymous')
+    return proveAt(at, name, deps, member => proofs[type]({ pack, random, from, name, member, signal }, deps));
+  if (!at.entry.settings.anonymous) throw new Refusal('auth-failed', 'the hub lets nobody in without proof');
+  await deps.attempts.succeeded(at.guess);
+  return { entry: at.entry, member: undefined, who: nobody };
+}
+
+/** A member by another protocol: `prove` says who they are, or nothing. @throws Refusal */
+export async function proveMember(wish: Wish, deps: LoginDeps, prove: Proving): Promise<Login> {
+  return proveAt(await reach(wish, deps), wish.name, deps, prove);
+}
+type Proving = (member: Member | undefined) => Promise<Principal | undefined>;
+
+interface Reached {
+  readonly entry: HubEntry;
+  readonly guess: { readonly from: Address; readonly subject: string };
+}
+async function reach({ hub, name, from }: Wish, deps: LoginDeps): Promise<Reached> {
+  const entry = deps.hubs.find(hub);
   // Guessing names of hubs costs as much as guessing passwords.
   await begin(deps, { from, ...(entry ? { subject: `vpn:${entry.name}/${name.toLowerCase()}` } : {}) });
   if (!entry) throw new Refusal('no-such-hub', 'there is no hub of this name');
   if (!entry.hub) throw new Refusal('hub-stopping', 'the hub is offline');
-  const guess = { from, subject: `vpn:${entry.name}/${name.toLowerCase()}` };
-  const type = authTypes[packInt(pack, 'authtype')];
-  if (type === undefined) throw new Refusal('auth-type-not-supported', 'an unknown way to prove who one is');
-  if (type === 'anonymous') {
-    if (!entry.settings.anonymous) throw new Refusal('auth-failed', 'the hub lets nobody in without proof');
-    await attempts.succeeded(guess);
-    return { entry, member: undefined, who: nobody };
-  }
+  return { entry, guess: { from, subject: `vpn:${entry.name}/${name.toLowerCase()}` } };
+}
+
+async function proveAt({ entry, guess }: Reached, name: string, deps: LoginDeps, prove: Proving): Promise<Login> {
+  const { members, attempts, people, clock } = deps;
   const member = members.find(entry.name, name);
-  const proven = await proofs[type]({ pack, random, from, name, member, signal }, deps);
+  const proven = await prove(member);
   if (!member || !proven) throw new Refusal('auth-failed', `the proof for "${name}" is wrong`);
   await attempts.succeeded(guess);
   if (people.find(member.name)?.state !== 'active') throw new Refusal('denied', `the user ${member.name} is disabled`);
@@ -93,23 +116,7 @@ const proofs: Readonly<Record<Exclude<(typeof authTypes)[number], 'anonymous'>, 
     return fits && member && kept ? members.principal(member) : undefined;
   },
 
-  async plain({ pack, from, name, member, signal }, { members, passwords, authenticator }) {
-    const password = packText(pack, 'plain_password').slice(0, 1024);
-    if (member?.proof === 'gate') {
-      const who = await authenticator
-        .prove({ kind: 'password', user: member.name, password, from }, signal)
-        .catch(notProven);
-      return who && members.principal(member);
-    }
-    // One hash of the slow kind is always computed, so that the time does not tell what there is.
-    const hashed = await passwords.verify(password, member && members.plainHash(member));
-    const kept = member && members.softEtherHash(member);
-    const form = hashPassword(member?.name ?? name, password);
-    const same = timingSafeEqual(form, kept ?? noForm);
-    return member && password !== '' && (hashed || (kept !== undefined && same))
-      ? members.principal(member)
-      : undefined;
-  },
+  plain: ({ pack, ...shown }, deps) => provePlain(packText(pack, 'plain_password').slice(0, 1024), shown, deps),
 
   async certificate({ pack, random, from, member, signal }, { members, authenticator, clock }) {
     const der = packData(pack, 'cert');
@@ -133,6 +140,25 @@ const proofs: Readonly<Record<Exclude<(typeof authTypes)[number], 'anonymous'>, 
 
   'smart-card': (shown, deps) => proofs.certificate(shown, deps),
 };
+
+/** The password itself, as it came inside TLS. */
+export async function provePlain(
+  password: string,
+  { from, name, member, signal }: Omit<Shown, 'pack' | 'random'>,
+  { members, passwords, authenticator }: LoginDeps,
+): Promise<Principal | undefined> {
+  if (member?.proof === 'gate') {
+    const who = await authenticator
+      .prove({ kind: 'password', user: member.name, password, from }, signal)
+      .catch(notProven);
+    return who && members.principal(member);
+  }
+  // One hash of the slow kind is always computed, so that the time does not tell what there is.
+  const hashed = await passwords.verify(password, member && members.plainHash(member));
+  const kept = member && members.softEtherHash(member);
+  const same = timingSafeEqual(hashPassword(member?.name ?? name, password), kept ?? noForm);
+  return member && password !== '' && (hashed || (kept !== undefined && same)) ? members.principal(member) : undefined;
+}
 
 const noForm = Buffer.alloc(20, 0xa5);
 
