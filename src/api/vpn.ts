@@ -115,7 +115,7 @@ const toSession = (one: LiveMember): VpnSessionAnswer => ({
   since: one.since.toISOString(),
   lastFrame: one.lastFrame.toISOString(),
   connections: { now: one.connections.all, most: one.options.terms.connections },
-  client: `${one.options.client.product} on ${one.options.client.os}`,
+  client: [one.options.client.product, one.options.client.os].filter(text => text !== '').join(' on '),
   macs: [...(one.attached?.macs() ?? [])],
   ips: [...(one.attached?.ips() ?? [])],
   bytes: { up: one.bytes.up, down: one.bytes.down },

@@ -77,7 +77,9 @@ export function opensOf({ config }: ConfigFile): string[] {
         ]
       : []),
     ...(config.vpn?.listen ?? []).map(address => `vpn.listen  ${formatUrl(address)}`),
-    ...Object.keys(config.vpn?.hubs ?? {}).map(name => `vpn hub ${name}  on the gate port (${gate?.name})`),
+    ...Object.entries(config.vpn?.hubs ?? {}).map(
+      ([name, { sstp }]) => `vpn hub ${name}  on the gate port (${gate?.name})${sstp ? ', by SSTP as well' : ''}`,
+    ),
     ...(gate && config.web?.sites
       ? Object.entries(config.web.sites).map(
           ([key, { to }]) => `web.sites  https://${key.includes('.') ? key : `${key}.${config.web?.domain}`}/ → ${to}`,

@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
 import { isWeather, toFault } from '../core/fault.ts';
 import type { Address, Authenticator, Conn, Gate, Listener, Log, Metrics } from '../core/parts.ts';
-import { claimsSoftEther, createHub, openVpn, type VpnService } from '../features/vpn/index.ts';
+import { createHub, openVpn, type VpnService } from '../features/vpn/index.ts';
 import type { Store } from '../store/index.ts';
 import { createPasswords, type Directory, type Limiter, openSealer } from '../trust/index.ts';
 import { parseIp } from '../wire/ip.ts';
@@ -53,10 +53,10 @@ export async function openVpnPlane(options: VpnPlaneOptions): Promise<VpnService
   });
 }
 
-/** SoftEther on the gate's own port, told by its first request; not looked for while there is nothing to join. */
+/** SoftEther and SSTP on the gate's own port, told by the first request; not looked for while there is nothing to join. */
 export const vpnTenant = (vpn: () => VpnService | undefined): Tenant => ({
   name: 'vpn',
-  claims: bytes => (vpn()?.isOpen ? claimsSoftEther(bytes) : false),
+  claims: bytes => (vpn()?.isOpen ? (vpn()?.claims(bytes) ?? false) : false),
   keeps: peer => vpn()?.certificateOf(peer),
   handle: async conn => vpn()?.serve(conn),
 });

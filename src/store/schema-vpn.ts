@@ -22,7 +22,10 @@ export interface VpnMemberTable {
   /** New with every change of how it is proven; live sessions are cut by it. */
   id: string;
   proof: 'password' | 'plain' | 'gate' | 'certificate';
-  /** The SHA-0 form, encrypted with the key outside the database; it opens the hub like the password itself. */
+  /**
+   * The SHA-0 form, and the NT hash where the hub speaks SSTP, encrypted with the key outside the database; each opens
+   * the hub like the password itself.
+   */
   secret: string | null;
   /** argon2id, for `plain`. */
   hash: string | null;

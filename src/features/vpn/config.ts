@@ -8,6 +8,8 @@ export const vpnHub = z.strictObject({
   anonymous: z.boolean().default(false),
   /** The hub's name is told to whoever asks for a list. */
   'anonymous-listing': z.boolean().default(false),
+  /** Windows' own VPN client joins by SSTP, on the gate's port; members' passwords are then kept in its form as well. */
+  sstp: z.boolean().default(false),
   /** Members at a time. */
   sessions: z.int().min(1).max(100_000).optional(),
   /** Shown by SoftEther's client when it has joined. */

@@ -11,4 +11,3 @@ export { noVpn, planVpn } from './plan.ts';
 export { openVpn, type VpnPlan, type VpnService } from './service.ts';
 export { type HubSettings, hubChange, securityPolicy } from './settings.ts';
 export { completeSecurity } from './softether/policy.ts';
-export { claimsSoftEther } from './softether/signature.ts';

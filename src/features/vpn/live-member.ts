@@ -1,7 +1,7 @@
 // A member who is on a hub now, whatever protocol he came by: what lists, policies and administrators see of him. Types only.
 import type { Clock } from '../../core/clock.ts';
 import type { Address, EndReason, Session } from '../../core/parts.ts';
-import type { Attached, Hub, HubPort, PortPolicy } from './hub.ts';
+import type { Attached, Hub, PortPolicy } from './hub.ts';
 
 export type MemberProtocol = 'softether' | 'sstp' | 'openvpn';
 export type MemberEnd =
@@ -49,7 +49,8 @@ export interface Place {
   readonly clock: Clock;
 }
 
-export interface LiveMember extends HubPort {
+export interface LiveMember extends AsyncDisposable {
+  readonly name: string;
   readonly protocol: MemberProtocol;
   readonly options: Place & { readonly terms: SessionTerms; readonly certificate: string | undefined };
   readonly since: Date;

@@ -3,6 +3,7 @@ import { randomBytes, X509Certificate } from 'node:crypto';
 import type { Clock } from '../../core/clock.ts';
 import { Fault } from '../../core/fault.ts';
 import type { Principal } from '../../core/parts.ts';
+import { ntHash } from '../../wire/mschap.ts';
 import type { VpnDeps } from './deps.ts';
 import type { SecurityPolicy } from './hub.ts';
 import { hashPassword } from './softether/sha0.ts';
@@ -77,6 +78,8 @@ export interface Members {
   loggedIn(member: Member): Promise<void>;
   /** What SoftEther's challenge is answered with; undefined where that form is not kept. */
   softEtherHash(member: Member): Buffer | undefined;
+  /** What MS-CHAPv2 is answered with: kept where the hub spoke SSTP when the password was set. */
+  ntHash(member: Member): Buffer | undefined;
   /** argon2id. */
   plainHash(member: Member): string | undefined;
   groups(hub: string): readonly Group[];
@@ -84,6 +87,8 @@ export interface Members {
   removeGroup(hub: string, name: string): Promise<void>;
   /** How many have SoftEther's form, which is as good as the password. */
   countSoftEtherForms(): number;
+  /** The same of the form that Windows proves a password with. */
+  countNtForms(): number;
   principal(member: Member): Principal;
   /** The returned function takes the listener away. */
   onChange(call: (hub: string, name: string | undefined) => void): () => void;
@@ -95,6 +100,8 @@ const shortest = 8;
 export function openMembers(
   store: VpnStore,
   { sealer, passwords, people, clock }: Pick<VpnDeps, 'sealer' | 'passwords' | 'people'> & { readonly clock: Clock },
+  /** Whether this hub speaks SSTP: only then is the form kept that Windows needs. */
+  keepsNt: (hub: string) => boolean = () => false,
 ): Members {
   const listeners = new Set<(hub: string, name: string | undefined) => void>();
   const tell = (hub: string, name?: string): void => {
@@ -130,11 +137,15 @@ export function openMembers(
   ): Promise<Pick<MemberRow, 'id' | 'proof' | 'secret' | 'hash' | 'certificate' | 'common_name' | 'serial'>> {
     const none = { secret: null, hash: null, certificate: null, common_name: '', serial: '' };
     const id = randomBytes(12).toString('base64url');
-    const seal = (hash: Uint8Array): string => sealer.seal(Buffer.from(hash).toString('hex'), contextOf(hub, user));
+    const seal = (...forms: readonly Uint8Array[]): string =>
+      sealer.seal(forms.map(form => Buffer.from(form).toString('hex')).join(formsEnd), contextOf(hub, user));
     switch (proof.kind) {
       case 'password':
         checkPassword(proof.password);
-        return { ...none, id, proof: 'password', secret: seal(hashPassword(user, proof.password)) };
+        return {
+          ...{ ...none, id, proof: 'password' },
+          secret: seal(hashPassword(user, proof.password), ...(keepsNt(hub) ? [ntHash(proof.password)] : [])),
+        };
       case 'hashed': {
         if (proof.hash.length !== 20) throw new Fault('invalid', 'a hashed password has 20 bytes');
         // The form of no password at all is no proof: such a member cannot join until one is set.
@@ -160,6 +171,15 @@ export function openMembers(
       }
     }
   }
+
+  /** SoftEther's form, and Windows' behind it where it is kept. */
+  const formsOf = (row: MemberRow | undefined): Buffer[] =>
+    row === undefined || row.secret === null
+      ? []
+      : sealer
+          .unseal(row.secret, contextOf(row.hub, row.user))
+          .split(formsEnd)
+          .map(form => Buffer.from(form, 'hex'));
 
   const textual = ({ realname, note, group, policy, expires }: MemberChange): Partial<MemberRow> => ({
     ...(realname === undefined ? {} : { realname }),
@@ -217,10 +237,8 @@ export function openMembers(
       const row = store.member(hub, name);
       if (row) await store.saveMember({ ...row, logins: row.logins + 1, last_login: clock.now().toISOString() });
     },
-    softEtherHash({ hub, name }) {
-      const { secret = null } = store.member(hub, name) ?? {};
-      return secret === null ? undefined : Buffer.from(sealer.unseal(secret, contextOf(hub, name)), 'hex');
-    },
+    softEtherHash: ({ hub, name }) => formsOf(store.member(hub, name))[0],
+    ntHash: ({ hub, name }) => formsOf(store.member(hub, name))[1],
     plainHash: ({ hub, name }) => store.member(hub, name)?.hash ?? undefined,
     groups: hub => store.groups(hub).map(toGroup),
     async saveGroup({ hub, name, realname, note, policy }) {
@@ -235,6 +253,7 @@ export function openMembers(
       tell(hub);
     },
     countSoftEtherForms: () => [...store.allMembers()].filter(({ secret }) => secret !== null).length,
+    countNtForms: () => [...store.allMembers()].filter(row => formsOf(row).length > 1).length,
     principal: ({ name, id }) => ({
       ...{ kind: 'user', id: name, groups: [], credential: `${vpnCredential}:${id}` },
       attributes: new Map(),
@@ -245,6 +264,9 @@ export function openMembers(
     },
   };
 }
+
+/** Between forms of one password. An earlier version reads the first of them. */
+const formsEnd = '.';
 
 /** It opens under the same hub and user only. */
 const contextOf = (hub: string, user: string): string => `vpn-member:${hub}/${user}`;

@@ -63,6 +63,7 @@ const settingsOf = ({ nat, forward = [], filter = [], bridge, policy, ...hub }: 
   ...defaultSettings,
   anonymous: hub.anonymous,
   listing: hub['anonymous-listing'],
+  sstp: hub.sstp,
   maxSessions: hub.sessions ?? 0,
   message: hub.message ?? '',
   secureNat: nat ? { enabled: true, options: natOf(nat) } : defaultSettings.secureNat,
@@ -171,7 +172,9 @@ function checkRouter({ interfaces, routes }: RouterPlan, hubs: ReadonlyMap<strin
   return found;
 }
 
-function* warningsOf({ anonymous, nat, bridge }: HubConfig, at: string): Iterable<string> {
+function* warningsOf({ anonymous, nat, bridge, sstp }: HubConfig, at: string): Iterable<string> {
+  if (sstp && !nat?.dhcp && bridge === undefined)
+    yield `${at}.sstp: nobody on this hub hands out addresses (nat.dhcp), and who comes by SSTP cannot do without`;
   if (anonymous) yield `${at}.anonymous: whoever knows the hub's name is let in`;
   if (nat?.outward && nat.dhcp && nat.dhcp.routes.length === 0)
     yield `${at}.nat.dhcp.routes: none is written, so the NAT reaches nothing`;

@@ -2,17 +2,22 @@
 import type { Clock } from '../../core/clock.ts';
 import { Fault } from '../../core/fault.ts';
 import type { Address, Conn, Service } from '../../core/parts.ts';
+import { peek } from '../../net/peek.ts';
 import { type Administration, openAdministration } from './admin.ts';
 import type { VpnDeps } from './deps.ts';
 import { type Hubs, openHubs } from './hubs.ts';
 import type { LiveMember } from './live-member.ts';
 import { type Members, openMembers } from './members.ts';
 import { type OpenVpn, type OpenVpnPlan, openOpenVpn } from './openvpn/service.ts';
+import { RoutedMacs } from './routed/routed-macs.ts';
 import { openRouters, type RouterPlans } from './routers.ts';
 import { admitAdministrator } from './rpc/session.ts';
 import type { HubSettings } from './settings.ts';
 import { serveSoftEther } from './softether/door.ts';
 import { createMemberSessions, type MemberSessions } from './softether/sessions.ts';
+import { claimsSoftEther } from './softether/signature.ts';
+import { serveSstp, speaksSstp } from './sstp/door.ts';
+import { claimsSstp } from './sstp/request.ts';
 import { openVpnStore } from './store.ts';
 
 /** What the file says of the room, checked. */
@@ -35,7 +40,9 @@ export interface VpnService extends Service {
   readonly openvpn: OpenVpn | undefined;
   /** Whether a conn that speaks SoftEther is worth listening to: there is a hub, or an administrator. */
   readonly isOpen: boolean;
-  /** Speaks SoftEther on a conn whose TLS stands, to its end. */
+  /** Whether the first bytes within TLS are those of a protocol by which members join. */
+  claims(bytes: Uint8Array): boolean | 'more';
+  /** Speaks SoftEther, or SSTP, on a conn whose TLS stands, to its end. */
   serve(conn: Conn): Promise<void>;
   /** Hubs and administration of the file as they are now. */
   replace(plan: VpnPlan): Promise<void>;
@@ -53,12 +60,29 @@ export async function openVpn(plan: VpnPlan, deps: VpnDeps): Promise<VpnService>
   const clock: Clock = deps.clock;
   const since = clock.now();
   const store = await openVpnStore(deps.store);
-  const members = openMembers(store, deps);
-  const hubs = await openHubs(store, plan.hubs, deps);
+  const members: Members = openMembers(store, deps, name => hubs.find(name)?.settings.sstp === true);
+  const hubs: Hubs = await openHubs(store, plan.hubs, deps);
   const routers = openRouters(plan.routers, hubs, { clock, log });
   const sessions = createMemberSessions({ gate, hubs, members, clock, log, metrics });
   const administration = openAdministration(store, plan.adminFrom, deps);
-  const openvpn = plan.openvpn && openOpenVpn(plan.openvpn, { ...deps, hubs, members, sessions });
+  const macs = new RoutedMacs();
+  const openvpn = plan.openvpn && openOpenVpn(plan.openvpn, { ...deps, hubs, members, sessions, macs });
+  const closing = new AbortController();
+  const isSstp = async ({ stream }: Conn): Promise<boolean> =>
+    speaksSstp(hubs) && (await peek(stream, claimsSstp, { limit: 64, signal: AbortSignal.timeout(15_000) }));
+  const speakSoftEther = (conn: Conn): Promise<void> =>
+    serveSoftEther(conn, {
+      ...deps,
+      ...{ hubs, members, sessions },
+      listed: () =>
+        hubs
+          .list()
+          .filter(({ settings }) => settings.listing && settings.online)
+          .map(({ name }) => name),
+      admin: async ({ random }, pack, admin) =>
+        admitAdministrator(await administration.prove(pack, random, admin.peer), admin, { ...deps, service, since }),
+      facts: { product: `Sekisho ${deps.facts.version}` },
+    });
   const service: VpnService = {
     name: 'vpn',
     ...{ hubs, members, sessions, administration, openvpn },
@@ -66,19 +90,14 @@ export async function openVpn(plan: VpnPlan, deps: VpnDeps): Promise<VpnService>
     get isOpen() {
       return hubs.list().length > 0 || administration.isOn;
     },
-    serve: conn =>
-      serveSoftEther(conn, {
-        ...deps,
-        ...{ hubs, members, sessions },
-        listed: () =>
-          hubs
-            .list()
-            .filter(({ settings }) => settings.listing && settings.online)
-            .map(({ name }) => name),
-        admin: async ({ random }, pack, admin) =>
-          admitAdministrator(await administration.prove(pack, random, admin.peer), admin, { ...deps, service, since }),
-        facts: { product: `Sekisho ${deps.facts.version}` },
-      }),
+    claims(bytes) {
+      const asSstp = speaksSstp(hubs) && claimsSstp(bytes);
+      return asSstp === true ? true : claimsSoftEther(bytes) || asSstp;
+    },
+    async serve(conn) {
+      if (!(await isSstp(conn))) return speakSoftEther(conn);
+      await serveSstp(conn, { ...deps, hubs, members, sessions, macs, closing: closing.signal });
+    },
     async replace(next) {
       administration.setFrom(next.adminFrom);
       await hubs.adopt(next.hubs);
@@ -92,16 +111,23 @@ export async function openVpn(plan: VpnPlan, deps: VpnDeps): Promise<VpnService>
     },
     certificateOf: peer => sessions.certificateOf(peer),
     async drain() {
+      closing.abort();
       await openvpn?.[Symbol.asyncDispose]();
       await sessions[Symbol.asyncDispose]();
     },
     warnings() {
       const forms = members.countSoftEtherForms();
+      const ntForms = members.countNtForms();
       return [
         ...(forms === 0
           ? []
           : [
               `vpn: ${forms} member${forms === 1 ? ' has' : 's have'} the password form that SoftEther's client asks for: it is kept encrypted, and whoever reads it with secrets.key can join; --plain-only keeps a modern hash instead`,
+            ]),
+        ...(ntForms === 0
+          ? []
+          : [
+              `vpn: of ${ntForms} member${ntForms === 1 ? '' : 's'} the NT hash is kept as well, encrypted, for Windows' client (sstp): it is as good as the password, there and wherever else Windows takes it`,
             ]),
         ...hubs
           .list()
@@ -113,6 +139,7 @@ export async function openVpn(plan: VpnPlan, deps: VpnDeps): Promise<VpnService>
       ];
     },
     async [Symbol.asyncDispose]() {
+      closing.abort();
       await openvpn?.[Symbol.asyncDispose]();
       await sessions[Symbol.asyncDispose]();
       await routers[Symbol.asyncDispose]();

@@ -9,6 +9,8 @@ export interface HubSettings {
   readonly anonymous: boolean;
   /** Its name is told to whoever asks for a list of hubs. */
   readonly listing: boolean;
+  /** Windows' own VPN client may join, by SSTP. */
+  readonly sstp: boolean;
   /** Members at a time; 0 = no limit. */
   readonly maxSessions: number;
   /** Shown by SoftEther's client when it has joined. */
@@ -37,6 +39,7 @@ export const defaultSettings: HubSettings = {
   online: true,
   anonymous: false,
   listing: false,
+  sstp: false,
   maxSessions: 0,
   message: '',
   secureNat: { enabled: false, options: defaultNat },
@@ -130,6 +133,7 @@ export const hubChange = z
     online: flag,
     anonymous: flag,
     listing: flag,
+    sstp: flag,
     maxSessions: z.int().min(0).max(100_000),
     message: z.string().max(20_000),
     policy: securityPolicy,

@@ -5,14 +5,7 @@ import type { Clock } from '../../../core/clock.ts';
 import { Fault, isWeather } from '../../../core/fault.ts';
 import type { Address, Gate, Log, Metrics, Upgrade } from '../../../core/parts.ts';
 import { peek } from '../../../net/peek.ts';
-import {
-  type ControlPacket,
-  decodeControl,
-  encodeControl,
-  isControl,
-  isData,
-  opcodes,
-} from '../../../wire/openvpn.ts';
+import { type ControlPacket, decodeControl, encodeControl, isControl, isData, opcodes } from '../../../wire/openvpn.ts';
 import {
   decodeKeyExchange,
   encodeKeyReply,

@@ -1,8 +1,9 @@
 // Which hub, and who: out of what an OpenVPN client says in its TLS, and of the certificate that it has shown there.
-import type { TLSSocket } from 'node:tls';
+
 import { X509Certificate } from 'node:crypto';
-import type { Conn, Principal } from '../../../core/parts.ts';
+import type { TLSSocket } from 'node:tls';
 import { toFault } from '../../../core/fault.ts';
+import type { Conn, Principal } from '../../../core/parts.ts';
 import type { Hubs } from '../hubs.ts';
 import type { Member } from '../members.ts';
 import { Refusal } from '../softether/errors.ts';
@@ -42,7 +43,10 @@ async function byCertificate(
   if (!tls?.leaf) return undefined;
   const { leaf, chain } = tls;
   try {
-    const who = await authenticator.prove({ kind: 'certificate', leaf, ...(chain ? { chain } : {}), from: peer }, signal);
+    const who = await authenticator.prove(
+      { kind: 'certificate', leaf, ...(chain ? { chain } : {}), from: peer },
+      signal,
+    );
     if (who.kind !== 'user' || who.id === '') throw new Refusal('auth-failed', 'the certificate is not a user’s');
     return who;
   } catch (error) {
@@ -73,7 +77,8 @@ export function whereTo(
   if (before !== undefined && after !== undefined) return { hub: before, name: after || certified };
   const at = written.lastIndexOf('@');
   // A user's own name may hold an @: only what names a hub is one.
-  if (at >= 0 && hubs.find(written.slice(at + 1))) return { hub: written.slice(at + 1), name: written.slice(0, at) || certified };
+  if (at >= 0 && hubs.find(written.slice(at + 1)))
+    return { hub: written.slice(at + 1), name: written.slice(0, at) || certified };
   const name = written || certified;
   if (name === '') throw new Refusal('auth-failed', 'neither a user name nor a certificate was shown');
   const all = hubs.list();

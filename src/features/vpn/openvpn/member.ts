@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import type { Address, EndReason } from '../../../core/parts.ts';
 import { frameLimits } from '../../../wire/ethernet.ts';
 import { keyIdOf } from '../../../wire/openvpn.ts';
-import type { Attached, PortPolicy } from '../hub.ts';
+import type { Attached, HubPort, PortPolicy } from '../hub.ts';
 import type { HubLease } from '../join/dhcp-client.ts';
 import type { LiveMember, MemberEnd, Place, SessionTerms } from '../live-member.ts';
 import { RoutedPort } from '../routed/routed-port.ts';
@@ -46,7 +46,7 @@ const keyLife = 3_600_000;
 /** Frames that wait for keys: none, they are lost as on any wire. */
 const none: Buffer[] = [];
 
-export class OpenVpnMember implements LiveMember {
+export class OpenVpnMember implements LiveMember, HubPort {
   readonly protocol = 'openvpn';
   readonly name: string;
   readonly options: OpenVpnMemberOptions;

@@ -4,7 +4,7 @@ import type { DatagramSocket } from '../../../net/datagrams.ts';
 import type { VpnDeps } from '../deps.ts';
 import type { Hubs } from '../hubs.ts';
 import type { Members } from '../members.ts';
-import { RoutedMacs } from '../routed/routed-macs.ts';
+import type { RoutedMacs } from '../routed/routed-macs.ts';
 import type { MemberSessions } from '../softether/sessions.ts';
 import { type OpenVpnDoorDeps, serveOpenVpnTcp } from './tcp-door.ts';
 import { formatStaticKey, staticKeyLength } from './tls-crypt.ts';
@@ -26,11 +26,12 @@ export interface OpenVpnParts extends VpnDeps {
   readonly hubs: Hubs;
   readonly members: Members;
   readonly sessions: MemberSessions;
+  readonly macs: RoutedMacs;
 }
 
 export function openOpenVpn({ plain }: OpenVpnPlan, parts: OpenVpnParts): OpenVpn {
   const key = parts.sealer.derive('openvpn/tls-crypt', staticKeyLength);
-  const deps: OpenVpnDoorDeps = { ...parts, macs: new RoutedMacs(), key, plain };
+  const deps: OpenVpnDoorDeps = { ...parts, key, plain };
   const served: AsyncDisposable[] = [];
   return {
     serveTcp: (conn, tls) => serveOpenVpnTcp(conn, tls, deps),

@@ -79,7 +79,10 @@ export function serveOpenVpnUdp({ socket, tls, deps }: OpenVpnUdpOptions): Async
   };
 
   /** Either under the static key or, where that is not demanded, as it is. */
-  const unwrap = (packet: Buffer, sent: number): { readonly packet: ControlPacket; readonly protection: Protection } | undefined => {
+  const unwrap = (
+    packet: Buffer,
+    sent: number,
+  ): { readonly packet: ControlPacket; readonly protection: Protection } | undefined => {
     const crypt = tlsCrypt(deps.key, clock, 'server', sent);
     const opened = crypt.unwrap(packet);
     if (!opened && !deps.plain) return undefined;
@@ -96,7 +99,11 @@ export function serveOpenVpnUdp({ socket, tls, deps }: OpenVpnUdpOptions): Async
     answer(read, peer, key);
   };
   /** 26 bytes for 14, and the first packet of both sides counts as said. */
-  const answer = ({ packet, protection }: NonNullable<ReturnType<typeof unwrap>>, peer: DatagramPeer, key: string): void => {
+  const answer = (
+    { packet, protection }: NonNullable<ReturnType<typeof unwrap>>,
+    peer: DatagramPeer,
+    key: string,
+  ): void => {
     if (state === 'closed' || !answerRate.take(1, now())) return drop('openvpn');
     const session = cookies.make(key, packet.session);
     const reply = { opcode: opcodes.hardResetServer, keyId: 0, acks: [0], id: 0, payload: new Uint8Array(0) };
@@ -111,7 +118,12 @@ export function serveOpenVpnUdp({ socket, tls, deps }: OpenVpnUdpOptions): Async
       if (!known && packet.opcode === opcodes.control && packet.id === 1) answer(read, peer, key);
       return;
     }
-    if (state === 'closed' || byId.size >= most.clients || halfOpen() >= most.halfOpen || halfOpen(peer.host) >= most.perHost)
+    if (
+      state === 'closed' ||
+      byId.size >= most.clients ||
+      halfOpen() >= most.halfOpen ||
+      halfOpen(peer.host) >= most.perHost
+    )
       return drop('sessions');
     if (known) void known.client.end('replaced');
     open({ bytes, peer, key, protection, own: Buffer.from(packet.far), far: Buffer.from(packet.session) });

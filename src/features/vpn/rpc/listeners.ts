@@ -1,8 +1,8 @@
 // Listeners and connections as vpncmd sees them. Where the gate listens is the configuration's: vpn.listen, and its own port.
 import { ipFields, type Pack, packBool, packInt, packText, timeOrNever } from '../../../wire/softether-pack.ts';
+import type { LiveMember } from '../live-member.ts';
 import { spoken } from '../softether/door.ts';
 import { Refusal } from '../softether/errors.ts';
-import type { MemberSession } from '../softether/session.ts';
 import type { Ask, RpcTable } from './table.ts';
 
 const isOpen = ({ deps, pack }: Ask): boolean => deps.ports().includes(packInt(pack, 'Port'));
@@ -13,9 +13,9 @@ const notThere = (): never => {
   throw new Refusal('no-such-listener', 'nothing of the gate listens there');
 };
 
-const sessionsOf = ({ service }: Ask): readonly MemberSession[] =>
+const sessionsOf = ({ service }: Ask): readonly LiveMember[] =>
   service.hubs.list().flatMap(({ name }) => service.sessions.list(name));
-const find = (ask: Ask): MemberSession => {
+const find = (ask: Ask): LiveMember => {
   const name = packText(ask.pack, 'Name').toLowerCase();
   const found = sessionsOf(ask).find(({ options }) => options.connection.toLowerCase() === name);
   if (!found) throw new Refusal('no-such-object', 'there is no such connection');
@@ -27,8 +27,8 @@ const aboutConnection = (pack: Pack): string =>
       .slice(0, 63)
       .replace(/[^A-Za-z0-9_-]/g, '?') || '*'
   }`;
-const hostOf = ({ options }: MemberSession): string => ('host' in options.from ? options.from.host : '');
-const portOf = ({ options }: MemberSession): number => ('port' in options.from ? options.from.port : 0);
+const hostOf = ({ options }: LiveMember): string => ('host' in options.from ? options.from.host : '');
+const portOf = ({ options }: LiveMember): number => ('port' in options.from ? options.from.port : 0);
 
 export const listenerFunctions: RpcTable = {
   EnumListener: {

@@ -88,7 +88,7 @@ async function act(conn: Conn, pack: Pack, random: Buffer, deps: DoorDeps, signa
     const then = await work({ conn, pack, random, signal }, deps);
     await then?.();
   } catch (error) {
-    if (error instanceof Refusal) refuse(error, conn.peer, pack, deps);
+    if (error instanceof Refusal) refuse(error, conn.peer, packText(pack, 'hubname'), 'SoftEther', deps);
     else if (!(error instanceof Fault) || error.code === 'bug') throw error;
     else deps.log.info({ from: conn.peer, code: error.code }, error.message);
     if (conn.stream.writable) say(conn, packAnswer({ error: errorCodeOf(error), no_save_password: 0 }));
@@ -155,14 +155,17 @@ const methods: Readonly<Record<string, Method>> = {
 };
 
 /** Every failure is written down; repeats are coalesced by the gate. */
-function refuse({ code, message }: Refusal, from: Address, pack: Pack, { gate, metrics, log }: DoorDeps): void {
+export function refuse(
+  { code, message }: Refusal,
+  from: Address,
+  asked: string,
+  protocol: string,
+  { gate, metrics, log }: Pick<DoorDeps, 'gate' | 'metrics' | 'log'>,
+): void {
   metrics.count('vpn_refused_total', { code });
   if (message === '') return; // a session that is over, or has connections enough: nobody was refused anything
-  const hub =
-    packText(pack, 'hubname')
-      .slice(0, 63)
-      .replace(/[^\w.-]/g, '?') || '*';
-  log.info({ from, hub, code, number: errorCodes[code] }, `a SoftEther client was refused: ${message}`);
+  const hub = asked.slice(0, 63).replace(/[^\w.-]/g, '?') || '*';
+  log.info({ from, hub, code, number: errorCodes[code] }, `a client by ${protocol} was refused: ${message}`);
   gate.refuse({ who: nobody, action: 'vpn.join', resource: `hub/${hub}`, from }, message);
 }
 

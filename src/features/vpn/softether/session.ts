@@ -5,7 +5,7 @@ import { deflateSync, inflateSync } from 'node:zlib';
 import type { Clock } from '../../../core/clock.ts';
 import type { Conn, EndReason } from '../../../core/parts.ts';
 import { encodeFrames, encodeKeepAlive, FrameDecoder, frameLimits } from '../../../wire/vpn-frame.ts';
-import type { Attached, PortPolicy } from '../hub.ts';
+import type { Attached, HubPort, PortPolicy } from '../hub.ts';
 import type { LiveMember, MemberEnd, Place, SessionTerms } from '../live-member.ts';
 import { takeBuffer, writeBuffer } from '../write-buffers.ts';
 import { isUrgent } from './urgent.ts';
@@ -40,7 +40,7 @@ const tick = 1000;
 /** Milliseconds that a client has for its own end of a connection. */
 const farewell = 3000;
 
-export class MemberSession implements LiveMember {
+export class MemberSession implements LiveMember, HubPort {
   readonly protocol = 'softether';
   readonly name: string;
   readonly options: MemberOptions;

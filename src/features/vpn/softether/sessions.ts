@@ -189,7 +189,8 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
     certificateOf(peer) {
       if (!('host' in peer)) return undefined;
       for (const { options } of live)
-        if ('host' in options.from && options.from.host === peer.host) return options.certificate;
+        if (options.certificate && 'host' in options.from && options.from.host === peer.host)
+          return options.certificate;
       return undefined;
     },
 

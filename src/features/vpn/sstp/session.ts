@@ -1,0 +1,193 @@
+// A member who came by SSTP: his place on a hub, an address from its DHCP, IPv4 packets to and from the link.
+import type { EndReason } from '../../../core/parts.ts';
+import { maskOf } from '../../../wire/ipv4.ts';
+import type { Attached, PortPolicy } from '../hub.ts';
+import type { HubLease } from '../join/dhcp-client.ts';
+import type { LiveMember, MemberEnd, Place, SessionTerms } from '../live-member.ts';
+import type { TakenMac } from '../routed/routed-macs.ts';
+import { RoutedPort } from '../routed/routed-port.ts';
+import { fragments, mayNotBeCut, tooBig } from './fit.ts';
+import { answerInform, isDhcp } from './inform.ts';
+
+/** The call that carries the session. */
+export interface Carrier {
+  /** Bytes of packets are counted here when they are taken. @returns how many of them were */
+  deliver(packets: readonly Uint8Array[]): number;
+  /** Says goodbye; resolves when the conn is closed. */
+  finish(why: MemberEnd): Promise<void>;
+  /** The largest packet that the link takes. */
+  readonly mru: number;
+}
+export interface SstpSessionOptions extends Place {
+  readonly terms: SessionTerms;
+  readonly certificate: undefined;
+  readonly mac: TakenMac;
+  readonly carrier: Carrier;
+}
+
+/** Milliseconds that the hub's DHCP server has. */
+const patience = 15_000;
+
+export class SstpSession implements LiveMember {
+  readonly protocol = 'sstp';
+  readonly name: string;
+  readonly options: SstpSessionOptions;
+  readonly since: Date;
+  readonly established = 1;
+  lastFrame: Date;
+  readonly #port: RoutedPort;
+  readonly #ended = Promise.withResolvers<MemberEnd>();
+  readonly #bytes = { up: 0, down: 0, dropped: 0 };
+  #counted = { up: 0, down: 0 };
+  #attached: Attached | undefined;
+  #policy: PortPolicy;
+  #state: 'open' | 'closed' = 'open';
+  #address: number | undefined;
+  #closing: Promise<void> = Promise.resolve();
+  #stopTick: () => void = () => {};
+  #stopEnd: () => void = () => {};
+
+  constructor(options: SstpSessionOptions) {
+    const { name, hub, policy, clock, mac, session } = options;
+    this.options = options;
+    this.name = name;
+    this.#policy = policy;
+    this.since = clock.now();
+    this.lastFrame = this.since;
+    this.#port = new RoutedPort({
+      ...{ name, clock, mac: mac.mac, hostname: policy.user },
+      deliver: packets => this.#deliver(packets),
+      onLease: lease => this.#leased(lease),
+    });
+    this.#attached = hub.attach(this.#port, policy);
+    const { autoDisconnect } = policy.security;
+    if (autoDisconnect > 0)
+      this.#stopEnd = clock.after(autoDisconnect * 1000, () => void this.end('auto-disconnected'));
+    this.#beat();
+    const { signal } = session;
+    const cut = (): void => void this.end(signal.reason as EndReason);
+    if (signal.aborted) cut();
+    else signal.addEventListener('abort', cut, { once: true });
+  }
+
+  get ended(): Promise<MemberEnd> {
+    return this.#ended.promise;
+  }
+  get isOpen(): boolean {
+    return this.#state === 'open';
+  }
+  get policy(): PortPolicy {
+    return this.#policy;
+  }
+  get attached(): Attached | undefined {
+    return this.#attached;
+  }
+  get connections(): { readonly all: number; readonly up: number; readonly down: number } {
+    const count = this.isOpen ? 1 : 0;
+    return { all: count, up: count, down: count };
+  }
+  get bytes(): { readonly up: number; readonly down: number; readonly dropped: number } {
+    return this.#bytes;
+  }
+  get lease(): HubLease | undefined {
+    return this.#port.lease;
+  }
+
+  setPolicy(policy: PortPolicy): void {
+    this.#policy = policy;
+    if (!policy.security.access) void this.end('revoked');
+    else this.#attached?.setPolicy(policy);
+  }
+
+  /** Asks the hub's DHCP server. Nothing when it has no answer in time, or the session has ended. */
+  async address(): Promise<HubLease | undefined> {
+    const late = new AbortController();
+    const stop = this.options.clock.after(patience, () => late.abort());
+    this.#port.begin();
+    try {
+      return await this.#port.leased(late.signal);
+    } catch {
+      return undefined;
+    } finally {
+      stop();
+    }
+  }
+
+  /** Packets of one turn from the member. */
+  take(packets: readonly Uint8Array[]): void {
+    const { lease } = this.#port;
+    if (!lease || this.#state === 'closed') return;
+    const forHub: Uint8Array[] = [];
+    for (const packet of packets) {
+      this.#bytes.up += packet.length;
+      if (packet.length < 20 || !isDhcp(packet)) forHub.push(packet);
+      else {
+        const answer = answerInform(packet, lease, farEnd(lease));
+        if (answer) this.#deliver([answer]);
+      }
+    }
+    this.lastFrame = this.options.clock.now();
+    const taken = this.#port.fromMember(forHub);
+    this.#bytes.dropped += forHub.length - taken;
+  }
+
+  #deliver(packets: readonly Uint8Array[]): void {
+    const { carrier } = this.options;
+    const { mru } = carrier;
+    const fitting = packets.every(({ length }) => length <= mru)
+      ? packets
+      : packets.flatMap(packet => (packet.length <= mru ? packet : this.#fit(packet, mru)));
+    const taken = carrier.deliver(fitting);
+    for (let index = 0; index < taken; index++) this.#bytes.down += fitting[index]!.length;
+    this.#bytes.dropped += fitting.length - taken;
+  }
+  #fit(packet: Uint8Array, mru: number): Uint8Array[] {
+    if (!mayNotBeCut(packet)) return fragments(packet, mru);
+    const complaint = tooBig(packet, mru);
+    if (complaint) this.#port.fromMember([complaint]);
+    this.#bytes.dropped++;
+    return [];
+  }
+
+  /** PPP cannot move to another address: who loses his begins anew. */
+  #leased(lease: HubLease | undefined): void {
+    const before = this.#address;
+    this.#address = lease?.address;
+    if (before !== undefined && before !== lease?.address) void this.end('address lost');
+  }
+  /** The session's bytes, added up now and then. */
+  #beat(): void {
+    this.#count();
+    this.#stopTick = this.options.clock.after(1000, () => this.#beat());
+  }
+  #count(): void {
+    const { up, down } = this.#bytes;
+    this.options.session.count('up', up - this.#counted.up);
+    this.options.session.count('down', down - this.#counted.down);
+    this.#counted = { up, down };
+  }
+
+  async end(why: MemberEnd): Promise<void> {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    this.#stopTick();
+    this.#stopEnd();
+    this.#count();
+    this.#closing = this.options.carrier.finish(why);
+    await this.#port[Symbol.asyncDispose](); // gives the address back, while it is still plugged in
+    await this.#attached?.[Symbol.asyncDispose]();
+    this.#attached = undefined;
+    this.options.mac.release();
+    this.#ended.resolve(why);
+  }
+  async closed(): Promise<void> {
+    await this.#closing;
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end('closed');
+  }
+}
+
+/** The other end of the link, as the member sees it: who gave the address. */
+export const farEnd = ({ server, address, bits }: HubLease): number =>
+  server !== 0 && server !== address ? server : ((address & maskOf(bits)) | 1) >>> 0;
