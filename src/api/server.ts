@@ -15,6 +15,7 @@ import { certHandlers } from './cert.ts';
 import type { ApiDeps } from './deps.ts';
 import { deviceHandlers } from './device.ts';
 import { endpointHandlers } from './endpoint.ts';
+import { enrolmentHandlers } from './enrolment.ts';
 import { faultHandler, pathOf, sendFault } from './faults.ts';
 import { gateHandlers } from './gate.ts';
 import { groupHandlers } from './group.ts';
@@ -116,6 +117,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     ...vpnHandlers(deps),
     ...sessionHandlers(deps),
     ...certHandlers(deps),
+    ...enrolmentHandlers(deps),
     ...userHandlers(deps),
     ...groupHandlers(deps),
     ...tokenHandlers(deps),

@@ -8,7 +8,7 @@ import { formatAccessLine } from '../features/proxy/index.ts';
 import type { VpnService } from '../features/vpn/index.ts';
 import { formatWebLine, type SitesService, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
-import { createAuthenticator, createLimiter } from '../trust/index.ts';
+import { createAuthenticator, createLimiter, openEnrolments } from '../trust/index.ts';
 import { openAppendFile } from './append-file.ts';
 import { backupOf } from './backup-files.ts';
 import { type CertificateReading, openCertificates } from './certificate-source.ts';
@@ -145,6 +145,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   current = { file, plan: await plan(file) };
   live.learn(current.plan.routes);
   const limiter = createLimiter(config.trust['rate-limit']);
+  const enrolments = openEnrolments({ store, clock, limiter, find: directory.find });
   const authenticator = createAuthenticator({
     directory,
     limiter,
@@ -364,6 +365,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         gate,
         authenticator,
         directory,
+        enrolments,
         totp: signIn.totp,
         audit,
         sessions,

@@ -66,6 +66,13 @@ export interface Bound {
   readonly days?: number;
 }
 
+export interface P12Options {
+  /** What the importing program shows; default: the user's name. */
+  readonly name?: string;
+  /** 3DES and SHA-1, for importers that know nothing else. */
+  readonly legacy?: boolean;
+}
+
 export interface Authority extends AsyncDisposable {
   root(): { readonly cert: string; readonly fingerprint: string };
   /** PEM: the issuing CA, then the root. */
@@ -91,7 +98,7 @@ export interface Authority extends AsyncDisposable {
   /** A certificate of ours by its credential (`cert:…`). */
   record(credential: string): CertificateRecord | undefined;
   /** PKCS#12 with key, certificate, issuing CA and root. @throws Fault `invalid` for an empty password */
-  exportP12(issued: Issued, password: string, name?: string): Promise<Uint8Array>;
+  exportP12(issued: Issued, password: string, options?: P12Options): Promise<Uint8Array>;
   onRevoked(call: (credential: string) => void): () => void;
 }
 
@@ -199,13 +206,14 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     crl: () => crls.current(),
     isBuiltin: fingerprint => builtin.has(fingerprint.toLowerCase().replaceAll(':', '')),
     record: credential => (credential.startsWith('cert:') ? records.byFingerprint(credential.slice(5)) : undefined),
-    async exportP12(issued, password, name) {
-      const { makeP12 } = await import('./pki-p12.ts');
+    async exportP12(issued, password, { name, legacy = false } = {}) {
       const [certificate = new Uint8Array(), ...chain] = [issued.cert, ...issued.chain, files.root.pem].flatMap(pem =>
         derBlocks(pem, 'CERTIFICATE'),
       );
       const label = name ?? records.bySerial(issued.serial)?.name ?? 'sekisho';
-      return makeP12({ key: createPrivateKey(issued.key), certificate, chain, name: label }, password);
+      const contents = { key: createPrivateKey(issued.key), certificate, chain, name: label };
+      if (legacy) return (await import('./pki-p12-legacy.ts')).makeLegacyP12(contents, password);
+      return (await import('./pki-p12.ts')).makeP12(contents, password);
     },
     onRevoked: revoked.on,
     [Symbol.asyncDispose]: () => crls[Symbol.asyncDispose](),

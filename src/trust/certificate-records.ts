@@ -15,6 +15,8 @@ export interface CertificateRecord {
   readonly notAfter: Date;
   readonly cert: string;
   readonly revoked?: { readonly at: Date; readonly reason: Reason };
+  /** The serial of the certificate whose holder renewed it. */
+  readonly replaces?: string;
 }
 
 export interface CertificateRecords {
@@ -72,6 +74,7 @@ function toRow(record: CertificateRecord): CertificateTable {
     pem: record.cert,
     revoked: record.revoked?.at.toISOString() ?? null,
     reason: record.revoked?.reason ?? null,
+    replaces: record.replaces ?? null,
   };
 }
 
@@ -88,6 +91,7 @@ function fromRow(row: CertificateTable): CertificateRecord {
     notBefore: new Date(row.not_before),
     notAfter: new Date(row.not_after),
     cert: pem,
+    ...(row.replaces === null ? {} : { replaces: row.replaces }),
     ...(revoked === null ? {} : { revoked: { at: new Date(revoked), reason: (reason ?? 'unspecified') as Reason } }),
   };
 }
