@@ -4,6 +4,7 @@ import { Fault } from '../core/fault.ts';
 import type { Authority, CertificateRecord, Issued, Signed } from '../trust/index.ts';
 import type { CertificateAnswer } from './contract/cert.ts';
 import type { ParsedOf } from './contract/routes.ts';
+import { noteCuts } from './cut.ts';
 import type { ApiDeps } from './deps.ts';
 import type { Handlers } from './verbs.ts';
 
@@ -52,6 +53,8 @@ export function certHandlers(
       return { ...toCertificate(record, clock.now()), cert: record.cert };
     },
     'cert.revoke': async ({ params, body, note }) => {
+      const line = authority.lineOf(params.serial).map(({ fingerprint }) => `cert:${fingerprint}`);
+      noteCuts(deps.sessions, ({ credential }) => line.includes(credential), note);
       const record = await authority.revoke(params.serial, body.reason);
       note({ fingerprint: record.fingerprint, name: record.name, reason: body.reason });
       return { serial: record.serial, revoked: true };

@@ -23,7 +23,17 @@ import { type EndpointPlane, endpointDevices, openEndpointPlane } from './endpoi
 import { type GateDoor, openGateDoor, type Tenant } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
 import { firstLink, openFloor } from './gateway-floor.ts';
-import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, once } from './gateway-parts.ts';
+import {
+  aborted,
+  after,
+  closeTunnelsOf,
+  gateTls,
+  inOrder,
+  knowingUsers,
+  latestChecker,
+  lifeEvent,
+  once,
+} from './gateway-parts.ts';
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
@@ -125,6 +135,12 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   });
   stack.defer(directory.onRevoked(credential => void sessions.cutBy(({ who }) => who.credential === credential)));
   stack.defer(directory.onLess(user => gate.recheck(user)));
+  stack.defer(
+    directory.onGone(gone => {
+      sessions.cutBy(({ who }) => who.kind === gone.kind && gone.names.includes(who.id));
+      if (tunnels) void closeTunnelsOf(gone, tunnels.service, room('tunnel'));
+    }),
+  );
 
   // What is to be opened.
   let plane: ProxyPlane | undefined;

@@ -26,12 +26,17 @@ export interface CertificateRecords {
   bySerial(serial: string): CertificateRecord | undefined;
   byFingerprint(fingerprint: string): CertificateRecord | undefined;
   all(): readonly CertificateRecord[];
+  /** Serials of the certificates that this one was renewed into. */
+  renewalsOf(serial: string): readonly string[];
 }
 
 export async function openCertificateRecords({ db }: Store): Promise<CertificateRecords> {
   const serials = new Map<string, CertificateRecord>();
   const fingerprints = new Map<string, CertificateRecord>();
+  const renewals = new Map<string, Set<string>>();
   const keep = (record: CertificateRecord): void => {
+    if (record.replaces !== undefined)
+      renewals.set(record.replaces, (renewals.get(record.replaces) ?? new Set()).add(record.serial));
     serials.set(record.serial, record);
     fingerprints.set(record.fingerprint, record);
   };
@@ -57,6 +62,7 @@ export async function openCertificateRecords({ db }: Store): Promise<Certificate
     bySerial: serial => serials.get(serial),
     byFingerprint: fingerprint => fingerprints.get(fingerprint),
     all: () => [...serials.values()],
+    renewalsOf: serial => [...(renewals.get(serial) ?? [])],
   };
 }
 

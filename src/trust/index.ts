@@ -35,6 +35,7 @@ export {
   createDirectory,
   type Directory,
   type DirectoryOptions,
+  type Gone,
   localAdministrator,
   type Voucher,
 } from './directory.ts';
