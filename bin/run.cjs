@@ -27,7 +27,7 @@ const programs = {
   pebble: /pebble/,
   chromium: /fixtures\/chromium/,
   'firefox-esr': /fixtures\/firefox/,
-  certutil: /fixtures\/(chromium|firefox)/,
+  certutil: /fixtures\/(chromium|firefox)|'certutil'/,
   python3: /'(\/usr\/bin\/)?python3'/,
   sshd: /sbin\/sshd/,
   squid: /'squid'/,

@@ -35,6 +35,7 @@ const irregular: Readonly<Record<string, string>> = {
   apply: 'applied',
   verify: 'verified',
   notify: 'notified',
+  events: 'watched',
   tag: 'tagged',
   untag: 'untagged',
   login: 'signed-in',

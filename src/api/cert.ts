@@ -4,6 +4,7 @@ import { Fault } from '../core/fault.ts';
 import type { Authority, CertificateRecord, Issued, Signed } from '../trust/index.ts';
 import type { CertificateAnswer } from './contract/cert.ts';
 import type { ParsedOf } from './contract/routes.ts';
+import { noteCuts } from './cut.ts';
 import type { ApiDeps } from './deps.ts';
 import type { Handlers } from './verbs.ts';
 
@@ -34,7 +35,8 @@ export function certHandlers(
       };
       if (!('key' in issued)) return common;
       if (body.format === 'pem') return { ...common, key: issued.key };
-      const p12 = await authority.exportP12(issued, body.password ?? '', body.name);
+      const legacy = body.format === 'p12-legacy';
+      const p12 = await authority.exportP12(issued, body.password ?? '', { name: body.name, legacy });
       return { ...common, p12: Buffer.from(p12).toString('base64') };
     },
     'cert.list': async ({ query }) => {
@@ -51,6 +53,8 @@ export function certHandlers(
       return { ...toCertificate(record, clock.now()), cert: record.cert };
     },
     'cert.revoke': async ({ params, body, note }) => {
+      const line = authority.lineOf(params.serial).map(({ fingerprint }) => `cert:${fingerprint}`);
+      noteCuts(deps.sessions, ({ credential }) => line.includes(credential), note);
       const record = await authority.revoke(params.serial, body.reason);
       note({ fingerprint: record.fingerprint, name: record.name, reason: body.reason });
       return { serial: record.serial, revoked: true };
@@ -65,8 +69,8 @@ async function issue(authority: Authority, order: Order): Promise<Issued | Signe
   const refuse = (text: string): never => {
     throw new Fault('invalid', text);
   };
-  if (format === 'p12' && password === undefined) refuse('a PKCS#12 file needs a password');
-  if (format === 'p12' && csr !== undefined)
+  if (format !== 'pem' && password === undefined) refuse('a PKCS#12 file needs a password');
+  if (format !== 'pem' && csr !== undefined)
     refuse('with a signing request there is no key to put into PKCS#12; ask for pem');
   if (kind === 'client' && names.length > 0)
     refuse('a client certificate has no further names; they belong to kind "server"');
@@ -80,28 +84,17 @@ async function issue(authority: Authority, order: Order): Promise<Issued | Signe
       refuse('a server certificate carries names only, no cn, ou or o');
     return authority.issueServer({ names: [name, ...names], ...life, ...made });
   }
-  const bound = {
-    user: name,
-    ...(cn === undefined ? {} : { cn }),
-    ...(ou.length === 0 ? {} : { ou }),
-    ...(o === undefined ? {} : { o }),
-    ...life,
-  };
+  const bound = { user: name, ...definedOf({ cn, o }), ...(ou.length === 0 ? {} : { ou }), ...life };
   return csr === undefined ? authority.issueClient({ ...bound, ...made }) : authority.signCsr({ ...bound, csr });
 }
 
 function toCertificate(record: CertificateRecord, now: Date): CertificateAnswer {
   const { serial, fingerprint, kind, name, names, subject, notBefore, notAfter, revoked } = record;
-  const parts = [
-    `cn=${subject.cn ?? ''}`,
-    ...(subject.ou ?? []).map(ou => `ou=${ou}`),
-    ...(subject.o ? [`o=${subject.o}`] : []),
-  ];
   return {
     serial,
     kind,
     name: name || ((names.find(text => text.startsWith('DNS:')) ?? names[0])?.replace(/^\w+:/, '') ?? ''),
-    subject: kind === 'server' ? names.map(text => text.replace(/^\w+:/, '')).join(', ') : parts.join(', '),
+    subject: kind === 'server' ? names.map(text => text.replace(/^\w+:/, '')).join(', ') : subjectText(subject),
     fingerprint,
     notBefore: notBefore.toISOString(),
     notAfter: notAfter.toISOString(),
@@ -109,3 +102,12 @@ function toCertificate(record: CertificateRecord, now: Date): CertificateAnswer 
     ...(revoked ? { revoked: { at: revoked.at.toISOString(), reason: revoked.reason } } : {}),
   };
 }
+
+/** `cn=staff01, ou=…, o=…` */
+export const subjectText = ({ cn, ou = [], o }: CertificateRecord['subject']): string =>
+  [`cn=${cn ?? ''}`, ...ou.map(text => `ou=${text}`), ...(o ? [`o=${o}`] : [])].join(', ');
+
+type Defined<T> = { readonly [K in keyof T]?: Exclude<T[K], undefined> };
+/** Without what is undefined: an optional property is absent, never undefined. */
+export const definedOf = <T extends object>(values: T): Defined<T> =>
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Defined<T>;

@@ -7,7 +7,7 @@ import type { RouteState } from '../features/proxy/index.ts';
 import type { TunnelService } from '../features/tunnel/index.ts';
 import type { VpnService } from '../features/vpn/index.ts';
 import type { SitesService, WebService } from '../features/web/index.ts';
-import type { Authority, Directory, Totp } from '../trust/index.ts';
+import type { Authority, Directory, Enrolments, Totp } from '../trust/index.ts';
 import type { AnswerOf } from './contract/routes.ts';
 import type { DeviceHouse } from './device.ts';
 import type { HttpDoor, HttpLimits } from './http-server.ts';
@@ -17,6 +17,7 @@ export interface ApiDeps {
   readonly authenticator: Authenticator;
   readonly authority: Authority;
   readonly directory: Directory;
+  readonly enrolments: Enrolments;
   /** The second factor of people, where it is kept. */
   readonly totp?: Totp;
   readonly audit: Audit;

@@ -5,8 +5,9 @@ import { enrolPurpose } from '../features/device/index.ts';
 import { anonymous, type CertificateRecord, type Issued, type Signed } from '../trust/index.ts';
 import type { DeviceAnswer } from './contract/device.ts';
 import type { ParsedOf } from './contract/routes.ts';
+import { noteCuts } from './cut.ts';
 import type { ApiDeps } from './deps.ts';
-import { act, type Handlers } from './verbs.ts';
+import { act, type Call, type Handlers } from './verbs.ts';
 
 /** The devices of this gate, as the API is handed them. */
 export interface DeviceHouse {
@@ -48,9 +49,10 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
     name,
     ...aliases.filter(({ kind }) => kind === 'former').map(alias => alias.name),
   ];
-  const end = async (name: string): Promise<string> => {
+  const end = async (name: string, note: Call<'device.revoke'>['note']): Promise<string> => {
     const { registry } = house();
     const device = registry.named(name);
+    noteCuts(deps.sessions, ({ kind, id }) => kind === 'device' && id === device.name, note);
     await registry.revoke(device.name);
     await directory.endDevice(namesOf(device), 'cessationOfOperation');
     return device.name;
@@ -149,9 +151,9 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       await service.renew(device.name).catch(() => {});
       return toDevice(service.get(device.name));
     },
-    'device.revoke': async ({ params }) => toDevice(house().service.get(await end(params.name))),
-    'device.remove': async ({ params }) => {
-      const name = await end(params.name);
+    'device.revoke': async ({ params, note }) => toDevice(house().service.get(await end(params.name, note))),
+    'device.remove': async ({ params, note }) => {
+      const name = await end(params.name, note);
       await house().registry.remove(name);
       return { name, removed: true };
     },

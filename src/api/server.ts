@@ -16,6 +16,7 @@ import type { ApiDeps } from './deps.ts';
 import { deviceHandlers } from './device.ts';
 import { deviceTerminalDoor } from './device-terminal.ts';
 import { endpointHandlers } from './endpoint.ts';
+import { enrolmentHandlers } from './enrolment.ts';
 import { faultHandler, pathOf, sendFault } from './faults.ts';
 import { gateHandlers } from './gate.ts';
 import { groupHandlers } from './group.ts';
@@ -118,6 +119,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     ...vpnHandlers(deps),
     ...sessionHandlers(deps),
     ...certHandlers(deps),
+    ...enrolmentHandlers(deps),
     ...userHandlers(deps),
     ...groupHandlers(deps),
     ...tokenHandlers(deps),

@@ -4,6 +4,7 @@ import { Fault } from '../core/fault.ts';
 import type { Token } from '../trust/index.ts';
 import { isInScope, tokenOf } from './caller.ts';
 import type { TokenAnswer } from './contract/token.ts';
+import { noteCuts } from './cut.ts';
 import type { ApiDeps } from './deps.ts';
 import type { Handlers } from './verbs.ts';
 
@@ -11,6 +12,7 @@ const longest = 366 * 86_400_000;
 
 export function tokenHandlers({
   directory,
+  sessions,
   clock,
 }: ApiDeps): Pick<Handlers, 'token.create' | 'token.list' | 'token.revoke'> {
   return {
@@ -39,6 +41,7 @@ export function tokenHandlers({
       const token = directory.tokens().find(({ id }) => id === params.id);
       if (!token) throw new Fault('missing', `no token ${params.id}`);
       note({ user: token.user });
+      noteCuts(sessions, ({ credential }) => credential === `token:${params.id}`, note);
       await directory.revokeToken(params.id);
       return { id: params.id, revoked: true };
     },

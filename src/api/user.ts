@@ -2,6 +2,7 @@
 import { Fault } from '../core/fault.ts';
 import type { User } from '../trust/index.ts';
 import type { UserAnswer } from './contract/user.ts';
+import { noteCuts } from './cut.ts';
 import type { ApiDeps } from './deps.ts';
 import type { Handlers } from './verbs.ts';
 
@@ -18,7 +19,7 @@ type Verbs =
   | 'user.totp-remove'
   | 'user.role';
 
-export function userHandlers({ directory, authenticator, totp, house }: ApiDeps): Pick<Handlers, Verbs> {
+export function userHandlers({ directory, authenticator, sessions, totp, house }: ApiDeps): Pick<Handlers, Verbs> {
   const toUser = ({ name, state, roles, groups, created }: User): UserAnswer => ({
     name,
     state,
@@ -44,9 +45,10 @@ export function userHandlers({ directory, authenticator, totp, house }: ApiDeps)
       }));
       return { ...toUser(directory.get(params.name)), keys };
     },
-    'user.remove': async ({ params, caller }) => {
+    'user.remove': async ({ params, caller, note }) => {
       if (caller.who.id === params.name)
         throw new Fault('conflict', 'nobody removes themselves; ask another administrator');
+      noteCuts(sessions, ({ kind, id }) => kind === 'user' && id === params.name, note);
       await directory.remove(params.name);
       return { name: params.name, removed: true };
     },

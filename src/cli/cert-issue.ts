@@ -19,6 +19,7 @@ interface Options {
   readonly csr?: string;
   readonly out?: string;
   readonly pem?: string;
+  readonly legacy?: true;
   readonly password?: true;
   readonly force?: true;
 }
@@ -38,6 +39,7 @@ export function defineIssue(command: Command, context: Context): void {
     .option('--key <kind>', 'rsa or ecdsa')
     .option('--csr <file>', 'sign this request; its key stays where it is')
     .option('--out <file>', 'PKCS#12 with certificate, key and CA; with --csr the certificate, PEM')
+    .option('--legacy', 'with --out: 3DES and SHA-1, for importers that know nothing newer')
     .option('--pem <dir>', 'NAME.crt, NAME.key (0600) and ca.crt in this folder')
     .option('--password', 'with --pem: encrypt the key; asks for the password, or reads it from stdin')
     .option('--force', 'replace files that exist')
@@ -92,7 +94,7 @@ async function issue(name: string, options: Options, context: Context, extra: ob
 async function writeP12(name: string, options: Options, context: Context): Promise<void> {
   await using file = await createFile(options.out ?? '', { mode: 0o600, force: options.force === true });
   const password = await askSecret(context.io, `Password for ${file.path}`, true);
-  const issued = await issue(name, options, context, { format: 'p12', password });
+  const issued = await issue(name, options, context, { format: options.legacy ? 'p12-legacy' : 'p12', password });
   await file.write(Buffer.from(issued.p12 ?? '', 'base64'));
   await file.keep();
   tell(context, issued, [file.path], `certificate for ${name} in ${file.path}`);

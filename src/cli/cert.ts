@@ -1,6 +1,7 @@
 // sekisho cert: certificates of the gate's own CA.
 import type { Command } from 'commander';
 import { type CertificateAnswer, revocationReason } from '../api/contract/cert.ts';
+import { defineEnroll } from './cert-enroll.ts';
 import { defineIssue } from './cert-issue.ts';
 import { type Context, examples } from './command.ts';
 import { day, formatSpan } from './format.ts';
@@ -17,6 +18,7 @@ export function define(command: Command, context: Context): void {
       await context.screen.write(fingerprint ? `${ca.fingerprint}\n` : ca.cert);
     });
   defineIssue(command.command('issue <name>'), context);
+  defineEnroll(command, context);
   defineReads(command, context);
   command
     .command('revoke <serial>')
@@ -39,6 +41,7 @@ export function define(command: Command, context: Context): void {
     ['sekisho cert issue staff01 --ou 医療事業部 --out staff01.p12', 'asks for the password of the file'],
     ['sekisho cert issue pump-7 --pem ./pump-7', 'pump-7.crt, pump-7.key, ca.crt'],
     ['sekisho cert issue db.internal --server --name 10.0.0.5 --pem ./db'],
+    ['sekisho cert enroll staff01 --ou 医療事業部 --for 1d', 'a link to send; its bearer makes the key'],
     ['sekisho cert revoke 3f0c… --reason keyCompromise'],
   );
 }

@@ -1,5 +1,5 @@
-// The console from its sources: one script and one style sheet, and beside them what only a terminal needs. `npm run build` writes them to dist; a clone makes them when
-// somebody first opens the page.
+// The console from its sources: a script for it and one for the page of enrolment links, a style sheet, and beside them what
+// only a terminal needs. `npm run build` writes them to dist; a clone makes them when somebody first opens the page.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Fault } from '../core/fault.ts';
@@ -14,28 +14,33 @@ export async function bundleConsole(): Promise<ReadonlyMap<string, string>> {
   const { rolldown } = await import('rolldown').catch(cause => {
     throw new Fault('missing', 'the console is not built; run npm run build', { cause });
   });
-  const bundle = await rolldown({
-    input: join(folder, 'src/main.tsx'),
-    platform: 'browser',
-    transform: { jsx: { runtime: 'automatic', importSource: 'preact' } },
-    logLevel: 'silent',
-  });
-  const { output } = await bundle.generate({
-    format: 'es',
-    minify: true,
-    entryFileNames: 'console.js',
-    chunkFileNames: '[name].js',
-  });
-  await bundle.close();
-  const scripts = output.flatMap(chunk => (chunk.type === 'chunk' ? [chunk] : []));
-  const names = scripts.map(({ fileName }) => fileName).sort();
-  if (names.join() !== 'console.js,terminal.js') throw new Fault('bug', `the console is made of ${names.join(', ')}`);
-  // Minifying drops comments, and what is handed out must bring its licences along.
-  const licensed = scripts.map(({ fileName, code, moduleIds }) => [fileName, code + licencesOf(moduleIds)] as const);
+  /** A page's script and what it loads later, which are to be just these files. */
+  const scripts = async (input: string, ...expected: readonly string[]): Promise<(readonly [string, string])[]> => {
+    const bundle = await rolldown({
+      input: join(folder, 'src', input),
+      platform: 'browser',
+      transform: { jsx: { runtime: 'automatic', importSource: 'preact' } },
+      logLevel: 'silent',
+    });
+    const { output } = await bundle.generate({
+      format: 'es',
+      minify: true,
+      entryFileNames: expected[0] ?? '',
+      chunkFileNames: '[name].js',
+    });
+    await bundle.close();
+    const chunks = output.flatMap(chunk => (chunk.type === 'chunk' ? [chunk] : []));
+    const names = chunks.map(({ fileName }) => fileName).sort();
+    if (names.join() !== [...expected].sort().join()) throw new Fault('bug', `${input} has become ${names.join(', ')}`);
+    // Minifying drops comments, and what is handed out must bring its licences along.
+    return chunks.map(({ fileName, code, moduleIds }) => [fileName, code + licencesOf(moduleIds)] as const);
+  };
   const text = (name: string): string => readFileSync(join(folder, name), 'utf8');
   return new Map([
     ['index.html', text('index.html')],
-    ...licensed,
+    ...(await scripts('main.tsx', 'console.js', 'terminal.js')),
+    ['enrol.html', text('enrol.html')],
+    ...(await scripts('enrol/main.tsx', 'enrol.js')),
     ['console.css', text('src/style.css')],
     ['terminal.css', readFileSync(join(folder, '../node_modules/@xterm/xterm/css/xterm.css'), 'utf8')],
     ['icon.svg', text('icon.svg')],

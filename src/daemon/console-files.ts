@@ -18,12 +18,16 @@ interface File {
 
 const types: Readonly<Record<string, string>> = {
   'index.html': 'text/html; charset=utf-8',
+  'enrol.html': 'text/html; charset=utf-8',
+  'enrol.js': 'text/javascript; charset=utf-8',
   'console.js': 'text/javascript; charset=utf-8',
   'console.css': 'text/css; charset=utf-8',
   'icon.svg': 'image/svg+xml',
   'terminal.js': 'text/javascript; charset=utf-8',
   'terminal.css': 'text/css; charset=utf-8',
 };
+/** Addresses that people see, without the file's name in them. */
+const pages: Readonly<Record<string, string>> = { '/': 'index.html', '/enrol': 'enrol.html' };
 /** Nothing from elsewhere, nothing inline, no frames, no plugins, no forms that leave by themselves (CSP level 3). */
 const policy = [
   "default-src 'none'",
@@ -78,7 +82,7 @@ export function consoleDoor({ log }: { readonly log: Log }): HttpDoor {
 
 const nameOf = (url = ''): string => {
   const path = url.split('?', 1)[0];
-  return path === '/' ? 'index.html' : (path?.slice(1) ?? '');
+  return path === undefined ? '' : (pages[path] ?? path.slice(1));
 };
 
 async function readConsole(): Promise<ReadonlyMap<string, File>> {

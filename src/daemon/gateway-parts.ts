@@ -1,13 +1,15 @@
 // Small pieces that the composition in gateway.ts is held together with.
 import type { ListenAddress } from '../core/address.ts';
 import type { Clock } from '../core/clock.ts';
-import type { Listener } from '../core/parts.ts';
+import type { Listener, Log } from '../core/parts.ts';
+import type { TunnelService } from '../features/tunnel/index.ts';
 import {
   type Authority,
   type CertificateChecker,
   type ClientTrust,
   certificateChecker,
   type Directory,
+  type Gone,
 } from '../trust/index.ts';
 import type { GateTls } from './gate-door.ts';
 import type { Plan } from './plan.ts';
@@ -50,6 +52,15 @@ export function latestChecker(trust: () => ClientTrust): () => CertificateChecke
     if (made?.of !== of) made = { of, checker: certificateChecker(of) };
     return made.checker;
   };
+}
+
+/** A tunnel's tokens are its own, so who opened it, and the device that it leads to, end it here. */
+export async function closeTunnelsOf({ kind, names }: Gone, service: TunnelService, log: Log): Promise<void> {
+  for (const { id, state, opener, thing } of service.list()) {
+    const of = kind === 'user' ? opener : thing;
+    if (state !== 'open' || of === undefined || !names.includes(of)) continue;
+    await service.close(id).catch((error: unknown) => log.error({ error, tunnel: id }, 'a tunnel could not be closed'));
+  }
 }
 
 export const aborted = (signal: AbortSignal): Promise<void> =>

@@ -8,7 +8,7 @@ import { formatAccessLine } from '../features/proxy/index.ts';
 import type { VpnService } from '../features/vpn/index.ts';
 import { formatWebLine, type SitesService, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
-import { createAuthenticator, createLimiter } from '../trust/index.ts';
+import { createAuthenticator, createLimiter, openEnrolments } from '../trust/index.ts';
 import { openAppendFile } from './append-file.ts';
 import { backupOf } from './backup-files.ts';
 import { type CertificateReading, openCertificates } from './certificate-source.ts';
@@ -23,7 +23,17 @@ import { type EndpointPlane, endpointDevices, openEndpointPlane } from './endpoi
 import { type GateDoor, openGateDoor, type Tenant } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
 import { firstLink, openFloor } from './gateway-floor.ts';
-import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEvent, once } from './gateway-parts.ts';
+import {
+  aborted,
+  after,
+  closeTunnelsOf,
+  gateTls,
+  inOrder,
+  knowingUsers,
+  latestChecker,
+  lifeEvent,
+  once,
+} from './gateway-parts.ts';
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
@@ -126,6 +136,12 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   });
   stack.defer(directory.onRevoked(credential => void sessions.cutBy(({ who }) => who.credential === credential)));
   stack.defer(directory.onLess(user => gate.recheck(user)));
+  stack.defer(
+    directory.onGone(gone => {
+      sessions.cutBy(({ who }) => who.kind === gone.kind && gone.names.includes(who.id));
+      if (tunnels) void closeTunnelsOf(gone, tunnels.service, room('tunnel'));
+    }),
+  );
 
   // What is to be opened.
   let plane: ProxyPlane | undefined;
@@ -146,6 +162,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   current = { file, plan: await plan(file) };
   live.learn(current.plan.routes);
   const limiter = createLimiter(config.trust['rate-limit']);
+  const enrolments = openEnrolments({ store, clock, limiter, find: directory.find });
   const authenticator = createAuthenticator({
     directory,
     limiter,
@@ -376,6 +393,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         gate,
         authenticator,
         directory,
+        enrolments,
         totp: signIn.totp,
         audit,
         sessions,

@@ -8,6 +8,7 @@ export interface TrustTables {
   one_time_code: OneTimeCodeTable;
   certificate: CertificateTable;
   crl: CrlTable;
+  enrolment: EnrolmentTable;
 }
 
 export interface UserTable {
@@ -92,10 +93,28 @@ export interface CertificateTable {
   pem: string;
   revoked: string | null;
   reason: string | null;
+  /** The serial of the certificate whose holder renewed it: revoking that one revokes this one. */
+  replaces: string | null;
 }
 
 /** The number of each issuing CA's newest revocation list; it must never go back. */
 export interface CrlTable {
   issuer: string;
   number: number;
+}
+
+/** A link with which a person fetches a certificate. */
+export interface EnrolmentTable {
+  id: string;
+  /** SHA-256, hex. The code itself is nowhere. */
+  hash: string;
+  user: string;
+  /** JSON: what stands in the certificate, and how long it lives. */
+  wish: string;
+  created: string;
+  expires: string;
+  /** When it was used or revoked. */
+  ended: string | null;
+  /** The certificate that came of it. */
+  serial: string | null;
 }

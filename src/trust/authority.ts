@@ -66,6 +66,13 @@ export interface Bound {
   readonly days?: number;
 }
 
+export interface P12Options {
+  /** What the importing program shows; default: the user's name. */
+  readonly name?: string;
+  /** 3DES and SHA-1, for importers that know nothing else. */
+  readonly legacy?: boolean;
+}
+
 export interface Authority extends AsyncDisposable {
   root(): { readonly cert: string; readonly fingerprint: string };
   /** PEM: the issuing CA, then the root. */
@@ -83,15 +90,20 @@ export interface Authority extends AsyncDisposable {
   }): readonly CertificateRecord[];
   /** @throws Fault `missing` */
   show(serial: string): CertificateRecord;
-  /** Counts at once; revoking again changes nothing. @throws Fault `missing` */
+  /**
+   * Counts at once, and for the certificates that its holder renewed it into: whoever took the key may have renewed it as
+   * well. Revoking again changes nothing. @throws Fault `missing`
+   */
   revoke(serial: string, reason?: Reason): Promise<CertificateRecord>;
+  /** A certificate and all that it was renewed into: what `revoke` ends. @throws Fault `missing` */
+  lineOf(serial: string): readonly CertificateRecord[];
   crl(): Promise<{ readonly pem: string; readonly der: Uint8Array }>;
   /** Is this the SHA-256 fingerprint (hex) of one of our own issuing CAs' certificates? */
   isBuiltin(fingerprintOfIssuer: string): boolean;
   /** A certificate of ours by its credential (`cert:…`). */
   record(credential: string): CertificateRecord | undefined;
   /** PKCS#12 with key, certificate, issuing CA and root. @throws Fault `invalid` for an empty password */
-  exportP12(issued: Issued, password: string, name?: string): Promise<Uint8Array>;
+  exportP12(issued: Issued, password: string, options?: P12Options): Promise<Uint8Array>;
   onRevoked(call: (credential: string) => void): () => void;
 }
 
@@ -158,6 +170,18 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     return { ...signed, key: key.export({ type: 'pkcs8', format: 'pem' }) as string };
   };
 
+  /** A certificate and all that it was renewed into. */
+  const lineOf = (first: string): CertificateRecord[] => {
+    const line: CertificateRecord[] = [];
+    const serials = [found(records.bySerial(normalSerial(first)), first).serial];
+    for (const next of serials) {
+      const record = records.bySerial(next);
+      if (record) line.push(record);
+      serials.push(...records.renewalsOf(next));
+    }
+    return line;
+  };
+
   return {
     root: () => ({ cert: files.root.pem, fingerprint: files.root.facts.fingerprint }),
     chain: () => [issuer.pem, files.root.pem],
@@ -187,25 +211,32 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
         ),
     show: serial => found(records.bySerial(normalSerial(serial)), serial),
     async revoke(serial, reason = 'unspecified') {
-      const { serial: known, fingerprint } = found(records.bySerial(normalSerial(serial)), serial);
-      if (await records.revoke(known, clock.now(), reason)) {
-        log.info({ serial: known, reason }, 'certificate revoked');
-        revoked.tell(certificateCredential(fingerprint));
+      const line = lineOf(serial);
+      let ended = 0;
+      for (const one of line) {
+        if (!(await records.revoke(one.serial, clock.now(), reason))) continue;
+        ended += 1;
+        log.info({ serial: one.serial, reason }, 'certificate revoked');
+        revoked.tell(certificateCredential(one.fingerprint));
+      }
+      if (ended > 0) {
         // It already counts here; the list is for others, and is made anew when it is next asked for.
         await crls.refresh().catch((error: unknown) => log.error({ error }, 'the revocation list could not be made'));
       }
-      return found(records.bySerial(known), serial);
+      return found(records.bySerial(line[0]?.serial ?? ''), serial);
     },
+    lineOf,
     crl: () => crls.current(),
     isBuiltin: fingerprint => builtin.has(fingerprint.toLowerCase().replaceAll(':', '')),
     record: credential => (credential.startsWith('cert:') ? records.byFingerprint(credential.slice(5)) : undefined),
-    async exportP12(issued, password, name) {
-      const { makeP12 } = await import('./pki-p12.ts');
+    async exportP12(issued, password, { name, legacy = false } = {}) {
       const [certificate = new Uint8Array(), ...chain] = [issued.cert, ...issued.chain, files.root.pem].flatMap(pem =>
         derBlocks(pem, 'CERTIFICATE'),
       );
       const label = name ?? records.bySerial(issued.serial)?.name ?? 'sekisho';
-      return makeP12({ key: createPrivateKey(issued.key), certificate, chain, name: label }, password);
+      const contents = { key: createPrivateKey(issued.key), certificate, chain, name: label };
+      if (legacy) return (await import('./pki-p12-legacy.ts')).makeLegacyP12(contents, password);
+      return (await import('./pki-p12.ts')).makeP12(contents, password);
     },
     onRevoked: revoked.on,
     [Symbol.asyncDispose]: () => crls[Symbol.asyncDispose](),

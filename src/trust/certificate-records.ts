@@ -15,6 +15,8 @@ export interface CertificateRecord {
   readonly notAfter: Date;
   readonly cert: string;
   readonly revoked?: { readonly at: Date; readonly reason: Reason };
+  /** The serial of the certificate whose holder renewed it. */
+  readonly replaces?: string;
 }
 
 export interface CertificateRecords {
@@ -24,12 +26,17 @@ export interface CertificateRecords {
   bySerial(serial: string): CertificateRecord | undefined;
   byFingerprint(fingerprint: string): CertificateRecord | undefined;
   all(): readonly CertificateRecord[];
+  /** Serials of the certificates that this one was renewed into. */
+  renewalsOf(serial: string): readonly string[];
 }
 
 export async function openCertificateRecords({ db }: Store): Promise<CertificateRecords> {
   const serials = new Map<string, CertificateRecord>();
   const fingerprints = new Map<string, CertificateRecord>();
+  const renewals = new Map<string, Set<string>>();
   const keep = (record: CertificateRecord): void => {
+    if (record.replaces !== undefined)
+      renewals.set(record.replaces, (renewals.get(record.replaces) ?? new Set()).add(record.serial));
     serials.set(record.serial, record);
     fingerprints.set(record.fingerprint, record);
   };
@@ -55,6 +62,7 @@ export async function openCertificateRecords({ db }: Store): Promise<Certificate
     bySerial: serial => serials.get(serial),
     byFingerprint: fingerprint => fingerprints.get(fingerprint),
     all: () => [...serials.values()],
+    renewalsOf: serial => [...(renewals.get(serial) ?? [])],
   };
 }
 
@@ -72,6 +80,7 @@ function toRow(record: CertificateRecord): CertificateTable {
     pem: record.cert,
     revoked: record.revoked?.at.toISOString() ?? null,
     reason: record.revoked?.reason ?? null,
+    replaces: record.replaces ?? null,
   };
 }
 
@@ -88,6 +97,7 @@ function fromRow(row: CertificateTable): CertificateRecord {
     notBefore: new Date(row.not_before),
     notAfter: new Date(row.not_after),
     cert: pem,
+    ...(row.replaces === null ? {} : { replaces: row.replaces }),
     ...(revoked === null ? {} : { revoked: { at: new Date(revoked), reason: (reason ?? 'unspecified') as Reason } }),
   };
 }

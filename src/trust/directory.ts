@@ -72,6 +72,16 @@ export interface Directory
   onLess(call: (user: string) => void): () => void;
   /** Credentials that stopped counting, certificates included. The returned function ends it. */
   onRevoked(call: (credential: string) => void): () => void;
+  /**
+   * Users who were disabled or removed and devices that were sent away, under every name they had: whatever they proved
+   * themselves with, also with a code that is spent, what they hold open ends. The returned function ends it.
+   */
+  onGone(call: (gone: Gone) => void): () => void;
+}
+
+export interface Gone {
+  readonly kind: 'user' | 'device';
+  readonly names: readonly string[];
 }
 
 /** Who knows a kind of credential that is kept elsewhere. */
@@ -113,6 +123,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
   const revoked = createNotices<string>(log);
   const ended = revoked.tell;
   const less = createNotices<string>(log);
+  const gone = createNotices<Gone>(log);
   authority.onRevoked(ended);
 
   const isActive = (name: string): boolean => users.find(name)?.state === 'active';
@@ -166,7 +177,10 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
     ensure: async user => users.find(user.name) ?? users.add(user),
     async change(name, change) {
       const user = await users.change(name, change);
-      if (user.state === 'disabled') for (const credential of credentialsOf(user.name)) ended(credential);
+      if (user.state === 'disabled') {
+        for (const credential of credentialsOf(user.name)) ended(credential);
+        gone.tell({ kind: 'user', names: [user.name] });
+      }
       if (change.roles) less.tell(user.name);
       return user;
     },
@@ -182,6 +196,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       passwords.delete(user);
       for (const voucher of vouchers) voucher.forget(user);
       for (const credential of credentials) ended(credential);
+      gone.tell({ kind: 'user', names: [user] });
       log.info({ user }, 'user removed');
     },
 
@@ -272,6 +287,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
         for (const record of authority.list({ device: name, revoked: false }))
           await authority.revoke(record.serial, reason);
       }
+      gone.tell({ kind: 'device', names });
     },
 
     standing(who) {
@@ -304,6 +320,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
     },
     onLess: less.on,
     onRevoked: revoked.on,
+    onGone: gone.on,
   };
 
   function credentialsOf(user: string): readonly string[] {

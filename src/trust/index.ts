@@ -35,9 +35,11 @@ export {
   createDirectory,
   type Directory,
   type DirectoryOptions,
+  type Gone,
   localAdministrator,
   type Voucher,
 } from './directory.ts';
+export { type Enrolment, type Enrolments, type EnrolmentWish, openEnrolments } from './enrolments.ts';
 export { anonymous, type CertificateChecker, certificateChecker, identifyByCertificate } from './identify.ts';
 export type { Identity } from './identity-file.ts';
 export { keyFiles } from './key-files.ts';

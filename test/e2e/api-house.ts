@@ -27,6 +27,7 @@ import {
   createDirectory,
   createLimiter,
   openAuthority,
+  openEnrolments,
   type Role,
   trustConfig,
 } from '../../src/trust/index.ts';
@@ -76,7 +77,8 @@ export async function openHouse(t: { after(call: () => unknown): void }, options
   directory.onRevoked(credential => void sessions.cutBy(view => view.who.credential === credential));
   const house = fakeHouse();
   const authenticator = createAuthenticator({ directory, limiter, certificates: () => checker, log });
-  const rooms = { gate, authenticator, authority, directory, audit, sessions, approvals, standing, house };
+  const enrolments = openEnrolments({ store, clock, limiter, find: directory.find });
+  const rooms = { enrolments, gate, authenticator, authority, directory, audit, sessions, approvals, standing, house };
   const api = await createApi({
     ...rooms,
     ...{ policy: () => policy, clock, log, metrics },

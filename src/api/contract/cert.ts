@@ -1,5 +1,6 @@
 // cert: certificates of the gate's own CA.
 import { z } from 'zod';
+import { certificateDays, issued, part } from './cert-parts.ts';
 import { limit, time } from './common.ts';
 import { verb } from './verb.ts';
 
@@ -32,19 +33,6 @@ export const revocationReason = z.enum([
 ]);
 export type RevocationReason = z.output<typeof revocationReason>;
 
-const part = z.string().min(1).max(64);
-
-export const issued = z.object({
-  serial: z.string(),
-  fingerprint: z.string(),
-  notAfter: time,
-  cert: z.string().meta({ description: 'PEM' }),
-  chain: z.array(z.string()).meta({ description: 'PEM, the intermediate first, without the root' }),
-  ca: z.string().meta({ description: "PEM of the gate's root" }),
-  key: z.string().optional().meta({ description: 'PEM (PKCS#8); shown this once, kept nowhere' }),
-  p12: z.string().optional().meta({ description: 'PKCS#12, base64' }),
-});
-
 export const certVerbs = {
   'cert.ca': verb({
     method: 'GET',
@@ -68,10 +56,12 @@ export const certVerbs = {
       names: z.array(z.string().min(1).max(253)).max(100).default([]).meta({
         description: 'further host names and addresses of a server certificate',
       }),
-      days: z.int().min(1).max(3650).optional(),
+      days: certificateDays.optional(),
       key: z.enum(['rsa', 'ecdsa']).optional(),
       csr: z.string().max(16_384).optional().meta({ description: 'PEM; the key stays where it was made' }),
-      format: z.enum(['pem', 'p12']).default('pem'),
+      format: z.enum(['pem', 'p12', 'p12-legacy']).default('pem').meta({
+        description: 'p12-legacy (3DES, SHA-1) is for importers that know nothing newer',
+      }),
       password: z.string().min(1).max(1024).optional().meta({ description: 'of the PKCS#12 file' }),
     }),
     answer: issued,

@@ -1,6 +1,6 @@
 // device: things that are reached through their own outbound link, and how they join.
 import { z } from 'zod';
-import { issued } from './cert.ts';
+import { issued } from './cert-parts.ts';
 import { limit, name, time } from './common.ts';
 import { verb } from './verb.ts';
 

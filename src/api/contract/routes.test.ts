@@ -19,6 +19,8 @@ const writtenElsewhere = [
   'endpoint.close',
   'endpoint.approve',
   'endpoint.link',
+  'cert.link', // changes nothing: the code travels in a body, never in a URL
+  'cert.fetch',
 ];
 
 const rows = Object.entries(verbs) as [VerbName, Verb][];
@@ -44,6 +46,8 @@ test('nothing but what is harmless is public', () => {
     'auth.sign-in',
     'cert.ca',
     'cert.crl',
+    'cert.fetch',
+    'cert.link',
     'device.join',
     'gate.health',
     'gate.openapi',

@@ -5,6 +5,7 @@ import { authVerbs } from './auth.ts';
 import { certVerbs } from './cert.ts';
 import { deviceVerbs } from './device.ts';
 import { endpointVerbs } from './endpoint.ts';
+import { enrolmentVerbs } from './enrolment.ts';
 import { gateVerbs } from './gate.ts';
 import { groupVerbs } from './group.ts';
 import { proxyVerbs } from './proxy.ts';
@@ -27,6 +28,7 @@ export const verbs = {
   ...tunnelVerbs,
   ...vpnVerbs,
   ...certVerbs,
+  ...enrolmentVerbs,
   ...userVerbs,
   ...groupVerbs,
   ...tokenVerbs,
