@@ -19,6 +19,7 @@ import { faultHandler, pathOf, sendFault } from './faults.ts';
 import { gateHandlers } from './gate.ts';
 import { groupHandlers } from './group.ts';
 import { createHttpServer, defaultLimits, type HttpServer } from './http-server.ts';
+import { passkeyHandlers } from './passkey.ts';
 import { sessionHandlers } from './session.ts';
 import { statusHandlers } from './status.ts';
 import { tokenHandlers } from './token.ts';
@@ -117,6 +118,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     ...sessionHandlers(deps),
     ...certHandlers(deps),
     ...userHandlers(deps),
+    ...passkeyHandlers(deps),
     ...groupHandlers(deps),
     ...tokenHandlers(deps),
     ...approvalHandlers(deps),

@@ -8,7 +8,7 @@ import { formatAccessLine } from '../features/proxy/index.ts';
 import type { VpnService } from '../features/vpn/index.ts';
 import { formatWebLine, type SitesService, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
-import { createAuthenticator, createLimiter } from '../trust/index.ts';
+import { createAuthenticator, createLimiter, openPasskeys } from '../trust/index.ts';
 import { openAppendFile } from './append-file.ts';
 import { backupOf } from './backup-files.ts';
 import { type CertificateReading, openCertificates } from './certificate-source.ts';
@@ -36,7 +36,7 @@ import { createRead } from './read.ts';
 import type { ReloadReport } from './reload.ts';
 import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
-import { openSignInPlane } from './sign-in-plane.ts';
+import { openSignInPlane, type SignInPlane } from './sign-in-plane.ts';
 import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
@@ -145,8 +145,16 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   current = { file, plan: await plan(file) };
   live.learn(current.plan.routes);
   const limiter = createLimiter(config.trust['rate-limit']);
+  let signIn: SignInPlane | undefined;
+  const passkeys = await openPasskeys({
+    ...{ store, directory, clock, log: room('trust') },
+    site: () => ({
+      id: current.file.config.gate?.name ?? 'localhost',
+      origins: [origin(), ...(signIn ? [signIn.origin()] : [])],
+    }),
+  });
   const authenticator = createAuthenticator({
-    directory,
+    ...{ directory, passkeys },
     limiter,
     certificates: latestChecker(() => current.plan.trust),
     log: room('trust'),
@@ -229,14 +237,17 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   serveVpnPorts(vpnPorts, { door, vpn, gate: config.gate, metrics, log: room('vpn') });
   const accessFile = accessPlace(file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
-  const signIn = stack.use(
+  const stepUp = stack.use(
     await openSignInPlane({
       ...{ current: () => current, data, store, gate, authenticator, limiter, directory, clock, log: room('web') },
-      ...{ web: () => web, sites: () => sites, port: gatePort },
+      ...{ web: () => web, sites: () => sites, port: gatePort, passkeys },
+      cut: credential =>
+        void sessions.cutBy(({ who, action }) => who.credential === credential && action === 'web.request'),
     }),
   );
+  signIn = stepUp;
   web = openWebPlane({
-    ...{ signIns: signIn.signIns, signer: signIn.signer },
+    ...{ signIns: stepUp.signIns, signer: stepUp.signer },
     ...{ current: () => current, data, gate, authority, directory, clock, metrics, log: room('web') },
     ports,
     opened: () => ports.map(({ address }) => address),
@@ -246,8 +257,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   if (web) stack.use(web);
   sites = openSitesPlane({
     ...{ current: () => current, gate, directory, clock, metrics, log: room('web') },
-    before: signIn.before,
-    signer: signIn.signer,
+    before: stepUp.before,
+    signer: stepUp.signer,
     opened: () => ports.map(({ address }) => address),
     ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
   });
@@ -350,7 +361,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     ...(devices ? [devices.door] : []),
     ...endpoints.doors,
     ...tunnels.doors,
-    ...signIn.doors,
+    ...stepUp.doors,
   ];
   const socket = join(data, 'sekisho.sock');
   const listeners = (): ReturnType<House['listeners']> => [
@@ -364,7 +375,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         gate,
         authenticator,
         directory,
-        totp: signIn.totp,
+        totp: stepUp.totp,
+        passkeys,
         audit,
         sessions,
         approvals,
@@ -373,6 +385,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         log: room('api'),
       },
       authority: knowingUsers(authority, directory),
+      signIn: () => current.file.config.trust,
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
       doors: () => doors,

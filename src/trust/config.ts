@@ -1,6 +1,7 @@
 // The `trust:` slice of the configuration: whose certificates count, how long ours live, how often one may guess.
 import { z } from 'zod';
 import { duration, reference } from '../wire/config-value.ts';
+import { roles } from './roles.ts';
 
 const day = 86_400_000;
 
@@ -39,6 +40,16 @@ export const trustConfig = z.strictObject({
       client: duration.refine(ms => ms >= 3_600_000 && ms <= 3650 * day, 'between 1h and 3650d').default(365 * day),
     })
     .prefault({}),
+  /** How long a browser stays signed in to the console; `sekisho login --for` says its own. */
+  'sign-in': z
+    .strictObject({
+      for: duration.refine(ms => ms >= 60_000 && ms <= day, 'between 1m and 24h').default(12 * 3_600_000),
+      /** Without a call. */
+      idle: duration.refine(ms => ms >= 60_000 && ms <= day, 'between 1m and 24h').default(2 * 3_600_000),
+    })
+    .prefault({}),
+  /** Who has one of these roles needs a code or a passkey besides the password, or may do nothing but set one up. */
+  'second-factor': z.array(z.enum(roles)).default([]),
   /** Guessing at passwords, tokens, access keys and one-time codes, counted together. */
   'rate-limit': z
     .strictObject({

@@ -43,9 +43,11 @@ export type { Identity } from './identity-file.ts';
 export { keyFiles } from './key-files.ts';
 export type { AccessKey, NewToken, Token } from './keyring.ts';
 export { createLimiter, type Limiter } from './limiter.ts';
+export { openPasskeys, type Passkey, type PasskeyOptions, type PasskeySite, type Passkeys } from './passkeys.ts';
 export { createPasswords, type Passwords } from './passwords.ts';
 export type { Reason } from './pki-crl.ts';
 export { principalOf } from './principal.ts';
+export { type Role, roles } from './roles.ts';
 export { openSealer, type Sealer } from './sealing.ts';
 export {
   createServerCertificates,
@@ -53,4 +55,4 @@ export {
   type ServerCertificates,
 } from './server-certificates.ts';
 export { openTotp, type Totp, type TotpOptions } from './totp.ts';
-export { type Group, type NewUser, type Role, roles, type User, type UserChange } from './users.ts';
+export type { Group, NewUser, User, UserChange } from './users.ts';

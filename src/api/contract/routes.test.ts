@@ -11,6 +11,10 @@ const writtenElsewhere = [
   'auth.login',
   'auth.sign-in',
   'auth.logout',
+  'auth.prove',
+  'auth.end',
+  'auth.passkey-ask',
+  'user.passkey-ask',
   'device.join',
   'approval.approve',
   'approval.refuse',
@@ -41,7 +45,9 @@ test('nothing but what is harmless is public', () => {
   const open = rows.filter(([, { action }]) => action === 'public').map(([name]) => name);
   assert.deepEqual(open.sort(), [
     'auth.login',
+    'auth.passkey-ask',
     'auth.sign-in',
+    'auth.ways',
     'cert.ca',
     'cert.crl',
     'device.join',

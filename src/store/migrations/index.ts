@@ -7,6 +7,7 @@ import { endpoint } from './0005-endpoint.ts';
 import { vpn } from './0006-vpn.ts';
 import { web } from './0007-web.ts';
 import { auditOpen } from './0008-audit.ts';
+import { signIn } from './0009-sign-in.ts';
 import type { Migration } from './migrate.ts';
 
 export const migrations: readonly Migration[] = [
@@ -18,4 +19,5 @@ export const migrations: readonly Migration[] = [
   { name: '0006-vpn', up: vpn },
   { name: '0007-web', up: web },
   { name: '0008-audit', up: auditOpen },
+  { name: '0009-sign-in', up: signIn },
 ];
