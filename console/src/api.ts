@@ -7,6 +7,7 @@ export type { AnswerOf } from '../../src/api/contract/routes.ts';
 export const calls = {
   'auth.sign-in': 'POST /v1/sign-in',
   'auth.ways': 'GET /v1/sign-in',
+  'auth.oidc': 'POST /v1/sign-in/oidc',
   'auth.passkey-ask': 'POST /v1/sign-in/passkey',
   'auth.prove': 'POST /v1/prove',
   'auth.list': 'GET /v1/sign-ins',

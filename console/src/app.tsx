@@ -10,7 +10,7 @@ import { CertPage } from './pages/cert.tsx';
 import { DevicePage } from './pages/device.tsx';
 import { EndpointPage } from './pages/endpoint.tsx';
 import { ProxyPage } from './pages/proxy.tsx';
-import { SignIn } from './pages/sign-in.tsx';
+import { comeFromProvider, SignIn } from './pages/sign-in.tsx';
 import { StatusPage } from './pages/status.tsx';
 import { TunnelPage } from './pages/tunnel.tsx';
 import { UserPage } from './pages/user.tsx';
@@ -45,6 +45,11 @@ export function App() {
   const look = (): Promise<void> => call('auth.whoami').then(setMe, () => setMe('nobody'));
   useEffect(() => {
     setLanguage(currentLanguage());
+    const [, how, oidc] = /^#(oidc|oidc\+mfa)=([\w-]+)$/.exec(location.hash) ?? [];
+    if (how !== undefined && oidc !== undefined) {
+      history.replaceState(null, '', '/');
+      return void comeFromProvider(how as 'oidc' | 'oidc+mfa', oidc).then(look, look);
+    }
     const code = /^#code=([\w-]+)$/.exec(location.hash)?.[1];
     if (code === undefined) return void look();
     // Out of the address bar and the history before anything else happens.
@@ -72,10 +77,16 @@ export function App() {
   if (me === 'nobody') return <SignIn done={look} speak={speak} />;
   return (
     <>
-      <Shell me={me} speak={speak} leave={() => void call('auth.logout').finally(() => setMe('nobody'))} />
+      <Shell me={me} speak={speak} leave={() => void leave().finally(() => setMe('nobody'))} />
       {fromLink && <FirstPassword me={me} close={() => setFromLink(false)} />}
     </>
   );
+}
+
+/** Who came by an OpenID provider leaves it too. */
+async function leave(): Promise<void> {
+  const { onward } = await call('auth.logout');
+  if (onward?.startsWith('https://')) location.assign(onward);
 }
 
 function Shell({ me, speak, leave }: { me: Me; speak: () => void; leave: () => void }) {

@@ -5,6 +5,7 @@ import type { Address } from '../core/parts.ts';
 import { anonymous, roles, type Token } from '../trust/index.ts';
 import { tokenOf } from './caller.ts';
 import type { ApiDeps } from './deps.ts';
+import { oidcCookie } from './oidc-door.ts';
 import { createProver, type Proof, passkeyPurpose, placeOf, type Shown, signBrowserIn } from './sign-in.ts';
 import { act, type Handlers } from './verbs.ts';
 
@@ -29,7 +30,7 @@ export function authHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       throw error;
     });
     const { who, how } = proof;
-    const opened = 'password' in shown ? 'password' : 'passkey' in shown ? 'passkey' : 'code';
+    const opened = (['password', 'passkey', 'oidc'] as const).find(one => one in shown) ?? 'code';
     return act(gate, { who, action: 'user.login', resource: `user/${who.id}`, from, opened }, async note => {
       const made = await make(proof);
       note({ token: made.token.id, how, until: made.token.expires?.toISOString() });
@@ -64,7 +65,17 @@ export function authHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       cookie(token.token);
       return { user: token.user, until: untilOf(token), key };
     },
-    'auth.ways': async () => ({ passkey: passkeys !== undefined }),
+    'auth.ways': async () => {
+      const provider = await deps.oidc?.();
+      return { passkey: passkeys !== undefined, ...(provider ? { oidc: { name: provider.name } } : {}) };
+    },
+    'auth.oidc': async ({ setCookie }) => {
+      const provider = await deps.oidc?.();
+      if (!provider) throw new Fault('missing', 'this gate knows no OpenID provider; trust.oidc names one');
+      const { url, cookie, binding } = await provider.start();
+      setCookie(oidcCookie(cookie));
+      return { url, binding };
+    },
     'auth.passkey-ask': async () => {
       if (!passkeys) throw new Fault('missing', 'this gate keeps no passkeys');
       return { ...(await passkeys.challenge(passkeyPurpose)) };
@@ -115,7 +126,8 @@ export function authHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       return act(gate, asked, async note => {
         note({ token: token.id });
         await directory.revokeToken(token.id);
-        return { done: true };
+        const onward = token.how.startsWith('oidc') ? (await deps.oidc?.())?.goodbye : undefined;
+        return { done: true, ...(onward ? { onward } : {}) };
       });
     },
     'auth.whoami': async ({ caller: { who, scope } }) => {

@@ -19,6 +19,7 @@ import { faultHandler, pathOf, sendFault } from './faults.ts';
 import { gateHandlers } from './gate.ts';
 import { groupHandlers } from './group.ts';
 import { createHttpServer, defaultLimits, type HttpServer } from './http-server.ts';
+import { oidcDoor } from './oidc-door.ts';
 import { passkeyHandlers } from './passkey.ts';
 import { sessionHandlers } from './session.ts';
 import { statusHandlers } from './status.ts';
@@ -49,7 +50,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   let http: HttpServer | undefined;
   const app = fastify({
     serverFactory: listener => {
-      const own = [awsDoor(deps), tunnelStreamDoor(deps, conn => local.has(conn))];
+      const own = [awsDoor(deps), tunnelStreamDoor(deps, conn => local.has(conn)), oidcDoor(deps)];
       http = createHttpServer(listener, limits, () => [...own, ...(deps.doors?.() ?? [])]);
       return http.server;
     },

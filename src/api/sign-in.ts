@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { Fault } from '../core/fault.ts';
 import type { Address, Claim, Principal } from '../core/parts.ts';
-import { type Token, trustConfig } from '../trust/index.ts';
+import { bindingHash, type Token, trustConfig } from '../trust/index.ts';
 import { boundTo, type Caller, tokenOf } from './caller.ts';
 import type { ApiDeps } from './deps.ts';
 
@@ -10,7 +10,8 @@ import type { ApiDeps } from './deps.ts';
 export type Shown =
   | { readonly user: string; readonly password: string; readonly totp?: string | undefined; readonly passkey?: unknown }
   | { readonly passkey: unknown }
-  | { readonly code: string };
+  | { readonly code: string }
+  | { readonly oidc: string; readonly how: 'oidc' | 'oidc+mfa'; readonly binding: string };
 
 export interface Proof {
   readonly who: Principal;
@@ -22,6 +23,8 @@ export interface Proof {
 
 /** The purpose of challenges for the console. */
 export const passkeyPurpose = 'sign-in';
+/** A code from the way back from the provider is worth nothing without what the page that began it has kept. */
+export const oidcPurpose = (how: string, binding: string): string => `${how} ${bindingHash(binding)}`;
 /** How long ago the last proof may be when passkeys and codes are changed. */
 const recent = 15 * 60_000;
 /** All that somebody may do whose roles want a second factor and who has shown none. */
@@ -66,6 +69,11 @@ export function createProver(deps: ApiDeps) {
         return limited(who, await second(shown, who, from, signal));
       }
       if ('passkey' in shown) return { who: await byPasskey(shown.passkey, from, signal), how: 'passkey' };
+      if ('oidc' in shown) {
+        const { oidc: code, how, binding } = shown;
+        const who = await authenticator.prove({ kind: 'code', purpose: oidcPurpose(how, binding), code, from }, signal);
+        return limited(who, how);
+      }
       const claim: Claim = { kind: 'code', purpose: 'sign-in', code: shown.code, from };
       return limited(await authenticator.prove(claim, signal), 'link');
     },

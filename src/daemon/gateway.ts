@@ -27,6 +27,7 @@ import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEven
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
+import { oidcPlane } from './oidc-plane.ts';
 import { createOwnListeners, type OwnListeners } from './own-listeners.ts';
 import { accessPlace, logPlace, namesOf, originOf, version } from './places.ts';
 import { type Answerer, servePlainHttp } from './plain-http.ts';
@@ -355,6 +356,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     }),
   );
 
+  const oidc = oidcPlane({ file: () => current.file, store, directory, origin, clock, log: room('trust') });
+  await oidc(); // a secret that cannot be read is said now, not when somebody comes
+
   // Who may look after it.
   const doors: HttpDoor[] = [
     consoleDoor({ log: room('console') }),
@@ -377,6 +381,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         directory,
         totp: stepUp.totp,
         passkeys,
+        oidc,
         audit,
         sessions,
         approvals,

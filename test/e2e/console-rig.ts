@@ -1,5 +1,8 @@
 // A gate for tests of its console: requests by hand, with the headers that a browser would send.
+import { readFileSync } from 'node:fs';
+import { request as localRequest } from 'node:http';
 import { request } from 'node:https';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { freePorts, startGate } from '../fixtures/gate-process.ts';
 
@@ -9,11 +12,19 @@ export interface Answer {
   readonly text: string;
 }
 
+/** Who closes it: a test, or a whole file of them. */
+export interface Owner {
+  after(call: () => unknown): void;
+  diagnostic(text: string): void;
+}
+
 /** A whole gate, and requests as a browser's page would send them. */
-export async function openGate(t: TestContext, more = '') {
+export async function openGate(t: Owner, more = '') {
   const [port = 0] = await freePorts(1);
-  const gate = await startGate(t, { config: `gate: { listen: 'tls://127.0.0.1:${port}', workers: 0 }\n${more}` });
-  const ca = (await gate.run('cert', 'ca')).stdout;
+  const gate = await startGate(t as TestContext, {
+    config: `gate: { listen: 'tls://127.0.0.1:${port}', workers: 0 }\n${more}`,
+  });
+  const ca = readFileSync(join(gate.data, 'ca/root.crt'), 'utf8');
   const origin = `https://localhost:${port}`;
   const ask = (method: string, path: string, headers: Record<string, string> = {}, body?: unknown): Promise<Answer> =>
     new Promise((resolve, reject) => {
@@ -42,11 +53,32 @@ export async function openGate(t: TestContext, more = '') {
       ).on('error', reject);
       asked.end(body === undefined ? undefined : JSON.stringify(body));
     });
+  /** As the administrator, over the unix socket. @throws with what the gate said against it */
+  const local = (method: string, path: string, body?: unknown) =>
+    // biome-ignore lint/suspicious/noExplicitAny: tests read whatever came
+    new Promise<any>((resolve, reject) => {
+      const headers = { host: 'localhost', 'content-type': 'application/json' };
+      const socketPath = join(gate.data, 'sekisho.sock');
+      const asked = localRequest(
+        { socketPath, method, path, headers: body === undefined ? { host: 'localhost' } : headers },
+        response => {
+          const chunks: Buffer[] = [];
+          response.on('data', chunk => chunks.push(chunk));
+          response.on('end', () => {
+            const text = Buffer.concat(chunks).toString();
+            if (response.statusCode === 200) resolve(JSON.parse(text));
+            else reject(new Error(`${method} ${path}: ${text}`));
+          });
+        },
+      ).on('error', reject);
+      asked.end(body === undefined ? undefined : JSON.stringify(body));
+    });
   const link = async (user: string): Promise<string> => {
-    const { stdout } = await gate.run('user', 'link', user, '--json');
-    return new URL((JSON.parse(stdout) as { link: string }).link).hash.replace('#code=', '');
+    const { link: made } = await local('POST', `/v1/users/${user}/link`);
+    return new URL(made).hash.replace('#code=', '');
   };
-  await gate.run('user', 'add', 'alice', '--role', 'admin');
+  const add = (name: string, ...roles: readonly string[]) => local('POST', '/v1/users', { name, roles });
+  await add('alice', 'admin');
   const own = { origin, 'sec-fetch-site': 'same-origin' };
   /** What a browser sends from then on: its cookie, and the key that its pages keep. */
   const entered = ({ headers, text }: Answer) => ({
@@ -58,5 +90,5 @@ export async function openGate(t: TestContext, more = '') {
     const answer = await ask('POST', '/v1/sign-in', own, { code: await link(user) });
     return { cookie: String(answer.headers['set-cookie']), headers: entered(answer) };
   };
-  return { gate, ask, link, own, origin, port, ca, signIn, entered };
+  return { gate, ask, local, add, link, own, origin, port, ca, signIn, entered };
 }

@@ -39,7 +39,7 @@ test('the cookie is bound to this host, and unreadable for scripts', async t => 
 });
 
 test('the cookie counts only for pages of the console itself', async t => {
-  const { ask, own, signIn, origin } = await openGate(t);
+  const { ask, signIn, origin } = await openGate(t);
   const { headers: all } = await signIn();
   const { cookie, 'sekisho-key': key } = all;
   assert.equal((await ask('GET', '/v1/whoami', all)).status, 200);
@@ -92,13 +92,12 @@ test('a page elsewhere can not sign somebody in here', async t => {
 });
 
 test('whoever has an authenticator app set up needs its code besides the password, and a code works once', async t => {
-  const { gate, ask, own, entered } = await openGate(t);
-  await gate.run('user', 'add', 'bob', '--role', 'member');
-  const link = JSON.parse((await gate.run('user', 'link', 'bob', '--json')).stdout) as { link: string };
-  const first = await ask('POST', '/v1/sign-in', own, { code: new URL(link.link).hash.replace('#code=', '') });
+  const { ask, own, add, link, local, entered } = await openGate(t);
+  await add('bob', 'member');
+  const first = await ask('POST', '/v1/sign-in', own, { code: await link('bob') });
   const password = 'correct horse';
   assert.equal((await ask('PUT', '/v1/users/bob/password', entered(first), { password })).status, 200);
-  const { secret } = JSON.parse((await gate.run('user', 'totp', 'bob', '--json')).stdout) as { secret: string };
+  const { secret } = await local('POST', '/v1/users/bob/totp');
 
   const without = await ask('POST', '/v1/sign-in', own, { user: 'bob', password });
   assert.equal(without.status, 400);

@@ -61,16 +61,28 @@ export function SignIn({ done, speak }: { done: () => Promise<void>; speak: () =
           }}
         />
       )}
-      {ways?.oidc && (
-        <a class="button" href={ways.oidc.start}>
-          {t('signInBy')} {ways.oidc.name}
-        </a>
-      )}
+      {ways?.oidc && <Act label={`${t('signInBy')} ${ways.oidc.name}`} run={goToProvider} />}
       <button type="button" class="plain" onClick={speak}>
         {t('language')}
       </button>
     </main>
   );
+}
+
+/** What this tab keeps while its owner is at the provider: the code that comes back counts beside it alone. */
+const bindingName = 'sekisho-oidc';
+
+async function goToProvider(): Promise<void> {
+  const { url, binding } = await call('auth.oidc');
+  sessionStorage.setItem(bindingName, binding);
+  location.assign(url);
+}
+
+/** With the code in the fragment of the way back. */
+export async function comeFromProvider(how: 'oidc' | 'oidc+mfa', oidc: string): Promise<void> {
+  const binding = sessionStorage.getItem(bindingName) ?? 'none';
+  sessionStorage.removeItem(bindingName);
+  keepKey((await call('auth.sign-in', { body: { oidc, how, binding } })).key);
 }
 
 /** The gate says the same to every stranger; here it can only mean one thing. */

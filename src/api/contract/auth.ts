@@ -51,6 +51,11 @@ export const authVerbs = {
       z.strictObject({ user: name, password, totp, passkey: passkeyAnswer.optional() }),
       z.strictObject({ passkey: passkeyAnswer }),
       z.strictObject({ code: z.string().min(1).max(256) }),
+      z.strictObject({
+        oidc: z.string().min(1).max(256).meta({ description: 'the code that the way back from the provider brought' }),
+        how: z.enum(['oidc', 'oidc+mfa']),
+        binding: z.string().min(1).max(256).meta({ description: 'what the start answered' }),
+      }),
     ]),
     answer: z.object({ user: z.string(), until: time, key: z.string() }),
   }),
@@ -61,7 +66,7 @@ export const authVerbs = {
     summary: 'Which ways there are to sign in, besides a password and a one-time link',
     answer: z.object({
       passkey: z.boolean(),
-      oidc: z.object({ name: z.string(), start: z.string() }).optional(),
+      oidc: z.object({ name: z.string() }).optional(),
     }),
   }),
   'auth.passkey-ask': verb({
@@ -70,6 +75,13 @@ export const authVerbs = {
     action: 'public',
     summary: 'What a browser is asked to sign with a passkey: good once, for 5 minutes; the same for everybody',
     answer: passkeyOptions,
+  }),
+  'auth.oidc': verb({
+    method: 'POST',
+    path: '/v1/sign-in/oidc',
+    action: 'public',
+    summary: "Begin to sign in by the OpenID provider: its page's address, and what this page keeps until it is back",
+    answer: z.object({ url: z.string(), binding: z.string() }),
   }),
   'auth.prove': verb({
     method: 'POST',
@@ -104,7 +116,10 @@ export const authVerbs = {
     path: '/v1/logout',
     action: 'known',
     summary: 'End the token that this call carries',
-    answer: z.object({ done: z.literal(true) }),
+    answer: z.object({
+      done: z.literal(true),
+      onward: z.string().optional().meta({ description: 'where to sign out of the OpenID provider too' }),
+    }),
     cli: 'logout',
   }),
   'auth.whoami': verb({

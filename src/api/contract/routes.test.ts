@@ -12,6 +12,7 @@ const writtenElsewhere = [
   'auth.sign-in',
   'auth.logout',
   'auth.prove',
+  'auth.oidc',
   'auth.end',
   'auth.passkey-ask',
   'user.passkey-ask',
@@ -45,6 +46,7 @@ test('nothing but what is harmless is public', () => {
   const open = rows.filter(([, { action }]) => action === 'public').map(([name]) => name);
   assert.deepEqual(open.sort(), [
     'auth.login',
+    'auth.oidc',
     'auth.passkey-ask',
     'auth.sign-in',
     'auth.ways',
