@@ -44,6 +44,8 @@ async function follow(signal: AbortSignal): Promise<void> {
     try {
       const headers = { accept: 'text/event-stream', ...keyHeader(), ...(last ? { 'last-event-id': last } : {}) };
       const answer = await fetch('/v1/events', { headers, credentials: 'same-origin', signal: line.signal });
+      // Whose roles do not let them see it are not let in by asking again.
+      if (answer.status === 401 || answer.status === 403) return;
       if (answer.ok && answer.body) {
         tellLink(true);
         for await (const block of blocksOf(answer.body, end)) last = tellBlock(block) ?? last;

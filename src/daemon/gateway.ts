@@ -27,6 +27,7 @@ import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEven
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
+import { openNotifyPlane } from './notify-plane.ts';
 import { oidcPlane } from './oidc-plane.ts';
 import { createOwnListeners, type OwnListeners } from './own-listeners.ts';
 import { accessPlace, logPlace, namesOf, originOf, version } from './places.ts';
@@ -416,6 +417,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     for await (const conn of local) void served.handle(conn, 'local');
   })();
   stack.use(keepRetention({ audit, clock, log: room('audit'), keep: () => current.file.config.audit.retention }));
+  stack.use(await openNotifyPlane({ file, audit, origin, clock, metrics, log: room('notify') }));
   await audit.append(lifeEvent('api.started', { version, config: file.path ?? file.name }));
 
   let state: 'open' | 'draining' | 'closed' = 'open';

@@ -166,7 +166,7 @@ test('an ID token that is not right in every point signs nobody in', async () =>
   const { reload, signIn, provider } = await opening;
   await reload({ oidc: { create: true } });
   const now = Math.floor(Date.now() / 1000);
-  const who = person('yamada');
+  const who = person('yamada', { groups: [] });
   const wrong: Record<string, (right: Readonly<Record<string, unknown>>) => Record<string, unknown>> = {
     'of another issuer': right => ({ ...right, iss: 'https://evil.example' }),
     'for another client': right => ({ ...right, aud: 'another' }),
