@@ -127,7 +127,7 @@ test('a burst of denials and a waiting approval are told once each, by mail in J
   const { ask, add, signIn, own } = house;
   await add('bob', 'member');
   const { headers } = await signIn('bob');
-  const asked = await ask('POST', '/v1/certs', headers, { kind: 'client', user: 'bob', password: 'secret-of-file' });
+  const asked = await ask('POST', '/v1/certs', headers, { name: 'bob', password: 'secret-of-file' });
   assert.equal(asked.status, 403, asked.text);
   // Each of another kind, so that the audit has them as rows of their own at once.
   for (const path of [

@@ -29,7 +29,8 @@ export function createMailer({ config, password, ca }: MailerOptions): (mail: Ma
       ...{ host: hostname, port: Number(port) || (isTlsAtOnce ? 465 : 587), secure: isTlsAtOnce },
       // A server that offers no STARTTLS, or somebody on the way who takes the offer out, gets nothing.
       requireTLS: !isTlsAtOnce,
-      tls: { minVersion: 'TLSv1.2', rejectUnauthorized: true, servername: hostname, ...(ca ? { ca } : {}) },
+      // The name of the certificate is the host's, of itself.
+      tls: { minVersion: 'TLSv1.2', rejectUnauthorized: true, ...(ca ? { ca } : {}) },
       ...(config.user && password ? { auth: { user: config.user, pass: password.reveal() } } : {}),
       ...{ connectionTimeout: patience, greetingTimeout: patience, socketTimeout: patience },
       ...{ disableFileAccess: true, disableUrlAccess: true },
@@ -45,9 +46,6 @@ export function createMailer({ config, password, ca }: MailerOptions): (mail: Ma
       headers: { 'auto-submitted': 'auto-generated' },
     });
     if (rejected.length > 0)
-      throw new Fault(
-        'unreachable',
-        `the mail server refuses ${rejected.length} of ${config.to.length} recipients`,
-      );
+      throw new Fault('unreachable', `the mail server refuses ${rejected.length} of ${config.to.length} recipients`);
   };
 }
