@@ -1,4 +1,4 @@
-// Calls of the API, typed by its own contract. The browser adds the sign-in cookie; nothing secret is held here.
+// Calls of the API, typed by its own contract. The browser adds the sign-in cookie, we the key that it counts beside.
 import type { AnswerOf, InputOf, VerbName } from '../../src/api/contract/routes.ts';
 
 export type { AnswerOf } from '../../src/api/contract/routes.ts';
@@ -6,6 +6,12 @@ export type { AnswerOf } from '../../src/api/contract/routes.ts';
 /** The verbs that the console calls. test/e2e compares them with the contract. */
 export const calls = {
   'auth.sign-in': 'POST /v1/sign-in',
+  'auth.ways': 'GET /v1/sign-in',
+  'auth.oidc': 'POST /v1/sign-in/oidc',
+  'auth.passkey-ask': 'POST /v1/sign-in/passkey',
+  'auth.prove': 'POST /v1/prove',
+  'auth.list': 'GET /v1/sign-ins',
+  'auth.end': 'DELETE /v1/sign-ins/:id',
   'auth.logout': 'POST /v1/logout',
   'auth.whoami': 'GET /v1/whoami',
   'status.show': 'GET /v1/status',
@@ -30,6 +36,12 @@ export const calls = {
   'group.list': 'GET /v1/groups',
   'group.add': 'PUT /v1/groups/:name/members/:user',
   'group.remove': 'DELETE /v1/groups/:name/members/:user',
+  'user.totp': 'POST /v1/users/:name/totp',
+  'user.totp-remove': 'DELETE /v1/users/:name/totp',
+  'user.passkey-list': 'GET /v1/users/:name/passkeys',
+  'user.passkey-ask': 'POST /v1/users/:name/passkeys/ask',
+  'user.passkey': 'POST /v1/users/:name/passkeys',
+  'user.passkey-remove': 'DELETE /v1/users/:name/passkeys/:id',
   'approval.list': 'GET /v1/approvals',
   'approval.approve': 'POST /v1/approvals/:id/approve',
   'approval.refuse': 'POST /v1/approvals/:id/refuse',
@@ -75,6 +87,29 @@ export class Refusal extends Error {
   }
 }
 
+/**
+ * The cookie goes to every port of this host, an endpoint's too; what a page keeps stays with its origin. Neither is
+ * worth anything without the other.
+ */
+const keyName = 'sekisho-key';
+let key: string | null = null;
+try {
+  key = localStorage.getItem(keyName);
+} catch {
+  // a browser that keeps nothing: signed in until the page is loaded anew
+}
+export const keyHeader = (): Record<string, string> => (key === null ? {} : { [keyName]: key });
+/** For WebSockets, which send no headers of ours: a subprotocol beside the real one. */
+export const keyProtocol = (): string[] => (key === null ? [] : [`${keyName}.${key}`]);
+export function keepKey(next: string): void {
+  key = next;
+  try {
+    localStorage.setItem(keyName, next);
+  } catch {
+    // as above
+  }
+}
+
 interface Parts {
   readonly params?: Record<string, string>;
   readonly query?: Record<string, unknown>;
@@ -95,7 +130,8 @@ export async function call<N extends Called>(name: N, ...[input]: Args<InputOf<N
   const response = await fetch(url, {
     method,
     credentials: 'same-origin',
-    ...(sends ? { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body ?? {}) } : {}),
+    headers: { ...keyHeader(), ...(sends ? { 'content-type': 'application/json' } : {}) },
+    ...(sends ? { body: JSON.stringify(body ?? {}) } : {}),
   }).catch(() => {
     throw new Refusal('unreachable', 'the gate does not answer');
   });

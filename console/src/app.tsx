@@ -1,14 +1,16 @@
 // The shell: who is signed in, the words to choose from, the page of the one that is chosen.
 import type { FunctionComponent } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { type AnswerOf, call, Refusal } from './api.ts';
+import { type AnswerOf, call, keepKey, Refusal } from './api.ts';
 import { closeLive, isLive, openLive, watch } from './live.ts';
+import { AccountPage } from './pages/account.tsx';
 import { ApprovalPage } from './pages/approval.tsx';
 import { AuditPage } from './pages/audit.tsx';
 import { CertPage } from './pages/cert.tsx';
 import { DevicePage } from './pages/device.tsx';
 import { EndpointPage } from './pages/endpoint.tsx';
 import { ProxyPage } from './pages/proxy.tsx';
+import { comeFromProvider, SignIn } from './pages/sign-in.tsx';
 import { StatusPage } from './pages/status.tsx';
 import { TunnelPage } from './pages/tunnel.tsx';
 import { UserPage } from './pages/user.tsx';
@@ -43,12 +45,18 @@ export function App() {
   const look = (): Promise<void> => call('auth.whoami').then(setMe, () => setMe('nobody'));
   useEffect(() => {
     setLanguage(currentLanguage());
+    const [, how, oidc] = /^#(oidc|oidc\+mfa)=([\w-]+)$/.exec(location.hash) ?? [];
+    if (how !== undefined && oidc !== undefined) {
+      history.replaceState(null, '', '/');
+      return void comeFromProvider(how as 'oidc' | 'oidc+mfa', oidc).then(look, look);
+    }
     const code = /^#code=([\w-]+)$/.exec(location.hash)?.[1];
     if (code === undefined) return void look();
     // Out of the address bar and the history before anything else happens.
     history.replaceState(null, '', '/');
     void call('auth.sign-in', { body: { code } }).then(
-      () => {
+      ({ key }) => {
+        keepKey(key);
         setFromLink(true);
         return look();
       },
@@ -69,16 +77,24 @@ export function App() {
   if (me === 'nobody') return <SignIn done={look} speak={speak} />;
   return (
     <>
-      <Shell me={me} speak={speak} leave={() => void call('auth.logout').finally(() => setMe('nobody'))} />
+      <Shell me={me} speak={speak} leave={() => void leave().finally(() => setMe('nobody'))} />
       {fromLink && <FirstPassword me={me} close={() => setFromLink(false)} />}
     </>
   );
 }
 
+/** Who came by an OpenID provider leaves it too. */
+async function leave(): Promise<void> {
+  const { onward } = await call('auth.logout');
+  if (onward?.startsWith('https://')) location.assign(onward);
+}
+
 function Shell({ me, speak, leave }: { me: Me; speak: () => void; leave: () => void }) {
   const [first = 'status'] = usePath();
-  const word: Word = first in pages ? (first as Word) : 'status';
-  const Page = pages[word] as FunctionComponent<{ me: Me }>;
+  // Whose roles want a second factor sets one up before anything else.
+  const isAccount = first === 'account' || me.secondFactor === 'missing';
+  const word: Word | undefined = isAccount ? undefined : first in pages ? (first as Word) : 'status';
+  const Page = (word ? pages[word] : AccountPage) as FunctionComponent<{ me: Me }>;
   return (
     <>
       <button type="button" class="skip" onClick={() => document.getElementById('content')?.focus()}>
@@ -100,9 +116,9 @@ function Shell({ me, speak, leave }: { me: Me; speak: () => void; leave: () => v
         </ul>
         <div class="foot">
           <Dot />
-          <span class="who" title={me.roles.join(', ')}>
+          <a class="who" href="#/account" title={t('account')} aria-current={isAccount ? 'page' : undefined}>
             {me.id || me.kind}
-          </span>
+          </a>
           <button type="button" onClick={speak} lang={currentLanguage() === 'ja' ? 'en' : 'ja'}>
             {t('language')}
           </button>
@@ -127,51 +143,6 @@ function Dot() {
       {t(isUp ? 'live' : 'offline')}
     </span>
   );
-}
-
-function SignIn({ done, speak }: { done: () => Promise<void>; speak: () => void }) {
-  const [needsCode, setNeedsCode] = useState(false);
-  const signIn = async ({ user = '', password = '', totp }: Readonly<Record<string, string>>): Promise<void> => {
-    const code = totp === undefined ? {} : { totp };
-    await call('auth.sign-in', { body: { user, password, ...code } }).catch(error => {
-      if (needsCode || !(error instanceof Refusal) || error.code !== 'invalid') inWords(error);
-      setNeedsCode(true);
-      throw new Refusal('invalid', t('codeToo'));
-    });
-    await done();
-  };
-  return (
-    <main class="middle card" id="content">
-      <h1>
-        <img src="/icon.svg" alt="" width="36" height="36" /> 関所 Sekisho
-      </h1>
-      <p class="quiet">
-        {t('signInWith')} {location.host}
-      </p>
-      <Form label={t('signIn')} submit={signIn}>
-        <Field label={t('userName')} name="user" autocomplete="username" required autofocus />
-        <Field label={t('password')} name="password" type="password" autocomplete="current-password" required />
-        {needsCode && (
-          <Field
-            label={t('code')}
-            name="totp"
-            autocomplete="one-time-code"
-            inputMode="numeric"
-            pattern="[0-9]{6}"
-            required
-          />
-        )}
-      </Form>
-      <button type="button" class="plain" onClick={speak}>
-        {t('language')}
-      </button>
-    </main>
-  );
-}
-
-/** The gate says the same to every stranger; here it can only mean one thing. */
-function inWords(error: unknown): never {
-  throw error instanceof Refusal && error.code === 'unknown-caller' ? new Refusal(error.code, t('wrong')) : error;
 }
 
 /** Whoever came by a one-time link has perhaps no other way back in. */

@@ -1,4 +1,6 @@
 // One event stream for the whole console: pages ask to be called when something happened that may concern them.
+import { keyHeader } from './api.ts';
+
 type Watcher = (event: LiveEvent) => void;
 export type LiveEvent =
   | {
@@ -9,27 +11,75 @@ export type LiveEvent =
   | { readonly kind: 'link'; readonly isUp: boolean };
 
 const watchers = new Set<Watcher>();
-let source: EventSource | undefined;
+let life: AbortController | undefined;
 let up = false;
 
 export const isLive = (): boolean => up;
 
-/** Stays connected; the browser itself comes back after a break, from the last event it saw. */
+/** Stays connected, and comes back after a break from the last event it saw. */
 export function openLive(): void {
-  source?.close();
-  source = new EventSource('/v1/events');
-  source.addEventListener('open', () => tellLink(true));
-  source.addEventListener('error', () => tellLink(false));
-  source.addEventListener('audit', event => tell({ kind: 'audit', row: JSON.parse((event as MessageEvent).data) }));
-  source.addEventListener('session', event =>
-    tell({ kind: 'session', change: JSON.parse((event as MessageEvent).data).change }),
-  );
+  life?.abort();
+  life = new AbortController();
+  void follow(life.signal);
 }
 
 export function closeLive(): void {
-  source?.close();
-  source = undefined;
+  life?.abort();
+  life = undefined;
   up = false;
+}
+
+/** Milliseconds between two tries. */
+const pause = 3000;
+/** The gate says something every 15 s; after twice that the line is dead. */
+const silence = 35_000;
+
+/** EventSource sends no headers, and the cookie alone does not count. */
+async function follow(signal: AbortSignal): Promise<void> {
+  let last: string | undefined;
+  while (!signal.aborted) {
+    const line = new AbortController();
+    const end = (): void => line.abort();
+    signal.addEventListener('abort', end);
+    try {
+      const headers = { accept: 'text/event-stream', ...keyHeader(), ...(last ? { 'last-event-id': last } : {}) };
+      const answer = await fetch('/v1/events', { headers, credentials: 'same-origin', signal: line.signal });
+      // Whose roles do not let them see it are not let in by asking again.
+      if (answer.status === 401 || answer.status === 403) return;
+      if (answer.ok && answer.body) {
+        tellLink(true);
+        for await (const block of blocksOf(answer.body, end)) last = tellBlock(block) ?? last;
+      }
+    } catch {
+      // a break, or the end
+    }
+    signal.removeEventListener('abort', end);
+    if (signal.aborted) return;
+    tellLink(false);
+    await new Promise(resolve => setTimeout(resolve, pause));
+  }
+}
+
+async function* blocksOf(body: ReadableStream<Uint8Array>, end: () => void): AsyncIterable<string> {
+  const reader = body.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
+  for (let text = ''; ; ) {
+    const patience = setTimeout(end, silence);
+    const { value, done } = await reader.read().finally(() => clearTimeout(patience));
+    if (done) return;
+    const blocks = (text + value).split('\n\n');
+    text = blocks.pop() ?? '';
+    yield* blocks;
+  }
+}
+
+/** One event; its id, where it has one. */
+function tellBlock(block: string): string | undefined {
+  const fields = new Map(block.split('\n').map(line => [line.split(':', 1)[0] ?? '', line.replace(/^\w*: ?/, '')]));
+  const data = fields.get('data');
+  if (data === undefined) return undefined;
+  if (fields.get('event') === 'audit') tell({ kind: 'audit', row: JSON.parse(data) });
+  if (fields.get('event') === 'session') tell({ kind: 'session', change: JSON.parse(data).change });
+  return fields.get('id');
 }
 
 export function watch(watcher: Watcher): () => void {

@@ -41,6 +41,7 @@ const irregular: Readonly<Record<string, string>> = {
   login: 'signed-in',
   'sign-in': 'signed-in',
   logout: 'signed-out',
+  prove: 'proven',
 };
 
 const known = new Map<string, EventNames>();

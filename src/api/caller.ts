@@ -1,4 +1,5 @@
 // Who calls: the peer of the unix socket is the administrator, everybody else shows a token with each request.
+import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { Fault } from '../core/fault.ts';
 import type { Action, Address, Conn, Principal } from '../core/parts.ts';
@@ -20,6 +21,9 @@ const cookieName = '__Host-sekisho';
 export const signInCookie = (token: string | undefined): string =>
   `${cookieName}=${token ?? ''}; Path=/; Secure; HttpOnly; SameSite=Strict${token === undefined ? '; Max-Age=0' : ''}`;
 
+/** What a browser keeps of its own beside the cookie, as the database knows it. */
+export const boundTo = (key: string): string => createHash('sha256').update(key).digest('hex');
+
 /**
  * A bearer token in the Authorization header, or the console's cookie from the console's own pages. Never a query, and
  * never the client certificate that a browser adds to every call by itself. @throws Fault `unknown-caller`, `limit`
@@ -28,13 +32,15 @@ export async function identifyCaller(
   headers: IncomingHttpHeaders,
   conn: Conn,
   isLocal: boolean,
-  { authenticator, standing }: Pick<ApiDeps, 'authenticator' | 'standing'>,
+  { authenticator, standing, directory }: Pick<ApiDeps, 'authenticator' | 'standing' | 'directory'>,
 ): Promise<Caller> {
-  const token = bearerOf(headers.authorization) ?? cookieOf(headers);
+  const bearer = bearerOf(headers.authorization);
+  const token = bearer ?? cookieOf(headers);
   const from = conn.peer;
   if (token !== undefined) {
     const proven = await authenticator.prove({ kind: 'token', token, from }, AbortSignal.timeout(10_000));
     const who = standing(proven);
+    checkBound(tokenOf(directory, who)?.bound ?? '', bearer === undefined, headers);
     const scope = who.attributes.get('scope');
     return scope === undefined ? { who, from } : { who, from, scope };
   }
@@ -63,6 +69,22 @@ function cookieOf(headers: IncomingHttpHeaders): string | undefined {
     throw new Fault('denied', 'the console answers only to pages of its own; programs send a token');
   }
   return token;
+}
+
+/**
+ * Cookies know no ports (RFC 6265 §8.5): an endpoint on another port of this host is sent the console's cookie, and may
+ * plant one. So the cookie counts only beside a key that the console's pages keep, for their origin alone, port
+ * included; and a browser's token counts as a cookie only. WebSockets, which send no fields of ours, name the key as a
+ * subprotocol. @throws Fault `unknown-caller`
+ */
+function checkBound(bound: string, isCookie: boolean, headers: IncomingHttpHeaders): void {
+  if (bound === '' && !isCookie) return;
+  const offered = /(?:^|,\s*)sekisho-key\.([\w-]+)/.exec(headers['sec-websocket-protocol'] ?? '')?.[1];
+  const key = headers['sekisho-key'] ?? offered;
+  const shown = Buffer.from(boundTo(typeof key === 'string' ? key : ''));
+  const wanted = Buffer.from(bound);
+  if (isCookie && wanted.length === shown.length && timingSafeEqual(shown, wanted)) return;
+  throw new Fault('unknown-caller', 'this sign-in belongs to a browser that is not this one');
 }
 
 /** Whether a scope holds this action, or all that a pattern like `cert.*` holds. */

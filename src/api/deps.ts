@@ -7,7 +7,7 @@ import type { RouteState } from '../features/proxy/index.ts';
 import type { TunnelService } from '../features/tunnel/index.ts';
 import type { VpnService } from '../features/vpn/index.ts';
 import type { SitesService, WebService } from '../features/web/index.ts';
-import type { Authority, Directory, Enrolments, Totp } from '../trust/index.ts';
+import type { Authority, Directory, Enrolments, Oidc, Passkeys, Totp, TrustConfig } from '../trust/index.ts';
 import type { AnswerOf } from './contract/routes.ts';
 import type { DeviceHouse } from './device.ts';
 import type { HttpDoor, HttpLimits } from './http-server.ts';
@@ -20,6 +20,11 @@ export interface ApiDeps {
   readonly enrolments: Enrolments;
   /** The second factor of people, where it is kept. */
   readonly totp?: Totp;
+  readonly passkeys?: Passkeys;
+  /** People of an OpenID provider, where one is configured. */
+  readonly oidc?: () => Promise<Oidc | undefined>;
+  /** How long sign-ins last, and whose roles want a second factor; default: the configuration's defaults. */
+  readonly signIn?: () => Pick<TrustConfig, 'sign-in' | 'second-factor'>;
   readonly audit: Audit;
   readonly sessions: Sessions;
   readonly approvals: Approvals;

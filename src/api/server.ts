@@ -21,6 +21,8 @@ import { faultHandler, pathOf, sendFault } from './faults.ts';
 import { gateHandlers } from './gate.ts';
 import { groupHandlers } from './group.ts';
 import { createHttpServer, defaultLimits, type HttpServer } from './http-server.ts';
+import { oidcDoor } from './oidc-door.ts';
+import { passkeyHandlers } from './passkey.ts';
 import { sessionHandlers } from './session.ts';
 import { statusHandlers } from './status.ts';
 import { tokenHandlers } from './token.ts';
@@ -51,7 +53,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   const app = fastify({
     serverFactory: listener => {
       const isLocal = (conn: Conn): boolean => local.has(conn);
-      const own = [awsDoor(deps), tunnelStreamDoor(deps, isLocal), deviceTerminalDoor(deps, isLocal)];
+      const own = [awsDoor(deps), tunnelStreamDoor(deps, isLocal), deviceTerminalDoor(deps, isLocal), oidcDoor(deps)];
       http = createHttpServer(listener, limits, () => [...own, ...(deps.doors?.() ?? [])]);
       return http.server;
     },
@@ -88,6 +90,10 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     reply.header('x-request-id', request.id);
     reply.header('cache-control', 'no-store');
     reply.header('x-content-type-options', 'nosniff');
+    // Pages that stand beside the API bring their own.
+    if (!reply.hasHeader('content-security-policy'))
+      reply.header('content-security-policy', "default-src 'none'; frame-ancestors 'none'");
+    reply.header('x-frame-options', 'DENY');
     if (http?.isDraining()) reply.header('connection', 'close');
   });
   app.addHook('onResponse', async (request, reply) => {
@@ -121,6 +127,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     ...certHandlers(deps),
     ...enrolmentHandlers(deps),
     ...userHandlers(deps),
+    ...passkeyHandlers(deps),
     ...groupHandlers(deps),
     ...tokenHandlers(deps),
     ...approvalHandlers(deps),

@@ -4,6 +4,7 @@ import type { User } from '../trust/index.ts';
 import type { UserAnswer } from './contract/user.ts';
 import { noteCuts } from './cut.ts';
 import type { ApiDeps } from './deps.ts';
+import { checkProven, renewing } from './sign-in.ts';
 import type { Handlers } from './verbs.ts';
 
 type Verbs =
@@ -19,7 +20,8 @@ type Verbs =
   | 'user.totp-remove'
   | 'user.role';
 
-export function userHandlers({ directory, authenticator, sessions, totp, house }: ApiDeps): Pick<Handlers, Verbs> {
+export function userHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
+  const { directory, authenticator, sessions, totp, house } = deps;
   const toUser = ({ name, state, roles, groups, created }: User): UserAnswer => ({
     name,
     state,
@@ -52,17 +54,28 @@ export function userHandlers({ directory, authenticator, sessions, totp, house }
       await directory.remove(params.name);
       return { name: params.name, removed: true };
     },
-    'user.totp': async ({ params }) => {
-      const user = directory.get(params.name).name;
+    'user.totp': async call => {
+      const user = directory.get(call.params.name).name;
       if (!totp) throw new Fault('missing', 'this gate keeps no second factor');
-      return { user, ...(await totp.enrol(user)) };
+      if (call.isSelf) checkProven(deps, call.caller);
+      return renewing(deps, call, async () => {
+        // The old codes may be somebody else's too, and what was signed in with them.
+        if (await totp.has(user)) await directory.endSignIns(user);
+        return { user, ...(await totp.enrol(user)) };
+      });
     },
-    'user.totp-remove': async ({ params }) => {
-      const user = directory.get(params.name).name;
-      if (!(await totp?.remove(user))) throw new Fault('missing', `${user} has no authenticator set up`);
-      return { user, removed: true };
+    'user.totp-remove': async call => {
+      const user = directory.get(call.params.name).name;
+      if (call.isSelf) checkProven(deps, call.caller);
+      if (!(await totp?.has(user))) throw new Fault('missing', `${user} has no authenticator set up`);
+      return renewing(deps, call, async () => {
+        await totp?.remove(user);
+        await directory.endSignIns(user);
+        return { user, removed: true };
+      });
     },
-    'user.passwd': async ({ params, body, caller, isSelf, signal }) => {
+    'user.passwd': async call => {
+      const { params, body, caller, isSelf, signal } = call;
       directory.get(params.name); // a name that is not there is said so before anything is proven
       if (isSelf && directory.hasPassword(params.name)) {
         if (body.current === undefined)
@@ -70,8 +83,10 @@ export function userHandlers({ directory, authenticator, sessions, totp, house }
         const claim = { kind: 'password' as const, user: params.name, password: body.current, from: caller.from };
         await authenticator.prove(claim, signal);
       }
-      await directory.setPassword(params.name, body.password);
-      return { name: params.name, changed: true };
+      return renewing(deps, call, async () => {
+        await directory.setPassword(params.name, body.password);
+        return { name: params.name, changed: true };
+      });
     },
     'user.link': async ({ params, note }) => {
       const { id, code, expires } = await directory.addCode({ purpose: 'sign-in', name: params.name });

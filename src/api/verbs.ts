@@ -31,6 +31,8 @@ export type Call<N extends VerbName> = ParsedOf<N> & {
   bad(): void;
   /** Sets the browser's sign-in, or ends it. */
   cookie(token: string | undefined): void;
+  /** Any other cookie. */
+  setCookie(text: string): void;
   /** Facts for the record of a change; never secrets. */
   note(facts: Readonly<Record<string, string | number | readonly string[] | undefined>>): void;
 };
@@ -167,6 +169,9 @@ async function run(
     },
     cookie: (token: string | undefined) => {
       reply.header('set-cookie', signInCookie(token));
+    },
+    setCookie: (text: string) => {
+      reply.header('set-cookie', text);
     },
     bad: () => {
       reply.code(row.badStatus ?? 200);

@@ -7,8 +7,22 @@ import { readLogins, writeLogins } from './logins.ts';
 import { parseGate, tlsPlace } from './place.ts';
 
 export function define(command: Command, context: Context): void {
-  examples(command, ['sekisho logout'], ['sekisho logout --gate https://gate.example.com']);
-  command.action(async () => {
+  command
+    .option('--others', 'end all other sign-ins of yours, and keep this one')
+    .option('--id <id>', 'end this one of your sign-ins; whoami --sign-ins lists them');
+  examples(
+    command,
+    ['sekisho logout'],
+    ['sekisho logout --gate https://gate.example.com'],
+    ['sekisho logout --others', 'browsers too'],
+  );
+  command.action(async (options: { others?: true; id?: string }) => {
+    const elsewhere = options.others ? 'others' : options.id;
+    if (elsewhere !== undefined) {
+      const { ended } = await (await context.client()).call('auth.end', { params: { id: elsewhere } });
+      if (context.json) return context.screen.json({ ended });
+      return context.screen.line(ended.length === 1 ? '1 sign-in is ended' : `${ended.length} sign-ins are ended`);
+    }
     const logins = await readLogins(context.io.env);
     const gate = context.gate === undefined ? logins.current : parseGate(context.gate).origin;
     const login = gate === undefined ? undefined : logins.gates[gate];

@@ -148,6 +148,26 @@ function defineSecrets(command: Command, context: Context): void {
       );
     });
   command
+    .command('passkey <name>')
+    .summary('list the passkeys of a user; people set them up in the console')
+    .option('--remove <id>', 'take this one away; sign-ins of the user end')
+    .action(async (name, { remove }) => {
+      const client = await context.client();
+      if (remove !== undefined) {
+        const answer = await client.call('user.passkey-remove', { params: { name, id: remove } });
+        return context.json ? context.screen.json(answer) : context.screen.line(`passkey ${answer.id} is removed`);
+      }
+      const answer = await client.call('user.passkey-list', { params: { name } });
+      if (context.json) return context.screen.json(answer);
+      context.screen.table(
+        [{ title: 'id', shrinks: true }, 'name', 'made', 'used', ''],
+        answer.passkeys.map(({ id, label, created, used, synced }) => [
+          ...[id, label, minute(created), used && minute(used), synced ? 'synced' : ''],
+        ]),
+        `${name} has no passkeys; people set them up in the console, under their own name`,
+      );
+    });
+  command
     .command('key <name>')
     .summary('make an access key pair; adds the user as operator if missing')
     .option('--revoke <accessKeyId>', 'revoke this key instead')

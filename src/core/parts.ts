@@ -103,7 +103,9 @@ export type Claim =
       readonly from: Address;
     }
   /** A one-time code, bound to a purpose; it is spent by being proven. */
-  | { readonly kind: 'code'; readonly purpose: string; readonly code: string; readonly from: Address };
+  | { readonly kind: 'code'; readonly purpose: string; readonly code: string; readonly from: Address }
+  /** What a browser answered to a challenge (WebAuthn), as JSON; the challenge was made for this purpose. */
+  | { readonly kind: 'passkey'; readonly purpose: string; readonly response: unknown; readonly from: Address };
 
 export type Word =
   | 'proxy'

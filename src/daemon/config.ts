@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { accessConfig } from '../access/config.ts';
 import { deviceConfig } from '../features/device/config.ts';
 import { endpointConfig } from '../features/endpoint/config.ts';
+import { notifyConfig } from '../features/notify/config.ts';
 import { certificate, proxyConfig } from '../features/proxy/config.ts';
 import { tunnelConfig } from '../features/tunnel/config.ts';
 import { vpnConfig } from '../features/vpn/config.ts';
@@ -93,6 +94,7 @@ export const config = z.strictObject({
   endpoint: endpointConfig.prefault({}),
   tunnel: tunnelConfig.prefault({}),
   vpn: vpnConfig.optional(),
+  notify: notifyConfig.optional(),
   log: logConfig.prefault({}),
   audit: auditConfig.prefault({}),
 });

@@ -7,7 +7,6 @@ import type { Address, Authenticator, Dialer, Identify, Listener, Log, Metrics, 
 import { Secret } from '../core/secret.ts';
 import type { DeviceService } from '../features/device/index.ts';
 import {
-  createWebhook,
   type DeviceFacts,
   type Door,
   type Endpoint,
@@ -20,10 +19,10 @@ import {
   type Owner,
   openEndpoints,
   signInDoor,
-  type Webhook,
 } from '../features/endpoint/index.ts';
 import { addressFault, isOwnListener } from '../features/web/index.ts';
 import { createResolver } from '../net/resolve.ts';
+import { createWebhook, type Webhook } from '../net/webhook.ts';
 import type { Store } from '../store/index.ts';
 import { type Authority, anonymous, type Directory, localAdministrator } from '../trust/index.ts';
 import type { Config } from './config.ts';

@@ -52,6 +52,7 @@ export async function openFloor({ file, data, clock, metrics, room }: FloorOptio
   const directory = await createDirectory({
     ...{ store, dir: data, authority, clock, log: room('trust') },
     device: device => registry.standing(device),
+    idle: () => config.trust['sign-in'].idle,
   });
   const parts = stack.move();
   return {

@@ -8,7 +8,7 @@ import { formatAccessLine } from '../features/proxy/index.ts';
 import type { VpnService } from '../features/vpn/index.ts';
 import { formatWebLine, type SitesService, type WebService } from '../features/web/index.ts';
 import { listenUnix } from '../net/unix.ts';
-import { createAuthenticator, createLimiter, openEnrolments } from '../trust/index.ts';
+import { createAuthenticator, createLimiter, openEnrolments, openPasskeys } from '../trust/index.ts';
 import { openAppendFile } from './append-file.ts';
 import { backupOf } from './backup-files.ts';
 import { type CertificateReading, openCertificates } from './certificate-source.ts';
@@ -37,6 +37,9 @@ import {
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
+import { openNotifyPlane } from './notify-plane.ts';
+import { oidcPlane } from './oidc-plane.ts';
+import { type OpenVpnPorts, openOpenVpnPorts, openVpnRaw } from './openvpn-plane.ts';
 import { createOwnListeners, type OwnListeners } from './own-listeners.ts';
 import { accessPlace, logPlace, namesOf, originOf, version } from './places.ts';
 import { type Answerer, servePlainHttp } from './plain-http.ts';
@@ -46,12 +49,11 @@ import { createRead } from './read.ts';
 import type { ReloadReport } from './reload.ts';
 import { createReloader } from './reloader.ts';
 import { keepRetention } from './retention.ts';
-import { openSignInPlane } from './sign-in-plane.ts';
+import { openSignInPlane, type SignInPlane } from './sign-in-plane.ts';
 import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
 import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
-import { type OpenVpnPorts, openOpenVpnPorts, openVpnRaw } from './openvpn-plane.ts';
 import { openVpnPlane, serveVpnPorts, vpnTenant } from './vpn-plane.ts';
 import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
@@ -163,8 +165,16 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   live.learn(current.plan.routes);
   const limiter = createLimiter(config.trust['rate-limit']);
   const enrolments = openEnrolments({ store, clock, limiter, find: directory.find });
+  let signIn: SignInPlane | undefined;
+  const passkeys = await openPasskeys({
+    ...{ store, directory, clock, log: room('trust') },
+    site: () => ({
+      id: current.file.config.gate?.name ?? 'localhost',
+      origins: [origin(), ...(signIn ? [signIn.origin()] : [])],
+    }),
+  });
   const authenticator = createAuthenticator({
-    directory,
+    ...{ directory, passkeys },
     limiter,
     certificates: latestChecker(() => current.plan.trust),
     log: room('trust'),
@@ -257,14 +267,17 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   );
   const accessFile = accessPlace(file);
   const access = accessFile ? stack.use(await openAppendFile({ path: accessFile, log: room('log') })) : undefined;
-  const signIn = stack.use(
+  const stepUp = stack.use(
     await openSignInPlane({
       ...{ current: () => current, data, store, gate, authenticator, limiter, directory, clock, log: room('web') },
-      ...{ web: () => web, sites: () => sites, port: gatePort },
+      ...{ web: () => web, sites: () => sites, port: gatePort, passkeys },
+      cut: credential =>
+        void sessions.cutBy(({ who, action }) => who.credential === credential && action === 'web.request'),
     }),
   );
+  signIn = stepUp;
   web = openWebPlane({
-    ...{ signIns: signIn.signIns, signer: signIn.signer },
+    ...{ signIns: stepUp.signIns, signer: stepUp.signer },
     ...{ current: () => current, data, gate, authority, directory, clock, metrics, log: room('web') },
     ports,
     opened,
@@ -274,8 +287,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   if (web) stack.use(web);
   sites = openSitesPlane({
     ...{ current: () => current, gate, directory, clock, metrics, log: room('web') },
-    before: signIn.before,
-    signer: signIn.signer,
+    before: stepUp.before,
+    signer: stepUp.signer,
     opened,
     ...(access ? { accessLog: line => access.line(formatWebLine(line)) } : {}),
   });
@@ -372,13 +385,16 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     }),
   );
 
+  const oidc = oidcPlane({ file: () => current.file, store, directory, origin, clock, log: room('trust') });
+  await oidc(); // a secret that cannot be read is said now, not when somebody comes
+
   // Who may look after it.
   const doors: HttpDoor[] = [
     consoleDoor({ log: room('console') }),
     ...(devices ? [devices.door] : []),
     ...endpoints.doors,
     ...tunnels.doors,
-    ...signIn.doors,
+    ...stepUp.doors,
   ];
   const socket = join(data, 'sekisho.sock');
   const listeners = (): ReturnType<House['listeners']> => [
@@ -394,7 +410,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         authenticator,
         directory,
         enrolments,
-        totp: signIn.totp,
+        totp: stepUp.totp,
+        passkeys,
+        oidc,
         audit,
         sessions,
         approvals,
@@ -403,6 +421,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         log: room('api'),
       },
       authority: knowingUsers(authority, directory),
+      signIn: () => current.file.config.trust,
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
       doors: () => doors,
@@ -428,6 +447,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     for await (const conn of local) void served.handle(conn, 'local');
   })();
   stack.use(keepRetention({ audit, clock, log: room('audit'), keep: () => current.file.config.audit.retention }));
+  stack.use(await openNotifyPlane({ file, audit, origin, clock, metrics, log: room('notify') }));
   await audit.append(lifeEvent('api.started', { version, config: file.path ?? file.name }));
 
   let state: 'open' | 'draining' | 'closed' = 'open';

@@ -44,6 +44,8 @@ const fixed: readonly (readonly [key: string, of: (config: Config) => unknown])[
   ['store', ({ store }) => store],
   ['tunnel', ({ tunnel }) => tunnel],
   ['trust.rate-limit', ({ trust }) => trust['rate-limit']],
+  ['trust.sign-in.idle', ({ trust }) => trust['sign-in'].idle],
+  ['notify', ({ notify }) => notify],
   ['trust.certificates', ({ trust }) => trust.certificates],
   ['trust.crl-url', ({ trust }) => trust['crl-url']],
   ['log.access', ({ log }) => log.access === undefined],

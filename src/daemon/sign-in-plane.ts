@@ -20,7 +20,7 @@ import {
   wanting,
 } from '../features/web/index.ts';
 import type { Store } from '../store/index.ts';
-import { anonymous, type Directory, type Limiter, openTotp, type Totp } from '../trust/index.ts';
+import { anonymous, type Directory, type Limiter, openTotp, type Passkeys, type Totp } from '../trust/index.ts';
 import type { ConfigFile } from './config-file.ts';
 import { latestChecker } from './gateway-parts.ts';
 import { namesOf } from './places.ts';
@@ -33,7 +33,10 @@ export interface SignInPlaneOptions {
   readonly gate: Gate;
   readonly authenticator: Authenticator;
   readonly limiter: Limiter;
-  readonly directory: Pick<Directory, 'standing' | 'onRevoked'>;
+  readonly directory: Pick<Directory, 'standing' | 'onRevoked' | 'onSignedOut'>;
+  readonly passkeys: Passkeys;
+  /** Ends what this certificate has open on the web. */
+  readonly cut: (credential: string) => void;
   readonly web: () => WebService | undefined;
   readonly sites: () => SitesService | undefined;
   /** The gate's port, as it was opened. */
@@ -49,15 +52,22 @@ export interface SignInPlane extends Disposable {
   /** For renamed sites: looks at each request once more. */
   readonly before: ReturnType<typeof siteStepUp>;
   readonly doors: readonly Door[];
+  /** Where the sign-in page stands. */
+  readonly origin: () => string;
 }
 
 export async function openSignInPlane(options: SignInPlaneOptions): Promise<SignInPlane> {
-  const { current, data, store, gate, authenticator, limiter, directory, web, sites, clock, log } = options;
+  const { current, data, store, gate, authenticator, limiter, directory, passkeys, web, sites, clock, log } = options;
   const issuer = (): string => namesOf(current().file.config)[0] ?? 'sekisho';
   const totp = await openTotp({ store, dir: data, limiter, issuer, clock });
   const signIns = await openSignIns(signInStore(store), clock);
   const stop = directory.onRevoked(credential => {
     signIns.end(credential).catch(error => log.error({ error }, 'a sign-in could not be forgotten'));
+  });
+  const stopOut = directory.onSignedOut(user => {
+    const { credentials, written } = signIns.endOf(user);
+    credentials.forEach(options.cut);
+    written.catch(error => log.error({ error }, 'a sign-in could not be forgotten'));
   });
   const key = identityKey(data);
   const bytes = key.export({ type: 'pkcs8', format: 'der' });
@@ -76,6 +86,7 @@ export async function openSignInPlane(options: SignInPlaneOptions): Promise<Sign
   const door = signInDoor({
     ...{ identify, gate, authenticator, signIns, log },
     proveCode: (user, code, from) => totp.prove(user, code, from),
+    askPasskey: (user, purpose) => (passkeys.has(user) ? passkeys.challenge(purpose) : Promise.resolve(undefined)),
     url: signInUrl,
     mayReturnTo: url => wanting(sites(), url, sitePort()) !== undefined || web()?.serves(url) === true,
     carryOver: (credential, back) => carryOver({ carry, port: sitePort }, sites(), credential, back),
@@ -86,7 +97,11 @@ export async function openSignInPlane(options: SignInPlaneOptions): Promise<Sign
     signer: identitySigner(key, origin),
     before: siteStepUp({ signIns, carry, signInUrl, port: sitePort }),
     doors: [door],
-    [Symbol.dispose]: stop,
+    origin: () => new URL(signInUrl()).origin,
+    [Symbol.dispose]() {
+      stop();
+      stopOut();
+    },
   };
 }
 

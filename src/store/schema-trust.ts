@@ -6,6 +6,8 @@ export interface TrustTables {
   token: TokenTable;
   access_key: AccessKeyTable;
   one_time_code: OneTimeCodeTable;
+  passkey: PasskeyTable;
+  oidc_identity: OidcIdentityTable;
   certificate: CertificateTable;
   crl: CrlTable;
   enrolment: EnrolmentTable;
@@ -49,6 +51,13 @@ export interface TokenTable {
   created: string;
   expires: string | null;
   revoked: string | null;
+  /** Of a sign-in: by what, `password+totp`; and the address that it came from. */
+  how: string;
+  address: string;
+  /** SHA-256, hex, of the key that the console's pages keep and show beside the cookie; `''` where there is no cookie. */
+  bound: string;
+  /** When its owner last proved themselves. */
+  proven: string | null;
 }
 
 export interface AccessKeyTable {
@@ -72,6 +81,32 @@ export interface OneTimeCodeTable {
   created: string;
   expires: string;
   spent: string | null;
+}
+
+export interface PasskeyTable {
+  /** The credential id, base64url. */
+  id: string;
+  user: string;
+  /** What the authenticator knows the user by: random, the same for all passkeys of one user, base64url. */
+  handle: string;
+  label: string;
+  /** COSE key, base64url. */
+  public_key: string;
+  counter: number;
+  /** JSON list: `usb`, `internal`, … */
+  transports: string;
+  /** 1 = may be copied to its owner's other devices (backup eligible). */
+  synced: number;
+  created: string;
+  used: string | null;
+}
+
+/** Whom a person of an OpenID provider is here, from their first sign-in on. */
+export interface OidcIdentityTable {
+  issuer: string;
+  subject: string;
+  user: string;
+  created: string;
 }
 
 /** Everything our CA signed; the private keys are not kept. */

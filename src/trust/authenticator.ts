@@ -6,12 +6,15 @@ import { isCode, isToken } from './credentials.ts';
 import type { Directory } from './directory.ts';
 import type { CertificateChecker } from './identify.ts';
 import type { Guess, Limiter } from './limiter.ts';
+import type { Passkeys } from './passkeys.ts';
 
 export interface AuthenticatorOptions {
   readonly directory: Directory;
   readonly limiter: Limiter;
   /** Asked anew for each certificate, since a reload changes whose count. */
   readonly certificates: () => CertificateChecker;
+  /** Without them none is accepted. */
+  readonly passkeys?: Pick<Passkeys, 'check'>;
   readonly log: Log;
 }
 
@@ -21,7 +24,8 @@ type Of<K extends Claim['kind']> = Extract<Claim, { kind: K }>;
  * `prove` tells a caller only that it did not work; which part was wrong goes to the log. What it returns has already
  * been through `standing`: groups and roles are filled in.
  */
-export function createAuthenticator({ directory, limiter, certificates, log }: AuthenticatorOptions): Authenticator {
+export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
+  const { directory, limiter, certificates, passkeys, log } = options;
   /** Counted before: people choose passwords that can be guessed, and many tries at once must not slip through. */
   const guessable = async (
     guess: Guess,
@@ -61,6 +65,7 @@ export function createAuthenticator({ directory, limiter, certificates, log }: A
       random({ from: claim.from }, async () =>
         isCode(claim.code) ? directory.spendCode(claim.purpose, claim.code) : undefined,
       ),
+    passkey: claim => random({ from: claim.from }, async () => passkeys?.check(claim.purpose, claim.response)),
   };
 
   return {
@@ -82,11 +87,12 @@ const wrong: Record<Claim['kind'], string> = {
   token: 'the token is wrong, revoked or past its end; sign in again or make a new one',
   'access-key': 'the access key or its signature is wrong',
   code: 'the code is wrong, used or older than 15 minutes; ask for a new one',
+  passkey: 'the passkey is unknown here, or what it signed is older than 5 minutes',
 };
 
 /** Who it was meant to be, for the log; never the secret. */
 function named(claim: Claim): Record<string, string> {
   if (claim.kind === 'password') return { user: claim.user.slice(0, 256) };
   if (claim.kind === 'access-key') return { accessKeyId: claim.accessKeyId.slice(0, 128) };
-  return claim.kind === 'code' ? { purpose: claim.purpose } : {};
+  return claim.kind === 'code' || claim.kind === 'passkey' ? { purpose: claim.purpose } : {};
 }

@@ -1,6 +1,7 @@
 // The `trust:` slice of the configuration: whose certificates count, how long ours live, how often one may guess.
 import { z } from 'zod';
 import { duration, reference } from '../wire/config-value.ts';
+import { roles } from './roles.ts';
 
 const day = 86_400_000;
 
@@ -39,6 +40,46 @@ export const trustConfig = z.strictObject({
       client: duration.refine(ms => ms >= 3_600_000 && ms <= 3650 * day, 'between 1h and 3650d').default(365 * day),
     })
     .prefault({}),
+  /** How long a browser stays signed in to the console; `sekisho login --for` says its own. */
+  'sign-in': z
+    .strictObject({
+      for: duration.refine(ms => ms >= 60_000 && ms <= day, 'between 1m and 24h').default(12 * 3_600_000),
+      /** Without a call. */
+      idle: duration.refine(ms => ms >= 60_000 && ms <= day, 'between 1m and 24h').default(2 * 3_600_000),
+    })
+    .prefault({}),
+  /** Who has one of these roles needs a code or a passkey besides the password, or may do nothing but set one up. */
+  'second-factor': z.array(z.enum(roles)).default([]),
+  /** People may sign in to the console by an OpenID provider. */
+  oidc: z
+    .strictObject({
+      issuer: z
+        .url({ protocol: /^https$/ })
+        .refine(text => !/[?#]/.test(text), 'an issuer has no query (OIDC Discovery §3)'),
+      'client-id': z.string().min(1).max(256),
+      /** Without one: a public client, by PKCE alone. */
+      'client-secret': reference.optional(),
+      /** What the button says; default: the issuer's host. */
+      name: z.string().min(1).max(64).optional(),
+      /** CA certificates for the issuer; default: the system's. */
+      ca: reference.optional(),
+      scopes: z
+        .array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/))
+        .refine(list => list.includes('openid'), 'openid must be among them')
+        .default(['openid', 'profile']),
+      /** The claim that is the user's name here. */
+      user: z.string().min(1).max(128).default('preferred_username'),
+      /** Whether people whom this gate does not know are added, as members. */
+      create: z.boolean().default(false),
+      /** The claim that lists groups. */
+      'groups-claim': z.string().min(1).max(128).default('groups'),
+      /** Group there → group here. Groups that stand here are the provider's: who is not in it there leaves it here. */
+      groups: z.record(z.string().min(1).max(256), z.string().min(1).max(63)).default({}),
+      /** Group there → role here: the only roles that come from the provider, or that its people may have. */
+      roles: z.record(z.string().min(1).max(256), z.enum(roles)).default({}),
+      'clock-skew': duration.refine(ms => ms <= 600_000, 'at most 10m').default(60_000),
+    })
+    .optional(),
   /** Guessing at passwords, tokens, access keys and one-time codes, counted together. */
   'rate-limit': z
     .strictObject({
@@ -53,4 +94,5 @@ export const trustConfig = z.strictObject({
 });
 
 export type TrustConfig = z.output<typeof trustConfig>;
+export type OidcConfig = NonNullable<TrustConfig['oidc']>;
 export type RateLimitConfig = TrustConfig['rate-limit'];

@@ -40,7 +40,7 @@ suite('the directory', () => {
   const open = async (): Promise<void> => {
     authority = await openAuthority({ store, dir, log, clock });
     const device = (name: string): string | undefined => (name === 'pump-7' ? name : undefined);
-    directory = await createDirectory({ store, dir, authority, log, clock, device });
+    directory = await createDirectory({ store, dir, authority, log, clock, device, idle: () => 3_600_000 });
     const limiter = createLimiter(trustConfig.parse({})['rate-limit']);
     const trust: ClientTrust = { mode: 'optional', ...authority.trust(), crls: [], crlGrace: 0, depth: 3 };
     const checker = certificateChecker(trust, clock);
@@ -63,6 +63,20 @@ suite('the directory', () => {
   const password = (user: string, text: string): Claim => ({ kind: 'password', user, password: text, from });
   const token = (text: string): Claim => ({ kind: 'token', token: text, from });
   const unknown = { code: 'unknown-caller' };
+
+  test('a browser that was left alone is signed out, one that is used goes on, and programs are let be', async () => {
+    await directory.add({ name: 'alice' });
+    const add = (bound: string) => directory.addToken({ user: 'alice', kind: 'login', for: 12 * 3_600_000, bound });
+    const [used, left, program] = [await add('x'), await add('y'), await add('')];
+    for (let minutes = 0; minutes < 120; minutes += 30) {
+      clock.move(30 * 60_000);
+      assert.ok(directory.findToken(used.token), `${minutes} minutes`);
+    }
+    assert.equal(directory.findToken(left.token), undefined);
+    assert.ok(directory.findToken(program.token));
+    clock.move(61 * 60_000);
+    assert.equal(directory.findToken(used.token), undefined);
+  });
 
   test('a password proves its user, with roles and groups, and a wrong one says no more than no', async () => {
     await directory.add({ name: 'alice', roles: ['operator'], groups: ['ops', 'night'] });

@@ -10,8 +10,9 @@ import { type AccessKey, isAlive, type Keyring, openKeyring, type Token } from '
 import { createNotices } from './notices.ts';
 import { createPasswords } from './passwords.ts';
 import type { Reason } from './pki-crl.ts';
+import type { Role } from './roles.ts';
 import { openSealer } from './sealing.ts';
-import { type NewUser, openUsers, type Role, type User, type Users } from './users.ts';
+import { type NewUser, openUsers, type User, type Users } from './users.ts';
 
 export interface DirectoryOptions {
   readonly store: Store;
@@ -20,6 +21,8 @@ export interface DirectoryOptions {
   readonly authority: Authority;
   /** What the device of this certificate name is called today; undefined when it is unknown or revoked. Default: nobody. */
   readonly device?: (name: string) => string | undefined;
+  /** Milliseconds without a call after which a browser's sign-in ends; default: none. */
+  readonly idle?: () => number;
   readonly clock?: Clock;
   readonly log: Log;
 }
@@ -42,7 +45,12 @@ export interface Directory
   /** The token itself is in the answer and nowhere else. */
   readonly addToken: Keyring['addToken'];
   revokeToken(id: string): Promise<Token>;
+  readonly proveToken: Keyring['proveToken'];
   findToken(token: string): Principal | undefined;
+  /** When a sign-in was last used, as far as this process knows. */
+  seen(id: string): Date | undefined;
+  /** Every sign-in of this user ends: what they proved themselves with has changed, or may do less. */
+  endSignIns(user: string): Promise<void>;
 
   readonly accessKeys: Keyring['accessKeys'];
   /** Whether a key of this id counts; it proves nothing. */
@@ -70,6 +78,8 @@ export interface Directory
   vouch(kind: string, voucher: Voucher): void;
   /** Users that may have fewer groups or roles than before. The returned function ends it. */
   onLess(call: (user: string) => void): () => void;
+  /** Users whose sign-ins have all ended. The returned function ends it. */
+  onSignedOut(call: (user: string) => void): () => void;
   /** Credentials that stopped counting, certificates included. The returned function ends it. */
   onRevoked(call: (credential: string) => void): () => void;
   /**
@@ -124,6 +134,14 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
   const ended = revoked.tell;
   const less = createNotices<string>(log);
   const gone = createNotices<Gone>(log);
+  const signedOut = createNotices<string>(log);
+  /** Of browsers' sign-ins; forgotten by a restart, which counts as a use. */
+  const seen = new Map<string, Date>();
+  const since = clock.now().getTime();
+  const isIdle = ({ id, bound, created }: Token): boolean => {
+    const last = seen.get(id)?.getTime() ?? Math.max(created.getTime(), since);
+    return bound !== '' && clock.now().getTime() - last > (options.idle?.() ?? Number.POSITIVE_INFINITY);
+  };
   authority.onRevoked(ended);
 
   const isActive = (name: string): boolean => users.find(name)?.state === 'active';
@@ -176,12 +194,14 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
     },
     ensure: async user => users.find(user.name) ?? users.add(user),
     async change(name, change) {
+      const before = users.get(name).roles;
       const user = await users.change(name, change);
       if (user.state === 'disabled') {
         for (const credential of credentialsOf(user.name)) ended(credential);
         gone.tell({ kind: 'user', names: [user.name] });
       }
       if (change.roles) less.tell(user.name);
+      if (user.state === 'disabled' || before.some(role => !user.roles.includes(role))) await endSignIns(user.name);
       return user;
     },
     async remove(name) {
@@ -197,6 +217,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       for (const voucher of vouchers) voucher.forget(user);
       for (const credential of credentials) ended(credential);
       gone.tell({ kind: 'user', names: [user] });
+      signedOut.tell(user);
       log.info({ user }, 'user removed');
     },
 
@@ -216,9 +237,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
         .execute();
       passwords.set(user, next);
       // Whoever knew the old password may have signed in with it.
-      const logins = keyring.tokens(user).filter(token => token.kind === 'login' && isAlive(token, clock.now()));
-      for (const { id } of logins) await keyring.revokeToken(id);
-      for (const { id } of logins) ended(`token:${id}`);
+      await endSignIns(user);
       if (before) ended(`password:${before.id}`);
     },
     async clearPassword(name) {
@@ -226,6 +245,7 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       const before = passwords.get(user);
       await db.deleteFrom('password').where('user', '=', user).execute();
       passwords.delete(user);
+      await endSignIns(user);
       if (before) ended(`password:${before.id}`);
     },
     async checkPassword(name, password) {
@@ -247,12 +267,17 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
     addToken: async wanted => keyring.addToken({ ...wanted, user: users.get(wanted.user).name }),
     async revokeToken(id) {
       const token = await keyring.revokeToken(id);
+      seen.delete(id);
       ended(`token:${id}`);
       return token;
     },
+    proveToken: keyring.proveToken,
+    seen: id => seen.get(id),
+    endSignIns: name => endSignIns(users.get(name).name),
     findToken(text) {
       const token = keyring.findToken(text);
-      if (!token || !isAlive(token, clock.now()) || !isActive(token.user)) return undefined;
+      if (!token || !isAlive(token, clock.now()) || !isActive(token.user) || isIdle(token)) return undefined;
+      if (token.bound !== '') seen.set(token.id, clock.now());
       return principal('user', token.user, `token:${token.id}`, token.scope);
     },
 
@@ -319,9 +344,20 @@ export async function createDirectory(options: DirectoryOptions): Promise<Direct
       vouchers.add(voucher);
     },
     onLess: less.on,
+    onSignedOut: signedOut.on,
     onRevoked: revoked.on,
     onGone: gone.on,
   };
+
+  async function endSignIns(user: string): Promise<void> {
+    const logins = keyring.tokens(user).filter(token => token.kind === 'login' && isAlive(token, clock.now()));
+    for (const { id } of logins) await keyring.revokeToken(id);
+    for (const { id } of logins) {
+      seen.delete(id);
+      ended(`token:${id}`);
+    }
+    signedOut.tell(user);
+  }
 
   function credentialsOf(user: string): readonly string[] {
     const password = passwords.get(user);

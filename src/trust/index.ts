@@ -30,7 +30,7 @@ export type { CertificateRecord } from './certificate-records.ts';
 export type { ClientTrust } from './client-trust.ts';
 export { type ClientTrustSource, clientTrustSource, type WantedClients } from './client-trust-source.ts';
 export type { NewCode } from './codes.ts';
-export { type RateLimitConfig, type TrustConfig, trustConfig } from './config.ts';
+export { type OidcConfig, type RateLimitConfig, type TrustConfig, trustConfig } from './config.ts';
 export {
   createDirectory,
   type Directory,
@@ -45,9 +45,13 @@ export type { Identity } from './identity-file.ts';
 export { keyFiles } from './key-files.ts';
 export type { AccessKey, NewToken, Token } from './keyring.ts';
 export { createLimiter, type Limiter } from './limiter.ts';
+export { bindingHash, createOidc, type Oidc, type OidcOptions, type OidcSignIn } from './oidc.ts';
+export { oidcPeople } from './oidc-people.ts';
+export { openPasskeys, type Passkey, type PasskeyOptions, type PasskeySite, type Passkeys } from './passkeys.ts';
 export { createPasswords, type Passwords } from './passwords.ts';
 export type { Reason } from './pki-crl.ts';
 export { principalOf } from './principal.ts';
+export { type Role, roles } from './roles.ts';
 export { openSealer, type Sealer } from './sealing.ts';
 export {
   createServerCertificates,
@@ -55,4 +59,4 @@ export {
   type ServerCertificates,
 } from './server-certificates.ts';
 export { openTotp, type Totp, type TotpOptions } from './totp.ts';
-export { type Group, type NewUser, type Role, roles, type User, type UserChange } from './users.ts';
+export type { Group, NewUser, User, UserChange } from './users.ts';

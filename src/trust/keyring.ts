@@ -16,6 +16,13 @@ export interface Token {
   readonly created: Date;
   readonly expires?: Date;
   readonly revoked?: Date;
+  /** Of a sign-in: by what, `password+totp`, and the address that it came from. */
+  readonly how: string;
+  readonly address: string;
+  /** SHA-256 of the key that must be shown beside a browser's cookie; `''` for what is no cookie. */
+  readonly bound: string;
+  /** When its owner last proved themselves. */
+  readonly proven?: Date;
 }
 
 export interface NewToken {
@@ -26,6 +33,12 @@ export interface NewToken {
   readonly scope?: readonly string[];
   /** Milliseconds; none = until it is revoked. */
   readonly for?: number;
+  readonly how?: string;
+  readonly address?: string;
+  /** The hash of a browser's key. */
+  readonly bound?: string;
+  /** Default: now. */
+  readonly proven?: Date;
 }
 
 export interface AccessKey {
@@ -41,6 +54,8 @@ export interface Keyring {
   findToken(token: string): Token | undefined;
   tokenById(id: string): Token | undefined;
   addToken(wanted: NewToken): Promise<Token & { readonly token: string }>;
+  /** Its owner has proven themselves once more. */
+  proveToken(id: string): Promise<void>;
   /** @throws Fault `missing` */
   revokeToken(id: string): Promise<Token>;
   accessKeys(user?: string): readonly AccessKey[];
@@ -90,15 +105,30 @@ export async function openKeyring({ db }: Store, sealer: Sealer, clock: Clock): 
       if (scope.length === 0)
         throw new Fault('invalid', 'a token needs a scope, for example ["session.*", "audit.search"] or ["*"]');
       const secret = newToken();
-      const token: Token = { id: newId(), user, kind, note, scope, created: clock.now(), ...end(wanted.for) };
+      const { how = '', address = '', bound = '', proven = clock.now() } = wanted;
+      const token: Token = {
+        ...{ id: newId(), user, kind, note, scope, created: clock.now(), ...end(wanted.for) },
+        ...{ how, address, bound, ...(kind === 'login' ? { proven } : {}) },
+      };
       const hash = hashOf(secret);
       await db
         .insertInto('token')
-        .values({ ...times(token), hash, kind, note, user, scope: JSON.stringify(scope) })
+        .values({
+          ...{ ...times(token), hash, kind, note, user, scope: JSON.stringify(scope), how, address, bound },
+          proven: token.proven?.toISOString() ?? null,
+        })
         .execute();
       tokens.set(token.id, token);
       hashes.set(hash, token.id);
       return { ...token, token: secret };
+    },
+    async proveToken(id) {
+      const token = tokens.get(id);
+      if (!token) return;
+      const proven = clock.now();
+      await db.updateTable('token').set({ proven: proven.toISOString() }).where('id', '=', id).execute();
+      const now = tokens.get(id);
+      if (now) tokens.set(id, { ...now, proven });
     },
     async revokeToken(id) {
       const token = tokens.get(id);
@@ -184,8 +214,9 @@ const ends = (row: { expires: string | null; revoked: string | null }): { expire
 });
 
 function tokenOf(row: TokenTable): Token {
-  const { id, user, kind, note } = row;
+  const { id, user, kind, note, how, address, bound } = row;
   return {
+    ...{ how, address, bound, ...(row.proven === null ? {} : { proven: new Date(row.proven) }) },
     id,
     user,
     kind,

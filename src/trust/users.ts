@@ -2,9 +2,7 @@
 import type { Clock } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import type { Store } from '../store/index.ts';
-
-export const roles = ['admin', 'operator', 'approver', 'auditor', 'member'] as const;
-export type Role = (typeof roles)[number];
+import { type Role, roles } from './roles.ts';
 
 export interface User {
   readonly name: string;

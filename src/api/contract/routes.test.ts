@@ -11,6 +11,11 @@ const writtenElsewhere = [
   'auth.login',
   'auth.sign-in',
   'auth.logout',
+  'auth.prove',
+  'auth.oidc',
+  'auth.end',
+  'auth.passkey-ask',
+  'user.passkey-ask',
   'device.join',
   'approval.approve',
   'approval.refuse',
@@ -43,7 +48,10 @@ test('nothing but what is harmless is public', () => {
   const open = rows.filter(([, { action }]) => action === 'public').map(([name]) => name);
   assert.deepEqual(open.sort(), [
     'auth.login',
+    'auth.oidc',
+    'auth.passkey-ask',
     'auth.sign-in',
+    'auth.ways',
     'cert.ca',
     'cert.crl',
     'cert.fetch',

@@ -1,5 +1,6 @@
 // user: people, their roles, passwords and access keys.
 import { z } from 'zod';
+import { passkeyAnswer, passkeyOptions } from './auth.ts';
 import { name, role, time } from './common.ts';
 import { verb } from './verb.ts';
 
@@ -14,6 +15,14 @@ export const user = z.object({
 export type UserAnswer = z.output<typeof user>;
 
 export const accessKey = z.object({ accessKeyId: z.string(), created: time, state: z.enum(['active', 'revoked']) });
+
+export const passkey = z.object({
+  id: z.string(),
+  label: z.string(),
+  synced: z.boolean().meta({ description: "whether its owner's other devices may have it too" }),
+  created: time,
+  used: time.optional(),
+});
 
 /** Length is what counts (NIST SP 800-63B §3.1.1.2); no rules about digits and signs. */
 export const password = z.string().min(8, 'a password has at least 8 characters').max(1024);
@@ -120,6 +129,7 @@ export const userVerbs = {
       'Set up the codes of an authenticator app; the secret is shown this once, and the one before stops working',
     params: named,
     answer: z.object({ user: z.string(), secret: z.string(), uri: z.string() }),
+    self: 'name',
     changes: true,
     resource: 'user/:name',
     cli: 'user totp',
@@ -128,12 +138,56 @@ export const userVerbs = {
     method: 'DELETE',
     path: '/v1/users/:name/totp',
     action: 'user.totp-remove',
-    summary: 'Take the codes of an authenticator app away',
+    summary: "Take the codes of an authenticator app away; its owner's sign-ins end",
     params: named,
     answer: z.object({ user: z.string(), removed: z.literal(true) }),
+    self: 'name',
     changes: true,
     resource: 'user/:name',
     cli: 'user totp',
+  }),
+  'user.passkey-list': verb({
+    method: 'GET',
+    path: '/v1/users/:name/passkeys',
+    action: 'user.list',
+    summary: 'Passkeys of a user, and whether an authenticator app is set up',
+    params: named,
+    answer: z.object({ passkeys: z.array(passkey), totp: z.boolean() }),
+    self: 'name',
+    cli: 'user passkey',
+  }),
+  'user.passkey-ask': verb({
+    method: 'POST',
+    path: '/v1/users/:name/passkeys/ask',
+    action: 'user.passkey-create',
+    summary: 'What a browser is asked to make for a new passkey: only for oneself, good once, for 5 minutes',
+    params: named,
+    answer: passkeyOptions,
+    self: 'name',
+  }),
+  'user.passkey': verb({
+    method: 'POST',
+    path: '/v1/users/:name/passkeys',
+    action: 'user.passkey-create',
+    summary: 'Set up a passkey that a browser has made; only for oneself, signed in and proven within 15 minutes',
+    params: named,
+    body: z.strictObject({ label: z.string().min(1).max(64), passkey: passkeyAnswer }),
+    answer: passkey,
+    self: 'name',
+    changes: true,
+    resource: 'user/:name',
+  }),
+  'user.passkey-remove': verb({
+    method: 'DELETE',
+    path: '/v1/users/:name/passkeys/:id',
+    action: 'user.passkey-remove',
+    summary: "Take a passkey away; its owner's sign-ins end",
+    params: z.object({ name, id: z.string().min(1).max(1400) }),
+    answer: z.object({ id: z.string(), removed: z.literal(true) }),
+    self: 'name',
+    changes: true,
+    resource: 'user/:name',
+    cli: 'user passkey',
   }),
   'user.role': verb({
     method: 'PUT',

@@ -10,4 +10,3 @@ export { signInDoor } from './sign-in-door.ts';
 export { type EndpointStore, endpointStore } from './store.ts';
 export type { DeviceFacts } from './target.ts';
 export type { Identity } from './tls.ts';
-export { createWebhook, signatureOf, type Webhook } from './webhook.ts';

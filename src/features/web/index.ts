@@ -9,7 +9,7 @@ export { type Form, type FormName, forms } from './forms.ts';
 export { compileHosts } from './hosts.ts';
 export { type IdentitySigner, identitySigner } from './identity.ts';
 export { type HttpImport, type ImportedSite, importHttp } from './import/http.ts';
-export type { Page } from './pages.ts';
+export { html, htmlPage, type Page } from './pages.ts';
 export { type ForwardPlan, planWeb, type WebPlan } from './plan.ts';
 export { openWeb } from './service.ts';
 export { type Door, signInDoor } from './sign-in-door.ts';

@@ -1,4 +1,4 @@
-// Where people sign in on top of their certificate: one page, a password and a code, and afterwards the certificate is
+// Where people sign in on top of their certificate: one page, a password and a code or a passkey, and afterwards the certificate is
 // enough for the sites that ask for more. Nothing is kept in the browser.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Fault, faults, toFault } from '../../core/fault.ts';
@@ -19,6 +19,8 @@ export interface SignInDoorDeps {
   readonly authenticator: Authenticator;
   /** The second factor. @throws Fault `unknown-caller`, `limit` */
   readonly proveCode: (user: string, code: string, from: Conn['peer']) => Promise<void>;
+  /** What a passkey of this user is asked to sign for this purpose; undefined where they have none. */
+  readonly askPasskey?: (user: string, purpose: string) => Promise<object | undefined>;
   readonly signIns: SignIns;
   /** This page's own address. */
   readonly url: () => string;
@@ -29,7 +31,7 @@ export interface SignInDoorDeps {
   readonly log: Log;
 }
 
-const longestBody = 8192;
+const longestBody = 32_768;
 const patience = 10_000;
 
 export function signInDoor(deps: SignInDoorDeps): Door {
@@ -54,13 +56,15 @@ async function answer(
   } catch (error) {
     const fault = toFault(error);
     if (fault.code === 'bug') deps.log.error({ error }, 'a sign-in failed');
+    const user = fault.facts['user'];
+    const passkey = typeof user === 'string' ? await passkeyOf(conn, user, deps).catch(() => undefined) : undefined;
     if (response.headersSent) return void response.destroy();
     const what = fault.code === 'bug' ? 'something went wrong in the gate' : fault.message;
     const back = fault.facts['form'] === true ? String(fault.facts['back'] ?? '') : undefined;
     send(
       response,
       faults[fault.code].http,
-      signInPage({ state: 'refused', what, form: back !== undefined, back: back ?? '' }),
+      signInPage({ state: 'refused', what, form: back !== undefined, back: back ?? '', passkey }),
     );
   }
 }
@@ -99,11 +103,17 @@ async function show(
     const mode = request.headers['sec-fetch-mode'];
     if (mode === undefined || mode === 'navigate') return redirect(response, onward);
   }
-  send(
-    response,
-    200,
-    signInPage({ state: 'form', user: who.id, back: back?.href ?? '', isSignedIn: until !== undefined }),
-  );
+  const passkey = await deps.askPasskey?.(who.id, purposeOf(who));
+  const facts = { user: who.id, back: back?.href ?? '', isSignedIn: until !== undefined, passkey };
+  send(response, 200, signInPage({ state: 'form', ...facts }));
+}
+
+/** A passkey counts for the certificate that was shown beside it, and no other. */
+const purposeOf = ({ credential }: Principal): string => `web ${credential}`;
+
+/** For the form once more, after a refusal. */
+async function passkeyOf(conn: Conn, user: string, deps: SignInDoorDeps): Promise<object | undefined> {
+  return deps.askPasskey?.(user, purposeOf(await whoOf(conn, deps)));
 }
 
 async function signIn(
@@ -120,14 +130,29 @@ async function signIn(
   const back = backOf(form.get('back'), deps);
   const from = conn.peer;
   try {
-    const claim = { kind: 'password', user: who.id, password: form.get('password') ?? '', from } as const;
-    await authenticator.prove(claim, AbortSignal.timeout(patience));
-    await proveCode(who.id, (form.get('code') ?? '').replaceAll(/\s/g, ''), from);
+    const signed = form.get('passkey');
+    if (signed) {
+      // Both factors in one: the device, and its owner's finger or PIN.
+      const claim = { kind: 'passkey', purpose: purposeOf(who), response: jsonOf(signed), from } as const;
+      const proven = await authenticator.prove(claim, AbortSignal.timeout(patience));
+      if (proven.id !== who.id) throw new Fault('unknown-caller', 'this passkey is somebody else’s');
+    } else {
+      const claim = { kind: 'password', user: who.id, password: form.get('password') ?? '', from } as const;
+      await authenticator.prove(claim, AbortSignal.timeout(patience));
+      await proveCode(who.id, (form.get('code') ?? '').replaceAll(/\s/g, ''), from);
+    }
   } catch (error) {
     const fault = toFault(error);
     gate.refuse({ who, action: 'web.sign-in', resource: 'web/sign-in', from }, fault.code);
     if (fault.code !== 'unknown-caller') throw fault;
-    throw new Fault('denied', 'the password or the code is wrong', { facts: { form: true, back: back?.href ?? '' } });
+    const facts = { form: true, back: back?.href ?? '', user: who.id };
+    throw new Fault(
+      'denied',
+      form.get('passkey') ? 'the passkey was not accepted' : 'the password or the code is wrong',
+      {
+        facts,
+      },
+    );
   }
   {
     await using session = await gate.admit({
@@ -153,6 +178,15 @@ function backOf(text: string | null, { mayReturnTo }: SignInDoorDeps): URL | und
   return isPlain && mayReturnTo(url) ? url : undefined;
 }
 
+/** @throws Fault `invalid` */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Fault('invalid', 'the passkey’s answer is not JSON');
+  }
+}
+
 async function readForm(request: IncomingMessage): Promise<URLSearchParams> {
   if (!/^application\/x-www-form-urlencoded(;|$)/i.test(request.headers['content-type'] ?? ''))
     throw new Fault('invalid', 'the form comes as application/x-www-form-urlencoded');
@@ -160,7 +194,7 @@ async function readForm(request: IncomingMessage): Promise<URLSearchParams> {
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > longestBody) throw new Fault('limit', 'the form is longer than 8 KiB');
+    if (length > longestBody) throw new Fault('limit', 'the form is longer than 32 KiB');
     chunks.push(chunk);
   }
   return new URLSearchParams(Buffer.concat(chunks).toString('utf8'));

@@ -12,14 +12,21 @@ export interface SignIns {
   /** Written down before it counts. */
   grant(credential: string, user: string): Promise<void>;
   end(credential: string): Promise<void>;
+  /** All of a user's, whatever the certificate: what they prove themselves with has changed. Gives the credentials. */
+  endOf(user: string): { readonly credentials: readonly string[]; readonly written: Promise<void> };
 }
 
 export async function openSignIns(store: SignInStore, clock: Clock): Promise<SignIns> {
   await store.prune(new Date(clock.now().getTime() - longestSignIn));
-  const known = new Map((await store.all()).map(row => [row.credential, row.at]));
+  const known = new Map((await store.all()).map(({ credential, user, at }) => [credential, { user, at }]));
+  const end = async (credential: string): Promise<void> => {
+    if (!known.delete(credential)) return;
+    await store.remove(credential);
+  };
   return {
+    end,
     until(credential, within) {
-      const at = known.get(credential);
+      const at = known.get(credential)?.at;
       const now = clock.now().getTime();
       if (at === undefined || at.getTime() > now + 60_000) return undefined; // a clock that was set back proves nothing
       const until = at.getTime() + Math.min(within, longestSignIn);
@@ -28,11 +35,12 @@ export async function openSignIns(store: SignInStore, clock: Clock): Promise<Sig
     async grant(credential, user) {
       const at = clock.now();
       await store.put({ credential, user, at });
-      known.set(credential, at);
+      known.set(credential, { user, at });
     },
-    async end(credential) {
-      if (!known.delete(credential)) return;
-      await store.remove(credential);
+    endOf(user) {
+      const credentials = [...known].flatMap(([credential, one]) => (one.user === user ? [credential] : []));
+      for (const credential of credentials) known.delete(credential);
+      return { credentials, written: Promise.all(credentials.map(one => store.remove(one))).then(() => {}) };
     },
   };
 }

@@ -8,6 +8,7 @@ import { vpn } from './0006-vpn.ts';
 import { web } from './0007-web.ts';
 import { auditOpen } from './0008-audit.ts';
 import { deviceTerminal } from './0009-device-terminal.ts';
+import { signIn } from './0010-sign-in.ts';
 import { enrolment } from './0011-enrolment.ts';
 import type { Migration } from './migrate.ts';
 
@@ -21,5 +22,6 @@ export const migrations: readonly Migration[] = [
   { name: '0007-web', up: web },
   { name: '0008-audit', up: auditOpen },
   { name: '0009-device-terminal', up: deviceTerminal },
+  { name: '0010-sign-in', up: signIn },
   { name: '0011-enrolment', up: enrolment },
 ];

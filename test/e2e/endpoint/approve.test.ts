@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { TestClock } from '../../../src/core/clock.ts';
 import { Secret } from '../../../src/core/secret.ts';
-import { createWebhook } from '../../../src/features/endpoint/index.ts';
+import { createWebhook } from '../../../src/net/webhook.ts';
 import { memoryLog, memoryMetrics } from '../../fixtures/quiet.ts';
 import { openRig, operator, until, user } from './rig.ts';
 
