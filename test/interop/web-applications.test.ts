@@ -134,18 +134,19 @@ async function useFossil({ browser, base }: Way): Promise<void> {
 async function useRadicale({ browser, base }: Way): Promise<void> {
   assert.equal((await browser.open(`${base}/`)).url, `${base}/.web/`); // a redirect of its own
   // Its own page signs in by PROPFIND and shows what it found.
-  const shown = await browser.run<string>(`new Promise(resolve => {
-    const at = name => document.querySelector('#loginscene [data-name=' + name + ']');
-    const found = document.querySelector('#collectionsscene');
-    new MutationObserver(() => {
-      if (!found.classList.contains('hidden')) resolve(document.querySelector('#logoutview').innerText);
-    }).observe(found, { attributes: true });
-    at('user').value = 'yamamoto';
-    at('password').value = 'correct horse';
+  const shown = await browser.run<string>(`(async () => {
+    const shows = async scene => {
+      while (document.querySelector(scene).classList.contains('hidden')) await new Promise(go => setTimeout(go, 20));
+    };
+    await shows('#loginscene'); // before that its form would be the browser's
+    document.querySelector('#loginscene [data-name=user]').value = 'yamamoto';
+    document.querySelector('#loginscene [data-name=password]').value = 'correct horse';
     document.querySelector('#loginscene button').click();
-  })`);
+    await shows('#collectionsscene');
+    return document.querySelector('#logoutview').innerText;
+  })()`);
   assert.match(shown, /yamamoto/);
-  const told = await browser.run<(number | string | null)[]>(`(async () => {
+  const told = await browser.run<(number | boolean)[]>(`(async () => {
     const authorization = 'Basic ' + btoa('yamamoto:correct horse');
     const dav = (method, path, headers = {}, body) =>
       fetch(path, { method, headers: { authorization, ...headers }, ...(body ? { body } : {}) });
@@ -160,9 +161,9 @@ async function useRadicale({ browser, base }: Way): Promise<void> {
     // Without "omit" the browser itself would ask the user for another password.
     const wrong = await fetch(home, { method: 'PROPFIND', credentials: 'omit', headers: { authorization: 'Basic eDp5' } });
     return [made.status, put.status, moved.status, got.status, (await got.text()).includes('山本'), listed.status,
-      (await listed.text()).includes('two.vcf'), wrong.status];
+      (await listed.text()).includes('two.vcf'), wrong.status === 401 || wrong.status === 403];
   })()`);
-  assert.deepEqual(told, [201, 201, 201, 200, true, 207, true, 401]);
+  assert.deepEqual(told, [201, 201, 201, 200, true, 207, true, true]);
 }
 
 const applications = [
