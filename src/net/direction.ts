@@ -1,6 +1,8 @@
 // One way of a splice, the hot path. Per chunk: one handler, one addition, one write. No Transform, no timer, no promise,
 // no allocation of ours.
 import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
+import { isShared, take, untake } from './shared-read.ts';
 
 /** What the two directions of a transfer tell it. */
 export interface Meeting {
@@ -36,6 +38,8 @@ export class Direction {
   #allowance = 0;
   #reported = 0;
   #corked = false;
+  /** TLS has what it is given when `write` returns; others may still wait for the socket with it. */
+  readonly #encrypts: boolean;
   readonly #uncork: () => void;
   #onData: (chunk: Buffer) => void;
   #onDrain: () => void;
@@ -51,6 +55,7 @@ export class Direction {
     this.#allowance = rate ?? 0;
     if (from.readableObjectMode) this.#onData = chunk => this.#datagram(chunk);
     else this.#onData = rate === undefined ? chunk => this.#pass(chunk) : chunk => this.#meter(chunk);
+    this.#encrypts = to instanceof TLSSocket;
     this.#uncork = () => {
       this.#corked = false;
       to.uncork();
@@ -65,7 +70,8 @@ export class Direction {
 
   start(): void {
     const { from, to } = this;
-    from.on('data', this.#onData);
+    if (isShared(from)) take(from, chunk => this.#shared(chunk));
+    else from.on('data', this.#onData);
     from.on('end', this.#onEnd);
     from.on('close', this.#onClose);
     to.on('drain', this.#onDrain);
@@ -76,6 +82,7 @@ export class Direction {
   stop(): void {
     const { from, to } = this;
     from.off('data', this.#onData);
+    untake(from);
     from.off('end', this.#onEnd);
     from.off('close', this.#onClose);
     to.off('drain', this.#onDrain);
@@ -86,6 +93,7 @@ export class Direction {
     if (this.ended) return;
     this.ended = true;
     this.from.off('data', this.#onData);
+    untake(this.from);
     this.from.resume(); // what still comes is thrown away, so that its end is seen
     this.to.end();
   }
@@ -114,6 +122,17 @@ export class Direction {
       setImmediate(this.#uncork);
     }
     if (!to.write(chunk) && to.writableLength >= ahead) this.from.pause();
+  }
+  /** Memory that is read into again in a moment: nothing is made, and nothing is read until it is with the kernel. */
+  #shared(chunk: Buffer): void {
+    const { from, to } = this;
+    if (!this.#encrypts || this.#rate !== undefined || to.writableLength > 0) {
+      this.#onData(Buffer.from(chunk));
+      return;
+    }
+    this.bytes += chunk.length;
+    from.pause();
+    to.write(chunk, this.#onDrain);
   }
   #meter(chunk: Buffer): void {
     this.#pass(chunk);

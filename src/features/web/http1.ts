@@ -72,6 +72,36 @@ export function strictServer({ header, idle, still, metrics, upgrades }: StrictS
   return server;
 }
 
+/** Of each socket the newest answer, which the next request waits for. */
+const newest = new WeakMap<Duplex, ServerResponse>();
+const spoilt = new WeakSet<Duplex>();
+
+/** After a request that can be read in two ways nothing on its connection can be trusted, least of all what came with it. */
+export function spoil({ socket }: IncomingMessage, response: ServerResponse): void {
+  response.shouldKeepAlive = false;
+  spoilt.add(socket);
+}
+
+/**
+ * One request after the other: Node hands over all that came in one packet at once, and what changes something must not
+ * overtake what was asked before it (RFC 9112 §9.3.2), nor follow what was refused.
+ */
+export function inOrder(
+  enter: (request: IncomingMessage, response: ServerResponse) => void,
+): (request: IncomingMessage, response: ServerResponse) => void {
+  return (request, response) => {
+    const { socket } = request;
+    const before = newest.get(socket);
+    newest.set(socket, response);
+    // Node gives an answer its socket when its turn has come.
+    if (response.socket !== null || !before) enter(request, response);
+    else before.once('finish', () => spoilt.has(socket) || enter(request, response));
+  };
+}
+
+/** Whether something was asked before that is still to be answered: then the connection cannot become something else. */
+export const isAnswering = (socket: Duplex): boolean => newest.get(socket)?.writableFinished === false;
+
 export function createHttp1(plan: ForwardPlan, { deps, callerOf, isDraining }: Http1Deps): Server {
   const { limits, timeouts } = plan;
   const { metrics } = deps;
@@ -80,23 +110,23 @@ export function createHttp1(plan: ForwardPlan, { deps, callerOf, isDraining }: H
     upgrades: ({ method = '', rawHeaders }) => asksWebSocket(method, rawHeaders),
   });
 
-  const enter = (request: IncomingMessage, response: ServerResponse): void => {
+  const enter = inOrder((request, response) => {
     const caller = callerOf(request.socket);
     if (!caller) return void request.socket.destroy();
     response.sendDate = false;
     if (isDraining()) response.shouldKeepAlive = false;
     serve(request, response, caller, deps);
-  };
+  });
   server.on('request', enter);
   server.on('checkContinue', enter);
   server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const caller = callerOf(socket);
-    if (!caller) return void socket.destroy();
+    if (!caller || isAnswering(socket)) return void socket.destroy();
     connect(request, socket, head, caller, deps);
   });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const caller = callerOf(socket);
-    if (!caller) return void socket.destroy();
+    if (!caller || isAnswering(socket)) return void socket.destroy();
     upgrade(request, socket, head, caller, deps);
   });
   return server;
@@ -124,8 +154,7 @@ function serve(request: IncomingMessage, response: ServerResponse, caller: Calle
     forward(exchange, caller, target, deps);
   } catch (error) {
     const fault = toFault(error);
-    // After a request that can be read in two ways nothing on this connection can be trusted.
-    if (fault.code !== 'invalid') response.shouldKeepAlive = false;
+    spoil(request, response);
     exchange ??= new Http1Exchange(request, response, caller.nextId(), { kind: 'none' });
     answerFault(fault, exchange, caller, undefined, deps, () => {}, fault.code === 'invalid' ? 501 : undefined);
   }

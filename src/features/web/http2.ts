@@ -121,6 +121,7 @@ function enter(
     const path = String(headers[':path'] ?? '');
     const authority = String(headers[':authority'] ?? headers.host ?? '');
     if (!readablePath.test(path)) throw new Fault('protocol', 'the path of this request cannot be read');
+    oneAuthority(headers);
     if (headers[':scheme'] === 'http') {
       forward(exchange, caller, { site: parseAuthority(authority, 80), path }, deps);
       return;
@@ -198,6 +199,14 @@ function connect(
         told = without(await agree(far, { path, fields }, signal), 'sec-websocket-accept');
       },
     };
+  }
+}
+
+/** RFC 9113 §8.3.1: one authority, in whichever field. @throws Fault `protocol` */
+export function oneAuthority(headers: IncomingHttpHeaders): void {
+  const { ':authority': authority, host } = headers;
+  if (host !== undefined && authority !== undefined && host !== authority) {
+    throw new Fault('protocol', 'a request has exactly one Host');
   }
 }
 

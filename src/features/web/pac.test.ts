@@ -46,6 +46,29 @@ test('mapped addresses go to the gate and to nothing else; all others go as ever
   for (const [url, host, way] of cases) assert.equal(ask(url, host), way, url);
 });
 
+test('names of any script, trailing dots and user names in addresses are told apart as the proxy tells them', () => {
+  const odd = entries({ '関所.example': 'resolve', server1: 'resolve' });
+  const text = pacFile({ proxy, entries: odd, direct: false });
+  assert.match(text, /^[\x00-\x7f]*$/);
+  const ask = find(text);
+  const taken: readonly (readonly [string, string, boolean])[] = [
+    [
+      'http://xn--vhq3j.example/',
+      'xn--vhq3j.example',
+      compileHosts(odd).match({ host: 'xn--vhq3j.example', port: 80 }) !== undefined,
+    ],
+    ['http://server1./', 'server1.', true],
+    ['http://user:pass@server1:8081/', 'server1', true],
+    ['http://server1@other/', 'other', false],
+    ['http://other/@server1/', 'other', false],
+    [`http://${'a'.repeat(3000)}/`, 'a'.repeat(3000), false],
+    ['http://[::1]:80/', '[::1]', false],
+  ];
+  for (const [url, host, isTaken] of taken) assert.equal(ask(url, host) !== 'DIRECT', isTaken, url.slice(0, 80));
+  const [own] = odd;
+  assert.equal(ask(`http://${own?.host}/`, own?.host ?? ''), 'HTTPS gate.example.com:443');
+});
+
 test('it calls no DNS function, falls back to nothing unless asked, and names no more than it must', () => {
   const text = pacFile({ proxy, entries: map, direct: false });
   assert.doesNotMatch(text, /dnsResolve|isInNet|isResolvable|myIpAddress/);

@@ -3,11 +3,11 @@ import { isIP } from 'node:net';
 import { Fault } from '../../core/fault.ts';
 import type { Address, Conn, Session } from '../../core/parts.ts';
 import type { NameResolver } from '../../net/resolve.ts';
+import { markShared, readShared } from '../../net/shared-read.ts';
 import { dialTcp } from '../../net/tcp.ts';
 import { normalizeHost } from '../../wire/cidr.ts';
 import { addressFault, isOwnListener } from './addresses.ts';
 import type { HostEntry } from './hosts.ts';
-import { markShared, readShared } from './shared-read.ts';
 import { type Site, siteName } from './site.ts';
 
 export interface ReachDeps {

@@ -32,6 +32,12 @@ test('what is no host and port is refused', () => {
     '-a:80',
   ];
   const tricks = [
+    `${'a'.repeat(64)}:80`,
+    `${'a.'.repeat(127)}a:80`,
+    '127.0.0.1.:x',
+    'a%00b:80',
+    'xn--:0',
+    '\u2488\uff0e:80',
     '127.1:80',
     '0x7f.1:80',
     '2130706433:80',

@@ -71,6 +71,7 @@ export async function tunnel(ask: TunnelAsk, caller: Caller, deps: ForwardDeps):
         visit.session,
         deps.reach(),
         AbortSignal.any([visit.signal, gone.signal]),
+        !ask.prepare, // what the site says first is for nobody to read, but where a WebSocket is agreed on
       );
       if (ask.prepare) {
         try {

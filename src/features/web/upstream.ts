@@ -4,9 +4,9 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Fault } from '../../core/fault.ts';
 import type { Conn } from '../../core/parts.ts';
+import { take } from '../../net/shared-read.ts';
 import { type Fields, valuesOf } from './headers.ts';
 import { AnswerParser, type MessageHead } from './llhttp.ts';
-import { take } from './shared-read.ts';
 
 /** Whoever asks, told what comes of it. Exactly one of `end` and `failed` is called, and nothing after it. */
 export interface Asker {

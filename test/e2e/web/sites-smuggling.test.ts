@@ -59,6 +59,14 @@ const bodies: Readonly<Record<string, string>> = {
   'a chunk that ends in LF': `${head}Transfer-Encoding: chunked\r\n\r\n4\nbody\n0\n\n${hidden}`,
 };
 
+test('behind a request with two readings nothing is served, though it came in the same packet', async () => {
+  await using origin = await openOrigin();
+  await using rig = await openSitesRig({ sites: { server1: { to: `http://127.0.0.1:${origin.port}/` } } });
+  const text = await rig.raw(name, `POST / HTTP/1.1\r\nHost: ${name}\r\nHost: ${name}\r\n\r\n${hidden}`);
+  assert.match(text, /^HTTP\/1\.1 400 (?![\s\S]*HTTP\/1)/);
+  assert.deepEqual(origin.seen, []);
+});
+
 test('the corpus of ambiguous requests reaches no service', async t => {
   await using origin = await openOrigin();
   await using rig = await openSitesRig({ sites: { server1: { to: `http://127.0.0.1:${origin.port}/` } } });

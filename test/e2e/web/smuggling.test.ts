@@ -89,8 +89,34 @@ test('the corpus of ambiguous requests reaches no site', async t => {
   }
 });
 
-test('requests one after the other in one packet are as many requests, each judged', async () => {
+test('behind a request with two readings nothing is served, though it came in the same packet', async () => {
   await using origin = await openOrigin();
+  await using rig = await openRig({ forward: { hosts: { server1: `tcp://127.0.0.1:${origin.port}` } } });
+  for (const odd of [
+    'Host: server1\r\nHost: server2\r\n\r\n',
+    'Host: server1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n',
+  ]) {
+    const text = await rig.raw(`POST http://server1/ HTTP/1.1\r\n${odd}${hidden}`);
+    assert.match(text, /^HTTP\/1\.1 (400|501) (?![\s\S]*HTTP\/1)/);
+  }
+  assert.deepEqual(origin.seen, []);
+});
+
+test('a connection that still owes an answer becomes no tunnel', async () => {
+  await using origin = await openOrigin(() => {});
+  await using rig = await openRig({ forward: { hosts: { server1: `tcp://127.0.0.1:${origin.port}` } } });
+  const text = await rig.raw(
+    'GET http://server1/ HTTP/1.1\r\nHost: server1\r\n\r\nCONNECT server1:80 HTTP/1.1\r\nHost: server1:80\r\n\r\n',
+  );
+  assert.equal(text, '');
+});
+
+test('requests one after the other in one packet are as many requests, each judged', async () => {
+  let open = 0;
+  await using origin = await openOrigin((_, response) => {
+    assert.equal(++open, 1, 'one at a time');
+    setImmediate(() => response.end('ok', () => open--));
+  });
   await using rig = await openRig({ forward: { hosts: { server1: `tcp://127.0.0.1:${origin.port}` } } });
   const text = await rig.raw(
     'GET http://server1/a HTTP/1.1\r\nHost: server1\r\n\r\nGET http://server2/b HTTP/1.1\r\nHost: server2\r\n\r\nGET http://server1/c HTTP/1.1\r\nHost: server1\r\nConnection: close\r\n\r\n',

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import { Fault, toFault } from '../../../core/fault.ts';
 import { makeConn } from '../../../net/conn.ts';
 import { checkHostField, requestBody, tokensOf, valuesOf } from '../headers.ts';
-import { Http1Exchange, strictServer } from '../http1.ts';
+import { Http1Exchange, inOrder, isAnswering, spoil, strictServer } from '../http1.ts';
 import { beginLog, refuse, serveSite } from './front.ts';
 import type { Guest } from './guest.ts';
 import type { SitesDeps } from './service.ts';
@@ -24,13 +24,13 @@ const isWebSocket = ({ method, headers }: IncomingMessage): boolean =>
 
 export function createSiteHttp1({ header, idle, still, deps, guestOf, isDraining }: SiteHttp1Options): Server {
   const server = strictServer({ header, idle, still, metrics: deps.metrics, upgrades: isWebSocket });
-  const enter = (request: IncomingMessage, response: ServerResponse): void => {
+  const enter = inOrder((request, response) => {
     const guest = guestOf(request.socket);
     if (!guest) return void request.socket.destroy();
     response.sendDate = false;
     if (isDraining()) response.shouldKeepAlive = false;
     serve(request, response, guest, deps);
-  };
+  });
   server.on('request', enter);
   server.on('checkContinue', enter);
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
@@ -48,7 +48,7 @@ export function createSiteHttp1({ header, idle, still, deps, guestOf, isDraining
   });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const guest = guestOf(socket);
-    if (!guest) return void socket.destroy();
+    if (!guest || isAnswering(socket)) return void socket.destroy();
     upgrade(request, socket, head, guest, deps);
   });
   return server;
@@ -67,8 +67,7 @@ function serve(request: IncomingMessage, response: ServerResponse, guest: Guest,
   } catch (error) {
     const found = toFault(error);
     const isCoding = found.code === 'invalid';
-    // After a request that can be read in two ways nothing on this connection can be trusted.
-    response.shouldKeepAlive = false;
+    spoil(request, response);
     exchange ??= new Http1Exchange(request, response, id, { kind: 'none' });
     const log = beginLog(exchange, guest, request.url ?? '', deps);
     const fault = isCoding ? new Fault('invalid', found.message, { facts: { status: 501 } }) : found;

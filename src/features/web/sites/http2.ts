@@ -2,7 +2,7 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { Fault, toFault } from '../../../core/fault.ts';
 import { makeConn } from '../../../net/conn.ts';
-import { breakOff, grouped, Http2Exchange, type Http2Front, openHttp2 } from '../http2.ts';
+import { breakOff, grouped, Http2Exchange, type Http2Front, oneAuthority, openHttp2 } from '../http2.ts';
 import { beginLog, refuse, serveSite } from './front.ts';
 import type { Guest } from './guest.ts';
 import type { SitesDeps } from './service.ts';
@@ -48,10 +48,7 @@ function enter(
     if (headers[':scheme'] !== 'https') {
       throw new Fault('protocol', 'this name is a site, not a proxy', { facts: { status: 421 } });
     }
-    // RFC 9113 §8.3.1: one authority, in whichever field.
-    if (headers.host !== undefined && headers[':authority'] !== undefined && headers.host !== headers[':authority']) {
-      throw new Fault('protocol', 'a request has exactly one Host');
-    }
+    oneAuthority(headers);
     if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(exchange.method))
       throw new Fault('protocol', 'the method cannot be read');
     if (raw.some(text => /[\r\n\0]/.test(text))) throw new Fault('protocol', 'a field of this request cannot be read');

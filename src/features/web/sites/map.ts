@@ -1,6 +1,6 @@
 // The map of renamed sites, in both directions: which site a public name is, and which public name an address has.
 import type { ClientTlsOptions } from '../../../net/tls.ts';
-import { canonicalHost, hostText, parseAuthority } from '../site.ts';
+import { hostText, parseAuthority } from '../site.ts';
 import type { Holes, Pattern } from './pattern.ts';
 
 export type Scheme = 'http' | 'https';
@@ -166,14 +166,10 @@ function isNearly(site: Site, scheme: Scheme, host: string, port: number): boole
 
 /** A Host header or the authority of a URL → its parts; undefined when it is none. */
 export function readAuthority(text: string): { host: string; port: number | undefined } | undefined {
-  const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d{0,5}))?$/.exec(text) ?? [];
-  if (bracketed !== undefined) {
-    try {
-      return { host: parseAuthority(`[${bracketed}]`, 80).host, port: port ? Number(port) : undefined };
-    } catch {
-      return undefined;
-    }
+  try {
+    const { host, port } = parseAuthority(text, 80);
+    return { host, port: /:\d+$/.test(text) ? port : undefined };
+  } catch {
+    return undefined;
   }
-  const host = canonicalHost(plain ?? '');
-  return host === undefined ? undefined : { host, port: port ? Number(port) : undefined };
 }

@@ -1,4 +1,4 @@
-// One piece of memory that every connection to a site is read into: a new one for each read is what makes a proxy of big
+// One piece of memory that connections that are only passed on are read into: a new one for each read is what makes a proxy of big
 // files slow, since collecting them costs more than moving their bytes.
 import type { OnReadOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -19,8 +19,12 @@ export const readShared: OnReadOpts = {
 } as OnReadOpts;
 
 const shared = new WeakSet<object>();
-/** Notes that this socket was made with `readShared`. */
-export const markShared = (stream: Duplex): void => void shared.add(stream);
+/** Notes that this socket was made with `readShared`; what comes before `take` waits, as a banner of SSH does. */
+export function markShared(stream: Duplex): void {
+  shared.add(stream);
+  stream.pause();
+}
+export const isShared = (stream: Duplex): boolean => shared.has(stream);
 
 /** Everything that comes from now on, whatever kind of stream it is. */
 export function take(stream: Duplex, taker: Taker): void {
@@ -28,3 +32,5 @@ export function take(stream: Duplex, taker: Taker): void {
   else stream.on('data', (chunk: Buffer) => taker(chunk, false));
   stream.resume();
 }
+/** What still comes to a shared socket is thrown away. */
+export const untake = (stream: Duplex): void => void takers.delete(stream);
