@@ -43,6 +43,24 @@ export function StatusPage() {
               empty={t('nothingOpen')}
               columns={columns(now, asked.again)}
             />
+            {status.openTunnels > 0 && (
+              <>
+                <h2>{t('tunnel')}</h2>
+                <Table
+                  label={t('tunnel')}
+                  rows={status.tunnels}
+                  idOf={({ id }) => id}
+                  empty=""
+                  columns={[
+                    { title: t('device'), show: ({ thing }) => <strong>{thing}</strong> },
+                    { title: t('services'), kind: 'code', show: ({ services }) => services.join(' ') },
+                    { title: t('who'), show: ({ opener }) => opener },
+                    { title: t('why'), show: ({ description }) => description },
+                    { title: t('until'), show: ({ until }) => <time dateTime={until}>{countdown(until, now)}</time> },
+                  ]}
+                />
+              </>
+            )}
             <h2>{t('listens')}</h2>
             <Table
               label={t('listens')}
