@@ -10,7 +10,7 @@ import { ask, digestServer, echoing, joined, portOf, serverOf } from '../e2e/tun
 import { tunnelGate } from '../e2e/tunnel/rig.ts';
 import { temporaryFolder } from '../fixtures/certificates.ts';
 import { freePorts, until } from '../fixtures/gate-process.ts';
-import { type LocalproxyOptions, localproxyAt, withoutLocalproxy } from '../fixtures/localproxy.ts';
+import { type LocalproxyOptions, listens, localproxyAt, withoutLocalproxy } from '../fixtures/localproxy.ts';
 import { serving } from '../fixtures/programs.ts';
 import { sshServer, trySsh } from '../fixtures/ssh-server.ts';
 import { tap } from '../fixtures/tap.ts';
@@ -95,7 +95,8 @@ test('AWS’s localproxy', { skip: withoutLocalproxy }, async t => {
     assert.equal(await first.say(text(1)), text(1));
     line.cut();
     await first.closed;
-    await until('it has come back', () => (source.output().match(/Web socket session ID/g) ?? []).length === 2);
+    await until('it has come back, and listens', () => source.output().split('Listening for').length === 3, 30_000);
+    await listens(port);
     await until('the application’s end has gone', () => echo.live.size === 0);
     const talks = await Promise.all([2, 3, 4].map(() => talk(t, port)));
     const heard = await Promise.all(talks.map((one, number) => one.say(text(number))));
