@@ -1,21 +1,19 @@
-// The agent's one file without a link, under the oldest and the newest Node of this machine: both ends of a tunnel, the
+// The agent's one file without a link, under each Node that it promises to run on: both ends of a tunnel, the
 // notice by MQTT, and wrap.
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type AgentProcess, startAgent, startAgentFile } from '../../fixtures/agent.ts';
 import { makeCa, temporaryFolder } from '../../fixtures/certificates.ts';
 import { newFolder } from '../../fixtures/gate-process.ts';
+import { agentNodes, lackingNodes } from '../../fixtures/nodes.ts';
 import { ask, digestServer } from './ends.ts';
 import { type TunnelGate, tunnelGate } from './rig.ts';
 
-const nodes = [
-  ...new Set([['/usr/bin/node', '/usr/local/bin/node'].find(existsSync) ?? process.execPath, process.execPath]),
-];
 const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 const bytes = randomBytes(3_000_000);
 
@@ -40,8 +38,13 @@ async function stopped({ child, ended, lines }: AgentProcess): Promise<void> {
   assert.equal(await ended, 0, lines.join('\n'));
 }
 
-for (const node of nodes) {
-  test(`the agent's file under ${node}`, async t => {
+test('Node 18, 20 and 24 are all at hand where every test must run', t => {
+  t.diagnostic(`the agent’s file is run under Node ${[...agentNodes.keys()].join(', ')}`);
+  if (process.env['SEKISHO_ALL_TESTS']) assert.deepEqual(lackingNodes, []);
+});
+
+for (const [major, node] of agentNodes) {
+  test(`the agent's file under Node ${major}`, async t => {
     const house = await tunnelGate(t);
     const gate = ['--gate', `https://localhost:${house.port}`, '--ca', house.caFile];
     const { port: digest } = await digestServer(t);
