@@ -4,6 +4,7 @@ import type { RouteState } from '../features/proxy/index.ts';
 import type { RouteAnswer } from './contract/proxy.ts';
 import type { ApiDeps } from './deps.ts';
 import { toSession } from './session.ts';
+import { toTunnel } from './tunnel.ts';
 import type { Handlers } from './verbs.ts';
 
 export function statusHandlers({
@@ -16,6 +17,7 @@ export function statusHandlers({
     'status.show': async () => {
       const live = sessions.list();
       const newest = [...live].sort((a, b) => b.since.getTime() - a.since.getTime()).slice(0, 100);
+      const tunnels = house.tunnels?.()?.list({ state: 'open' }) ?? [];
       const waiting = await approvals.list({ state: 'waiting' });
       return {
         name: house.names()[0] ?? 'localhost',
@@ -27,6 +29,8 @@ export function statusHandlers({
         routes: (await house.routes()).map(toRoute),
         sessions: newest.map(toSession),
         live: live.length,
+        tunnels: tunnels.slice(0, 100).map(toTunnel),
+        openTunnels: tunnels.length,
         approvals: waiting.length,
         warnings: [...house.warnings()],
       };

@@ -29,9 +29,7 @@ export function tunnelHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       return { ...opened, tunnel: toTunnel(opened.tunnel) };
     },
     'tunnel.list': async ({ query }) => {
-      const found = tunnels()
-        .list({ thing: query.thing })
-        .filter(({ state }) => query.state === undefined || state === query.state);
+      const found = tunnels().list(query);
       return { tunnels: found.slice(0, query.limit).map(toTunnel), total: found.length };
     },
     'tunnel.show': async ({ params }) => toTunnel(tunnels().get(params.id)),
@@ -52,7 +50,7 @@ export function tunnelHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
   };
 }
 
-function toTunnel(view: TunnelView): TunnelAnswer {
+export function toTunnel(view: TunnelView): TunnelAnswer {
   const { id, arn, state, thing, services, description, tags, opener, created, expires, closed, connections } = view;
   const side = ({ state: is, changed }: TunnelView['source']): TunnelAnswer['source'] => ({
     state: is,

@@ -6,6 +6,7 @@ import { formatSpan } from './format.ts';
 import { showRoutes } from './proxy.ts';
 import type { Screen, Tone } from './screen.ts';
 import { showSessions } from './session.ts';
+import { showTunnels } from './tunnel-table.ts';
 import { harmless } from './width.ts';
 
 export function define(command: Command, context: Context): void {
@@ -17,6 +18,8 @@ export function define(command: Command, context: Context): void {
     context.json ? context.screen.json(status) : show(context.screen, status);
   });
 }
+
+const newestOf = (all: number, shown: number): string => `${all}${all > shown ? `, the newest ${shown} are` : ''}`;
 
 export const healthTone: Record<string, Tone> = { ok: 'green', degraded: 'yellow', down: 'red' };
 
@@ -40,10 +43,13 @@ function show(screen: Screen, status: AnswerOf<'status.show'>): void {
     showRoutes(screen, status.routes);
   }
   screen.line();
-  screen.heading(
-    `Open now: ${status.live}${status.live > status.sessions.length ? `, the newest ${status.sessions.length} are` : ''}`,
-  );
+  screen.heading(`Open now: ${newestOf(status.live, status.sessions.length)}`);
   showSessions(screen, status.sessions, status.now);
+  if (status.openTunnels > 0) {
+    screen.line();
+    screen.heading(`Tunnels: ${newestOf(status.openTunnels, status.tunnels.length)}`);
+    showTunnels(screen, status.tunnels, status.now);
+  }
   if (status.approvals > 0) {
     screen.line();
     screen.line(`${status.approvals} waiting for a yes: sekisho approval list`);

@@ -43,16 +43,17 @@ export function defineConnect(command: Command, context: Context): void {
 
 async function connect(options: Options, context: Context): Promise<void> {
   const { io, screen } = context;
-  const { joinTunnel, proxyFor } = await import('../daemon/tunnel-join.ts');
+  const { endpointOf, joinTunnel, proxyFor } = await import('../daemon/tunnel-join.ts');
   const place = await placeOf(options, context);
-  const host = place.url?.hostname ?? `data.tunneling.iot.${options.region}.amazonaws.com`;
-  const proxy = proxyFor(host, Number(place.url?.port || 443), io.env);
+  const where = place.url ? { endpoint: place.url.host } : { region: options.region ?? '' };
+  const { host, port } = endpointOf(where);
+  const proxy = proxyFor(host, port, io.env);
   const type = options.destinationClientType;
   if (type !== undefined && !['V1', 'V2', 'V3'].includes(type)) {
     throw new Fault('invalid', '--destination-client-type is V1, V2 or V3');
   }
   const joined = await joinTunnel({
-    ...(place.url ? { endpoint: place.url.host } : { region: options.region ?? '' }),
+    ...where,
     ...(place.ca === undefined ? {} : { ca: place.ca }),
     ...(proxy === undefined ? {} : { proxy }),
     ...(type === undefined ? {} : { destinationClientType: type as 'V1' }),

@@ -4,9 +4,10 @@ import type { TunnelAnswer } from '../api/contract/tunnel.ts';
 import { Fault } from '../core/fault.ts';
 import { type Context, examples } from './command.ts';
 import { createFile } from './files.ts';
-import { left, minute } from './format.ts';
+import { minute } from './format.ts';
 import type { Screen } from './screen.ts';
 import { defineConnect } from './tunnel-connect.ts';
+import { showTunnels } from './tunnel-table.ts';
 
 const several = (value: string, before: string[] = []): string[] => [
   ...before,
@@ -107,20 +108,7 @@ function defineReads(command: Command, context: Context): void {
       const query = { limit, ...(device ? { thing: device } : {}), ...(state ? { state: state as 'open' } : {}) };
       const found = await (await context.client()).call('tunnel.list', { query });
       if (context.json) return context.screen.json(found);
-      context.screen.table(
-        [{ title: 'id', shrinks: true }, 'device', 'services', 'state', 'until', 'source', 'destination', 'opened by'],
-        found.tunnels.map(tunnel => [
-          tunnel.id,
-          tunnel.thing ?? '–',
-          tunnel.services.join(', ') || '–',
-          { text: tunnel.state, tone: tunnel.state === 'open' ? 'green' : 'dim' },
-          tunnel.state === 'open' ? left(tunnel.until) : minute(tunnel.closed ?? tunnel.until),
-          tunnel.source.state,
-          tunnel.destination.state,
-          tunnel.opener,
-        ]),
-        'no tunnels; try: sekisho tunnel open DEVICE --service ssh',
-      );
+      showTunnels(context.screen, found.tunnels);
       if (found.total > found.tunnels.length) context.screen.note(`… of ${found.total}; see --limit`);
     });
   command

@@ -1,11 +1,11 @@
 // `tunnel connect` in the agent's file: the source side for a PC that has nothing but Node 18 and this one file.
 import { Duplex } from 'node:stream';
-import { rootCertificates } from 'node:tls';
 import { parseArgs } from 'node:util';
 import { formatAddress } from '../core/address.ts';
 import { Fault } from '../core/fault.ts';
 import type { Log } from '../core/parts.ts';
-import { joinTunnel, type LocalService, proxyFor } from '../features/tunnel/local.ts';
+import { endpointOf, joinTunnel, type LocalService, proxyFor } from '../features/tunnel/local.ts';
+import { machineRoots } from './agent-roots.ts';
 import { parsePlace, readFile, readToken } from './agent-tunnel.ts';
 
 /** Resolves when the tunnel is over. @throws Fault */
@@ -27,20 +27,18 @@ export async function connectTunnel(
     },
   });
   const { gate, region } = values;
-  if (gate === undefined && region === undefined)
-    throw new Fault('invalid', 'say where the tunnel is: --gate URL, or --region for AWS');
-  const url = gate === undefined ? undefined : new URL(gate.includes('://') ? gate : `https://${gate}`);
-  const host = url?.hostname ?? `data.tunneling.iot.${region}.amazonaws.com`;
-  const proxy = proxyFor(host, Number(url?.port || 443), env);
+  const place = { ...(gate === undefined ? {} : { endpoint: gate }), ...(region === undefined ? {} : { region }) };
+  const { host, port } = endpointOf(place);
+  const proxy = proxyFor(host, port, env);
   const stdio: Record<string, LocalService> = values.stdio
     ? { [values.service ?? '*']: { stream: Duplex.from({ readable: process.stdin, writable: process.stdout }) } }
     : {};
   const listen = Object.fromEntries((values.listen ?? []).flatMap(text => text.split(',')).map(pairOf));
   const services = values.stdio ? stdio : listen;
   const joined = await joinTunnel({
-    ...(url ? { endpoint: url.host } : { region: region ?? '' }),
+    ...place,
     ...(proxy === undefined ? {} : { proxy }),
-    ...(values.ca === undefined ? {} : { ca: [readFile(values.ca, '--ca'), ...rootCertificates] }),
+    ...(values.ca === undefined ? {} : { ca: [readFile(values.ca, '--ca'), ...machineRoots()] }),
     ...(Object.keys(services).length > 0 ? { services } : {}),
     ...{ token: readToken(values['token-file'], env), mode: 'source', signal, log },
   });

@@ -1,10 +1,11 @@
 // The AWS way of the agent: join one tunnel by its token, or wait for notices over MQTT and join each as its destination.
 import { readFileSync } from 'node:fs';
-import { createSecureContext, rootCertificates } from 'node:tls';
+import { createSecureContext } from 'node:tls';
 import type { IClientOptions } from 'mqtt';
 import { Fault, toFault } from '../core/fault.ts';
 import type { Log } from '../core/parts.ts';
-import { joinTunnel, type LocalService, proxyFor } from '../features/tunnel/local.ts';
+import { endpointOf, joinTunnel, type LocalService, proxyFor } from '../features/tunnel/local.ts';
+import { machineRoots } from './agent-roots.ts';
 
 /** Where tunnels are, and what may be reached here. */
 export interface TunnelPlace {
@@ -23,15 +24,14 @@ export interface TunnelPlace {
 /** Resolves when the tunnel is over. @throws Fault `denied` (the token), `invalid` */
 export async function joinOne(place: TunnelPlace, token: string, region = place.region): Promise<void> {
   const { gate, roots, services, env, log, signal } = place;
-  const url = gate === undefined ? undefined : new URL(gate.includes('://') ? gate : `https://${gate}`);
-  if (!url && region === undefined)
-    throw new Fault('invalid', 'say where the tunnel is: --gate URL, or --region for AWS');
-  const host = url?.hostname ?? `data.tunneling.iot.${region}.amazonaws.com`;
-  const proxy = proxyFor(host, Number(url?.port || 443), env);
+  // An agent that has a gate may be told of regions by notices; the gate is where its tunnels are.
+  const where = gate === undefined ? { ...(region === undefined ? {} : { region }) } : { endpoint: gate };
+  const { host, port } = endpointOf(where);
+  const proxy = proxyFor(host, port, env);
   const joined = await joinTunnel({
-    ...(url ? { endpoint: url.host } : { region: region ?? '' }),
+    ...where,
     ...(proxy === undefined ? {} : { proxy }),
-    ...{ token, mode: 'destination', signal, log, ca: [...roots(), ...rootCertificates] },
+    ...{ token, mode: 'destination', signal, log, ca: [...roots(), ...machineRoots()] },
     services: Object.fromEntries(Object.entries(services()).map(([name, text]) => [name, parsePlace(text)])),
   });
   log.info({ services: joined.services }, 'joined a tunnel');
@@ -95,7 +95,7 @@ export async function followMqtt(place: MqttPlace): Promise<void> {
   const port = Number(url.port) || 8883;
   const options: IClientOptions = {
     ...{ host: url.hostname.replace(/^\[|\]$/g, ''), port, protocol: 'mqtts', protocolVersion: 4, clientId: thing },
-    ...{ ...place.identity(), ca: [...place.roots(), ...rootCertificates] },
+    ...{ ...place.identity(), ca: [...place.roots(), ...machineRoots()] },
     // On other ports than MQTT's own, gate and AWS tell it by ALPN.
     ...(port === 8883 ? {} : { ALPNProtocols: ['x-amzn-mqtt-ca'] }),
     // We subscribe ourselves, at each connection, so that a refusal is seen.
@@ -111,7 +111,7 @@ export async function followMqtt(place: MqttPlace): Promise<void> {
   };
   client.on('reconnect', () => {
     try {
-      const next = { ...place.identity(), ca: [...place.roots(), ...rootCertificates] };
+      const next = { ...place.identity(), ca: [...place.roots(), ...machineRoots()] };
       createSecureContext(next); // a file that is just being written must not end the agent
       Object.assign(client.options, next);
     } catch (error) {

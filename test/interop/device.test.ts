@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startAgent } from '../fixtures/agent.ts';
 import { freePorts, newFolder, startGate, until } from '../fixtures/gate-process.ts';
+import { oldestNode } from '../fixtures/nodes.ts';
 import { run, serving } from '../fixtures/programs.ts';
 
 async function house(t: TestContext, service: number) {
@@ -71,14 +72,13 @@ async function sshd(t: TestContext): Promise<{ port: number; folder: string; ssh
   return { port, folder, ssh: ['-F', 'none', '-i', join(folder, 'own'), ...options] };
 }
 
-test('ssh and scp through gate and agent, bit by bit, under the system’s Node too', {
+test('ssh and scp through gate and agent, bit by bit, under the oldest Node', {
   skip: process.getuid?.() !== 0 && 'sshd needs root',
 }, async t => {
   const server = await sshd(t);
   const { url, route, enroll } = await house(t, server.port);
   const { code } = await enroll();
-  // The oldest Node of this machine: an agent lives where nobody updates.
-  const node = ['/usr/bin/node', '/usr/local/bin/node'].find(existsSync) ?? process.execPath;
+  const node = oldestNode();
   const agent = await startAgent(t, ['--gate', url, '--enroll', code], { node });
   await agent.logged(/linked/);
   const said = await run('ssh', [...server.ssh, '-p', String(route), 'root@127.0.0.1', 'echo through; exit 7']);

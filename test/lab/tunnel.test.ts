@@ -7,8 +7,9 @@ import { test } from 'node:test';
 import { tunnelGate } from '../e2e/tunnel/rig.ts';
 import { temporaryFolder } from '../fixtures/certificates.ts';
 import { freePorts } from '../fixtures/gate-process.ts';
+import { localproxyAt, withoutLocalproxy } from '../fixtures/localproxy.ts';
 import { run, serving } from '../fixtures/programs.ts';
-import { sshServer } from '../fixtures/ssh-server.ts';
+import { sshServer, trySsh } from '../fixtures/ssh-server.ts';
 
 const main = join(import.meta.dirname, '../../src/main.ts');
 const size = Number(process.env['LAB_BYTES'] ?? 1024 ** 3);
@@ -56,6 +57,18 @@ test('1 GiB by scp, there and back', async t => {
     t.diagnostic(`${name}: ${Math.round(memoryOf(pid) / 1024)} MiB`);
     assert.ok(memoryOf(pid) < 500 * 1024, `${name} grew`);
   }
+});
+
+test('1 GiB by scp through AWS’s real localproxy on both ends, there and back', {
+  skip: withoutLocalproxy,
+}, async t => {
+  const house = await tunnelGate(t);
+  await using server = await sshServer();
+  const here = localproxyAt(t, house);
+  const { sourceToken, destinationToken } = await house.open('pump-7', ['ssh']);
+  await here.destination(destinationToken, { ssh: server.port });
+  const { ports } = await here.source(sourceToken, ['ssh']);
+  await trySsh(t, server, ports['ssh'] ?? 0, size);
 });
 
 test('1,000 tunnels opened and closed leave nothing in the gate', async t => {

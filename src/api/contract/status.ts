@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { time } from './common.ts';
 import { route } from './proxy.ts';
 import { session } from './session.ts';
+import { tunnel } from './tunnel.ts';
 import { verb } from './verb.ts';
 
 export const health = z.enum(['ok', 'degraded', 'down']);
@@ -17,6 +18,8 @@ export const status = z.object({
   routes: z.array(route),
   sessions: z.array(session).meta({ description: 'the newest hundred' }),
   live: z.number().meta({ description: 'all live sessions' }),
+  tunnels: z.array(tunnel).meta({ description: 'open ones, the newest hundred' }),
+  openTunnels: z.number().meta({ description: 'all open tunnels' }),
   approvals: z.number().meta({ description: 'requests that wait for a yes' }),
   warnings: z.array(z.string()).meta({ description: 'what is weak or unwell, in sentences' }),
 });

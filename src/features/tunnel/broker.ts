@@ -90,13 +90,14 @@ export class Broker {
     this.#count(1);
     near.most = untaken;
     try {
-      const far = await this.#reach(near.service, session, () => near.destroyed || near.farEnd === 'reset');
-      // A destination that takes one connection at a time may let it wait for its turn.
-      const begun = (): void => {
-        near.most = Number.POSITIVE_INFINITY;
-      };
-      if ((far as Partial<TunnelStream>).isBegun === false) far.once('begun', begun);
-      else begun();
+      const isGone = (): boolean => near.destroyed || near.farEnd === 'reset';
+      let far = await this.#reach(near.service, session, isGone);
+      // A destination that takes one connection at a time lets it wait for its turn, and may go away meanwhile.
+      while (!(await hasBegun(near, far))) {
+        if (near.destroyed) return;
+        far = await this.#reach(near.service, session, isGone);
+      }
+      near.most = Number.POSITIVE_INFINITY;
       await this.join(near, far, session);
     } catch (error) {
       const fault = toFault(error);
@@ -155,7 +156,7 @@ export class Broker {
     const end = clock.now().getTime() + wait;
     for (;;) {
       const peer = this.#peers.get('destination');
-      if (peer) return peer.mux.open(service);
+      if (peer && !peer.mux.isOver) return peer.mux.open(service);
       const device = thing();
       const link = devices();
       if (device !== undefined && service !== '' && link?.isOnline(device)) {
@@ -189,6 +190,21 @@ export class Broker {
     this.#connections += by;
     this.#options.metrics.gauge('tunnel_connections', {}, by);
     if (this.#connections === 0) this.#onIdle?.();
+  }
+}
+
+/** Resolves when the far side knows of the connection; false when it, or who wanted it, is gone before. */
+async function hasBegun(near: Duplex, far: Duplex): Promise<boolean> {
+  if ((far as Partial<TunnelStream>).isBegun !== false) return true;
+  const gone = (): void => void far.destroy();
+  near.once('close', gone);
+  if (near.destroyed) gone();
+  try {
+    return await new Promise<boolean>(resolve => {
+      far.once('begun', () => resolve(true)).once('close', () => resolve(false));
+    });
+  } finally {
+    near.off('close', gone);
   }
 }
 

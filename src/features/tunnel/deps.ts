@@ -55,12 +55,17 @@ export interface TunnelDeps {
   readonly metrics: Metrics;
 }
 
+export interface TunnelFilter {
+  readonly thing?: string | undefined;
+  readonly state?: TunnelView['state'] | undefined;
+}
+
 export interface TunnelService extends Service {
   readonly door: Door;
   /** @throws Fault `limit`, `invalid` */
   open(wanted: NewTunnel, by: Principal): Promise<OpenedTunnel>;
   /** Newest first; closed ones for three hours. */
-  list(filter?: { readonly thing?: string | undefined }): TunnelView[];
+  list(filter?: TunnelFilter): TunnelView[];
   /** @throws Fault `missing` */
   get(id: string): TunnelView;
   /** By the ARN that `get` shows, of any region. @throws Fault `missing` */

@@ -38,6 +38,11 @@ export interface MuxOptions {
   readonly limits?: { readonly stream: number; readonly all: number; readonly streams: number };
   /** An acceptor's. The stream is open; end or destroy it. */
   readonly onStream?: (stream: TunnelStream) => void;
+  /**
+   * The far side may be `localproxy -y V1` as a destination. Once it has ended a stream by itself it waits for nothing any
+   * more, and with the next message it stops reading for good: it must begin anew. Called then.
+   */
+  readonly onDeaf?: () => void;
   /** At an end: once, with the first message. */
   readonly onServices?: (services: readonly string[]) => void;
   readonly log: Log;
@@ -48,6 +53,8 @@ export const defaultLimits = { stream: 4 * 1024 * 1024, all: 16 * 1024 * 1024, s
 const window = 2 * 1024 * 1024;
 /** With windows no stream holds up another; only what all of them hold together is bounded by not reading. */
 const mostWithWindows = 64 * 1024 * 1024;
+/** Milliseconds that an application at a `localproxy -y V1` has to end by itself before it is told: the two must not cross. */
+const crossing = 300;
 /** Streams that may wait for their turn with a destination that knows one at a time. */
 const mostPending = 64;
 
@@ -83,6 +90,7 @@ export class TunnelMux {
   #queued = 0;
   #lastStream = 0;
   #lastConnection = 0;
+  #isDeaf = false;
   #state: 'open' | 'over' = 'open';
 
   constructor(options: MuxOptions) {
@@ -109,6 +117,10 @@ export class TunnelMux {
   /** Bytes received that nobody has read yet. */
   get queued(): number {
     return this.#queued;
+  }
+
+  get isOver(): boolean {
+    return this.#state === 'over';
   }
 
   /** The socket is not read, because somebody behind it does not read. */
@@ -171,9 +183,19 @@ export class TunnelMux {
       if (stream.farEnd === 'end') this.#leave(stream);
       return true;
     }
+    if (this.#options.onDeaf && this.#dialect === 'V1') {
+      setTimeout(() => this.#sayLate(stream), crossing);
+      return true;
+    }
     this.#sayReset(lane, stream.connectionId);
     this.#leave(stream);
     return false;
+  }
+  #sayLate(stream: TunnelStream): void {
+    const lane = this.#laneOf.get(stream);
+    if (!lane) return;
+    this.#sayReset(lane, stream.connectionId);
+    this.#endFar(stream, 'reset');
   }
 
   /** A stream is destroyed. */
@@ -289,7 +311,7 @@ export class TunnelMux {
     return [...this.#lanes.values()].some(lane => lane.streams.size > 0);
   }
   #startPending(): void {
-    if (this.#pending.length === 0 || this.#state === 'over' || this.#isBusy()) return;
+    if (this.#pending.length === 0 || this.#state === 'over' || this.#isDeaf || this.#isBusy()) return;
     const next = this.#pending.shift();
     if (!next) return;
     this.#start(next.stream);
@@ -411,8 +433,10 @@ export class TunnelMux {
   #hearStreamReset(message: TunnelMessage): void {
     const lane = this.#laneFor(message);
     if (!lane || lane.streamId !== message.streamId) return;
+    this.#isDeaf = this.#options.onDeaf !== undefined && this.#dialect === 'V1';
     for (const stream of [...lane.streams.values()]) this.#endFar(stream, 'reset');
     if (this.#lanes.get(lane.service) === lane) this.#lanes.delete(lane.service);
+    if (this.#isDeaf) this.#options.onDeaf?.();
   }
   #hearEnd(message: TunnelMessage): void {
     if (!this.#options.extended) throw wrong('half-close was not agreed on');
@@ -449,6 +473,8 @@ export class TunnelMux {
       const lane = role === 'opener' ? lanes.find(one => one.streamId === streamId) : lanes.find(one => !one.named);
       if (!lane && place === 'service' && this.#started.size === 0)
         throw wrong('data for a stream that was never started');
+      // `localproxy -y V1` leaves out the name that it was started with, and keeps the number.
+      if (lane?.named && role === 'opener') this.#learn('V1');
       return lane;
     }
     if (place === 'service' && !(this.#services ?? []).includes(serviceId)) {

@@ -7,7 +7,15 @@ import type { Principal, Session } from '../../core/parts.ts';
 import type { MessagePipe } from '../../net/websocket.ts';
 import { Broker } from './broker.ts';
 import type { TunnelConfig } from './config.ts';
-import type { NewTunnel, Notice, OpenedTunnel, RotatedTokens, TunnelDeps, TunnelService } from './deps.ts';
+import type {
+  NewTunnel,
+  Notice,
+  OpenedTunnel,
+  RotatedTokens,
+  TunnelDeps,
+  TunnelFilter,
+  TunnelService,
+} from './deps.ts';
 import { type Door, type Knock, openDoor, Refusal } from './door.ts';
 import { TunnelMux } from './mux.ts';
 import { arnOf, idOfArn, type SideRecord, type Tag, type TunnelRecord, type TunnelView } from './record.ts';
@@ -18,6 +26,8 @@ import { hashOf, newToken, type SideName, sideNames, tokenRefusal } from './toke
 const remembered = 3 * 3_600_000;
 /** How long sides without a client token may come back after the gate has restarted. */
 const comeback = 10 * 60_000;
+/** How long a side that the gate itself has sent away may come back: localproxy may notice with its next ping. */
+const recall = 2 * 60_000;
 const minute = 60_000;
 
 export async function openTunnels(config: TunnelConfig, deps: TunnelDeps): Promise<TunnelService> {
@@ -96,10 +106,13 @@ class Tunnels implements TunnelService {
     return { tunnel: this.#view(live), sourceToken, destinationToken };
   }
 
-  list({ thing }: { readonly thing?: string | undefined } = {}): TunnelView[] {
+  list({ thing, state }: TunnelFilter = {}): TunnelView[] {
     const views: TunnelView[] = [];
     for (const live of this.#live.values()) {
-      if (thing === undefined || live.record.thing === thing) views.push(this.#view(live));
+      const { record } = live;
+      if (thing !== undefined && record.thing !== thing) continue;
+      if (state !== undefined && (record.closed === undefined ? 'open' : 'closed') !== state) continue;
+      views.push(this.#view(live));
     }
     return views.reverse();
   }
@@ -304,6 +317,7 @@ class Tunnels implements TunnelService {
       ...(isLocalproxy && pace > 0 ? { pace: { rate: pace, burst: 64 * 1024 } } : {}),
       limits: { stream: limits.queue, all: limits.queue * 4, streams: limits.connections },
       onStream: stream => void live.broker.carry(stream, session),
+      ...(isLocalproxy && side === 'destination' ? { onDeaf: () => this.#recall(live, side, mux) } : {}),
     });
     let heard = clock.now().getTime();
     pipe.heard(() => {
@@ -325,6 +339,16 @@ class Tunnels implements TunnelService {
       cancel();
       metrics.gauge('tunnel_sides', { side }, -1);
     }
+  }
+
+  /** Without a word, so that it comes back at once and begins anew; its token counts once more, from where it is. */
+  #recall(live: Live, side: SideName, mux: TunnelMux): void {
+    const before = live.record.sides[side];
+    const until = new Date(this.#deps.clock.now().getTime() + recall);
+    if (before.client === undefined && before.from !== undefined) {
+      this.#set(live, side, { ...before, comeback: { until, from: before.from } });
+    }
+    mux.destroy();
   }
 
   #isTaken(client: string | undefined, id: string, side: SideName): boolean {

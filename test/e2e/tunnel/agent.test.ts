@@ -1,41 +1,21 @@
-// The agent's one file without a link, under the oldest and the newest Node of this machine: both ends of a tunnel, the
+// The agent's one file without a link, under each Node that it promises to run on: both ends of a tunnel, the
 // notice by MQTT, and wrap.
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type AgentProcess, startAgent, startAgentFile } from '../../fixtures/agent.ts';
 import { makeCa, temporaryFolder } from '../../fixtures/certificates.ts';
 import { newFolder } from '../../fixtures/gate-process.ts';
+import { agentNodes, lackingNodes } from '../../fixtures/nodes.ts';
+import { ask, digestServer } from './ends.ts';
 import { type TunnelGate, tunnelGate } from './rig.ts';
 
-const nodes = [
-  ...new Set([['/usr/bin/node', '/usr/local/bin/node'].find(existsSync) ?? process.execPath, process.execPath]),
-];
 const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 const bytes = randomBytes(3_000_000);
-
-/** Answers at the end with a digest of all that came: a FIN must arrive, and the answer must come back after it. */
-async function digestServer(t: TestContext): Promise<number> {
-  const server = createServer({ allowHalfOpen: true }, socket => {
-    const hash = createHash('sha256');
-    socket.on('error', () => {}).on('data', chunk => hash.update(chunk));
-    socket.on('end', () => socket.end(hash.digest('hex')));
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.after(() => void server.close());
-  return (server.address() as AddressInfo).port;
-}
-
-async function ask(port: number): Promise<string> {
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  socket.end(bytes);
-  return String(Buffer.concat(await socket.toArray()));
-}
 
 const portIn = (line: string): number => Number(/127\.0\.0\.1:(\d+)/.exec(line)?.[1]);
 const wrapping = async (agent: AgentProcess): Promise<number> => portIn(await agent.logged(/wrapping/));
@@ -58,11 +38,16 @@ async function stopped({ child, ended, lines }: AgentProcess): Promise<void> {
   assert.equal(await ended, 0, lines.join('\n'));
 }
 
-for (const node of nodes) {
-  test(`the agent's file under ${node}`, async t => {
+test('Node 18, 20 and 24 are all at hand where every test must run', t => {
+  t.diagnostic(`the agent’s file is run under Node ${[...agentNodes.keys()].join(', ')}`);
+  if (process.env['SEKISHO_ALL_TESTS']) assert.deepEqual(lackingNodes, []);
+});
+
+for (const [major, node] of agentNodes) {
+  test(`the agent's file under Node ${major}`, async t => {
     const house = await tunnelGate(t);
     const gate = ['--gate', `https://localhost:${house.port}`, '--ca', house.caFile];
-    const digest = await digestServer(t);
+    const { port: digest } = await digestServer(t);
     const service = ['--service', `digest=127.0.0.1:${digest}`];
 
     await t.test('source and destination of one tunnel by their tokens; its end ends both', async t => {
@@ -72,7 +57,7 @@ for (const node of nodes) {
       });
       await destination.logged(/joined a tunnel/);
       const { agent, port } = await source(t, house, sourceToken, node);
-      assert.equal(await ask(port), digestOf(bytes));
+      assert.equal(await ask(port, bytes), digestOf(bytes));
       await house.call('tunnel', 'close', id);
       assert.equal(await destination.ended, 0);
       assert.match(destination.lines.join('\n'), /the tunnel is over: the tunnel was closed/);
@@ -93,7 +78,7 @@ for (const node of nodes) {
       const { sourceToken } = await house.open('pump-7', ['digest']);
       await agent.logged(/joined a tunnel/);
       const near = await source(t, house, sourceToken, node);
-      assert.equal(await ask(near.port), digestOf(bytes));
+      assert.equal(await ask(near.port, bytes), digestOf(bytes));
       await Promise.all([stopped(near.agent), stopped(agent)]);
     });
 
@@ -108,7 +93,10 @@ for (const node of nodes) {
         await agent.logged(/waiting for tunnels over MQTT/);
         const opened = [await house.open('thing-9', ['digest']), await house.open('thing-9', ['digest'])];
         const near = await Promise.all(opened.map(({ sourceToken }) => source(t, house, sourceToken, node)));
-        assert.deepEqual(await Promise.all(near.map(({ port }) => ask(port))), [digestOf(bytes), digestOf(bytes)]);
+        assert.deepEqual(await Promise.all(near.map(({ port }) => ask(port, bytes))), [
+          digestOf(bytes),
+          digestOf(bytes),
+        ]);
         assert.equal(agent.lines.filter(line => /joined a tunnel/.test(line)).length, 2);
         await Promise.all([...near.map(one => stopped(one.agent)), stopped(agent)]);
       },
@@ -152,7 +140,7 @@ for (const node of nodes) {
       const secure = await wrapping(off);
       const to = ['wrap', '--listen', 'tcp://127.0.0.1:0', '--to', `tls://localhost:${secure}`];
       const on = await startAgentFile(t, [...to, '--ca', at('ca')], { node });
-      assert.equal(await ask(await wrapping(on)), digestOf(bytes));
+      assert.equal(await ask(await wrapping(on), bytes), digestOf(bytes));
       const strict = await startAgentFile(t, to, { node });
       const refused = connect(await wrapping(strict), '127.0.0.1');
       refused.on('error', () => {}).resume();

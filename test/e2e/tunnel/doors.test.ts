@@ -139,3 +139,19 @@ test('who names no key of ours is answered before a byte of the body is asked fo
   assert.match(text, /UnrecognizedClientException/);
   sending.destroy();
 });
+
+test('status says which tunnels are open: to what, for whom, until when, and why', async t => {
+  const house = await tunnelGate(t);
+  const { id } = await house.open('pump-7', ['SSH'], '--for', '1h', '--description', 'it is loud');
+  const { tunnels, openTunnels } = await house.call<{ tunnels: Record<string, unknown>[]; openTunnels: number }>(
+    'status',
+  );
+  assert.equal(openTunnels, 1);
+  const [{ thing, services, opener, description, until } = {}] = tunnels;
+  assert.deepEqual([thing, services, description], ['pump-7', ['SSH'], 'it is loud']);
+  assert.ok(opener && Date.parse(String(until)) > Date.now());
+  const { stdout } = await house.gate.run('status');
+  assert.match(stdout, /Tunnels: 1\n.*\n.*pump-7 +SSH +open +in \d+[mh] .*it is loud/);
+  await house.call('tunnel', 'close', id);
+  assert.doesNotMatch((await house.gate.run('status')).stdout, /Tunnels:/);
+});

@@ -2,66 +2,14 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { type TestContext, test } from 'node:test';
-import { type JoinedTunnel, type JoinOptions, joinTunnel, proxyFor } from '../../../src/features/tunnel/local.ts';
+import { type JoinOptions, proxyFor } from '../../../src/features/tunnel/local.ts';
 import { freePorts, until } from '../../fixtures/gate-process.ts';
-import { memoryLog } from '../../fixtures/quiet.ts';
 import { tap } from '../../fixtures/tap.ts';
-import { type TunnelGate, tunnelGate } from './rig.ts';
-
-/** Answers at the end with a digest of all that came: a FIN must arrive, and the answer must come back after it. */
-async function digestServer(t: TestContext): Promise<{ port: number; live: Set<Socket> }> {
-  return serverOf(t, socket => {
-    const hash = createHash('sha256');
-    socket.on('data', chunk => hash.update(chunk));
-    socket.on('end', () => socket.end(hash.digest('hex')));
-  });
-}
-const echoing = (t: TestContext) => serverOf(t, socket => void socket.pipe(socket));
-
-async function serverOf(t: TestContext, serve: (socket: Socket) => void): Promise<{ port: number; live: Set<Socket> }> {
-  const live = new Set<Socket>();
-  const server: Server = createServer({ allowHalfOpen: true }, socket => {
-    live.add(socket);
-    socket.on('error', () => {}).once('close', () => live.delete(socket));
-    serve(socket);
-  });
-  server.listen({ port: 0, host: '127.0.0.1', backlog: 511 });
-  await once(server, 'listening');
-  t.after(() => {
-    for (const socket of live) socket.destroy();
-    server.close();
-  });
-  return { port: (server.address() as AddressInfo).port, live };
-}
-
-async function joined(
-  t: TestContext,
-  house: TunnelGate,
-  options: Partial<JoinOptions> & Pick<JoinOptions, 'token' | 'mode'>,
-) {
-  const life = new AbortController();
-  const log = memoryLog();
-  const tunnel = await joinTunnel({
-    ...{ endpoint: `localhost:${house.port}`, ca: house.ca, signal: life.signal, log },
-    ...options,
-  });
-  t.after(() => tunnel.close());
-  return Object.assign(tunnel, { log });
-}
-
-const portOf = (tunnel: JoinedTunnel, service: string): number => (tunnel.listening[service] as { port: number }).port;
-
-/** Sends all, ends, and gives all that comes back. */
-async function ask(port: number, bytes: Uint8Array | string): Promise<string> {
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  socket.end(bytes);
-  let answer = '';
-  for await (const chunk of socket) answer += chunk;
-  return answer;
-}
+import { ask, digestServer, echoing, joined, portOf, serverOf } from './ends.ts';
+import { tunnelGate } from './rig.ts';
 
 test('our own ends of a tunnel', async t => {
   const house = await tunnelGate(t);

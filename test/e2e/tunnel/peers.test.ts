@@ -4,21 +4,8 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { until } from '../../fixtures/gate-process.ts';
-import { frame, type Peer, types } from '../../fixtures/tunnel-peer.ts';
+import { againOf, call, type Dialect, dialects, endOf, frame, type Peer, types } from '../../fixtures/tunnel-peer.ts';
 import { type TunnelGate, tunnelGate } from './rig.ts';
-
-const dialects = {
-  V1: { protocol: 'aws.iot.securetunneling-1.0', service: false, connection: false },
-  V2: { protocol: 'aws.iot.securetunneling-2.0', service: true, connection: false },
-  V3: { protocol: 'aws.iot.securetunneling-3.0', service: true, connection: true },
-} as const;
-type Dialect = keyof typeof dialects;
-const call = (dialect: Dialect, stream: number, connection: number, service = 'SSH') => ({
-  stream,
-  ...(dialects[dialect].service ? { service } : {}),
-  ...(dialects[dialect].connection ? { connection } : {}),
-});
-const endOf = (dialect: Dialect): number => (dialect === 'V3' ? types.connectionReset : types.reset);
 
 /** Both sides of a fresh tunnel. */
 async function pair(
@@ -34,9 +21,6 @@ async function pair(
   assert.deepEqual((await destination.next(types.serviceIds)).services, services);
   return { source, destination, id, tokens: { source: sourceToken, destination: destinationToken } };
 }
-
-/** What a second connection of a service begins with. */
-const againOf = (dialect: Dialect): number => (dialect === 'V3' ? types.connectionStart : types.start);
 
 async function speak(house: TunnelGate, from: Dialect, to: Dialect): Promise<void> {
   const { source, destination } = await pair(house, from, to);
@@ -153,6 +137,35 @@ test('peers of AWS’s protocol', async t => {
     destination.send({ type: types.data, stream: start.stream, payload: 'old' });
     assert.equal(await source.data(3, { connection: 1, service: 'SSH' }), 'old');
   });
+
+  await t.test(
+    'localproxy -y V1 as a destination, which hears nothing after its own STREAM_RESET, is let begin anew',
+    async () => {
+      const { sourceToken, destinationToken } = await open('pump-7', ['SSH']);
+      const userAgent = 'localproxy Linux 64-bit/boost-1.74';
+      const first = await peer('destination', destinationToken, { userAgent });
+      const source = await peer('source', sourceToken);
+      source.send({ type: types.start, ...call('V3', 1, 1) });
+      const start = await first.next(types.start);
+      // Without the service's name, and with the number, as it does when it was started with both.
+      const own = { stream: start.stream, connection: start.connection };
+      first.send({ type: types.data, ...own, payload: 'hello' });
+      assert.equal(await source.data(5), 'hello');
+      source.send({ type: types.connectionStart, ...call('V3', 1, 2) });
+      source.send({ type: types.data, ...call('V3', 1, 2), payload: 'next' });
+      first.send({ type: types.reset, ...own });
+      assert.equal((await first.closed).code, 1006, 'a close frame would end it');
+      assert.equal((await source.next(types.connectionReset)).connection, 1);
+      const before = first.heard.filter(({ type }) => type === types.start || type === types.connectionStart);
+      assert.equal(before.length, 1, 'the next connection is not sent to who cannot hear it');
+      // Its token counts once more, though it has no client token; and who waited is served.
+      const second = await peer('destination', destinationToken, { userAgent });
+      assert.equal((await second.next(types.start)).service, 'SSH');
+      assert.equal(await second.data(4), 'next');
+      const third = await knock('destination', destinationToken, { userAgent });
+      assert.ok('status' in third && third.status === 400);
+    },
+  );
 
   await t.test(
     'a source that comes back: the destination hears the end of the old connections before anything new',
