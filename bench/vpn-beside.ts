@@ -196,7 +196,12 @@ async function startTheirs(scope: { after(call: () => unknown): void }, line: Li
 /** SoftEther's programs give themselves nice -20; beside us they get what we have, every thread. */
 function likeUs(namespace: string): void {
   const pids = execFileSync('ip', ['netns', 'pids', namespace], { encoding: 'utf8' }).trim().split('\n');
-  for (const pid of pids) for (const task of readdirSync(`/proc/${pid}/task`)) setPriority(Number(task), getPriority());
+  for (const pid of pids)
+    try {
+      for (const task of readdirSync(`/proc/${pid}/task`)) setPriority(Number(task), getPriority());
+    } catch {
+      // it has ended meanwhile
+    }
 }
 
 async function connectTo(client: VpnClient, subject: Subject, hub: string): Promise<void> {

@@ -11,6 +11,7 @@ import { defaultSecurity } from '../../src/features/vpn/softether/policy.ts';
 import { articleNat, type HubLab, net, openHubLab, whyNoHubLab } from '../fixtures/hub-lab.ts';
 import { memoryPort } from '../fixtures/memory-port.ts';
 import { run, serving } from '../fixtures/programs.ts';
+import { origin } from './origin.ts';
 
 const skip = whyNoHubLab() ?? false;
 const seconds = process.env['LAB_SECONDS'] ?? '10';
@@ -22,26 +23,6 @@ const scapy = (text: string): string[] => [
   `import logging; logging.disable(logging.CRITICAL)\nfrom scapy.all import *\nconf.verb = 0\n${text}`,
 ];
 
-/** A web server in the target's namespace: GET / is `bytes` zeros by number, PUT answers with the SHA-256 of the body. */
-const origin = `
-import hashlib, http.server, sys
-class H(http.server.BaseHTTPRequestHandler):
-    protocol_version = 'HTTP/1.1'
-    def log_message(self, *a): pass
-    def do_GET(self):
-        n = int(self.path[1:] or 0); h = hashlib.sha256()
-        self.send_response(200); self.send_header('Content-Length', str(n)); self.end_headers()
-        block = bytes(range(256)) * 256; i = 0
-        while n > 0:
-            part = (i.to_bytes(8, 'big') + block)[:min(n, 65536)]; self.wfile.write(part); n -= len(part); i += 1
-    def do_PUT(self):
-        n = int(self.headers['Content-Length']); h = hashlib.sha256()
-        while n > 0:
-            part = self.rfile.read(min(n, 1 << 20)); h.update(part); n -= len(part)
-        d = h.hexdigest().encode()
-        self.send_response(200); self.send_header('Content-Length', str(len(d))); self.end_headers(); self.wfile.write(d)
-s = http.server.ThreadingHTTPServer(('0.0.0.0', 80), H); print('listening', flush=True); s.serve_forever()
-`;
 const web = (lab: HubLab): ReturnType<typeof serving> =>
   serving(lab.target.prefix[0]!, [...lab.target.prefix.slice(1), python, '-u', '-c', origin], /listening/);
 const iperf = (prefix: readonly string[], ...more: string[]): ReturnType<typeof serving> =>
@@ -260,6 +241,43 @@ test('members who read nothing cost a bounded amount, and no other member his sh
   assert.ok(speed(outcome) > 100, `${speed(outcome)} Mbit/s`);
   const grown = (process.memoryUsage().rss - before) / 1024 / 1024;
   assert.ok(grown < 250, `${grown} MiB`);
+});
+
+test('members who are busy at the same time have like shares', { skip, timeout: 600_000 }, async () => {
+  await using lab = await openHubLab('vpnnet');
+  const members = [
+    await lab.member({ address: '192.168.30.11/24' }),
+    await lab.member({ address: '192.168.30.12/24' }),
+    await lab.member({ address: '192.168.30.13/24' }),
+  ];
+  await using _first = await iperf(lab.target.prefix, '-p', '5301');
+  await using _second = await iperf(lab.target.prefix, '-p', '5302');
+  await using _third = await iperf(lab.target.prefix, '-p', '5303');
+  for (const way of [[], ['-R']]) {
+    const speeds = await Promise.all(
+      members.map(async (member, index) =>
+        speed(
+          await member.run(
+            'iperf3',
+            '-J',
+            '-c',
+            lab.target.host,
+            '-p',
+            `${5301 + index}`,
+            '-P',
+            '4',
+            '-t',
+            seconds,
+            ...way,
+          ),
+        ),
+      ),
+    );
+    const sum = speeds.reduce((total, one) => total + one, 0);
+    // Jain's index: 1 = all alike, 1/3 = one has everything.
+    const fairness = sum ** 2 / (speeds.length * speeds.reduce((total, one) => total + one ** 2, 0));
+    assert.ok(fairness > 0.85, `${way}: ${speeds.map(one => one.toFixed(0))} Mbit/s`);
+  }
 });
 
 test('a port forward leads out, echo is answered near and far, other ways are refused and written down', {

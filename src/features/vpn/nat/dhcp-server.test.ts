@@ -26,7 +26,14 @@ function server(dhcp: Partial<DhcpOptions> = {}, taken: readonly string[] = []) 
   const say = (
     type: keyof typeof types,
     index: number,
-    more: { requested?: string; server?: string; client?: string; asks?: number[]; owner?: unknown } = {},
+    more: {
+      requested?: string;
+      server?: string;
+      client?: string;
+      asks?: number[];
+      owner?: unknown;
+      broadcast?: boolean;
+    } = {},
   ): DhcpMessage | undefined => {
     const options = new Map<number, Uint8Array>([[53, Uint8Array.of(types[type])]]);
     if (more.requested) options.set(50, ip4(more.requested));
@@ -34,7 +41,15 @@ function server(dhcp: Partial<DhcpOptions> = {}, taken: readonly string[] = []) 
     if (more.asks) options.set(55, Uint8Array.from(more.asks));
     options.set(12, Buffer.from('pc<1>'));
     const clientIp = more.client ? parseIpv4(more.client) : 0;
-    const fixed = { op: 'request', xid: 7, secs: 0, broadcast: false, yourIp: 0, serverIp: 0, relayIp: 0 } as const;
+    const fixed = {
+      op: 'request',
+      xid: 7,
+      secs: 0,
+      broadcast: more.broadcast ?? false,
+      yourIp: 0,
+      serverIp: 0,
+      relayIp: 0,
+    } as const;
     return one.answer({ ...fixed, clientIp, mac: mac(index), options }, more.owner ?? index);
   };
   return { one, say, clock };
@@ -103,6 +118,27 @@ test('routes without a default gateway, and with one', () => {
   assert.deepEqual([...(full?.options.get(3) ?? [])], [192, 168, 30, 1]);
   assert.equal(decodeRoutes(full?.options.get(121) ?? new Uint8Array(0)).at(-1)?.network.bits, 0);
   assert.equal(full?.options.has(249), false);
+});
+
+test('options come in the order that the client asks in, with the mask before the router', () => {
+  const { say } = server({ routes: [{ network: '10.0.1.0/24' }], gateway: '192.168.30.1', domain: 'lab.test' });
+  const codes = [...(say('discover', 1, { asks: [121, 3, 6, 15, 1] })?.options.keys() ?? [])];
+  assert.deepEqual(codes, [53, 54, 51, 1, 121, 3, 6, 15]);
+});
+
+test('a client that wants broadcasts is told so, and a lease that has run out goes to somebody else', () => {
+  const { one, say, clock } = server({ lease: 60, range: ['192.168.30.10', '192.168.30.10'] });
+  assert.equal(say('discover', 1, { broadcast: true })?.broadcast, true);
+  assert.equal(say('discover', 1)?.broadcast, false);
+  assert.equal(text(say('request', 1, { requested: '192.168.30.10' })), 'ack 192.168.30.10');
+  assert.equal(text(say('discover', 2)), 'silence');
+  clock.move(30_000);
+  assert.equal(text(say('request', 1, { client: '192.168.30.10' })), 'ack 192.168.30.10', 'renewed at half its time');
+  clock.move(31_000);
+  assert.equal(text(say('discover', 2)), 'silence', 'the renewal counts');
+  clock.move(30_000);
+  assert.equal(text(say('discover', 2)), 'offer 192.168.30.10');
+  assert.deepEqual(one.leases(), []);
 });
 
 test('one port does not get all addresses', () => {

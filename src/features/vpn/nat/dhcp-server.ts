@@ -260,6 +260,7 @@ export class DhcpServer {
         if (!asked || asked.includes(codes.routesMicrosoft)) options.set(codes.routesMicrosoft, this.#routes);
       }
     }
+    if (asked) sortAs(options, asked);
     const clientId = message.options.get(codes.clientId);
     if (clientId) options.set(codes.clientId, clientId); // RFC 6842
     return {
@@ -275,6 +276,19 @@ export class DhcpServer {
       options,
     };
   }
+}
+
+/** RFC 2132 §9.8: in the order in which the client names them, but its type first and the mask before the router (§3.3). */
+function sortAs(options: Map<number, Uint8Array>, asked: Uint8Array): void {
+  const place = (code: number): number => {
+    if (code === codes.messageType || code === codes.server || code === codes.leaseTime) return -2;
+    if (code === codes.mask) return -1;
+    const index = asked.indexOf(code);
+    return index < 0 ? asked.length : index;
+  };
+  const sorted = [...options].sort(([a], [b]) => place(a) - place(b));
+  options.clear();
+  for (const [code, value] of sorted) options.set(code, value);
 }
 
 /** RFC 3442: who understands routes ignores option 3, so a default gateway stands among them too. */

@@ -60,19 +60,26 @@ export class Reassembly {
     }
     return undefined;
   }
-  /** Runs of bytes, the one that grew last first (RFC 2018 §4), at most three. */
+  /**
+   * Runs of bytes, the one that grew last first (RFC 2018 §4), at most three. Asked for with each segment that comes early,
+   * so it makes nothing per piece: there may be a thousand.
+   */
   ranges(): (readonly [from: number, to: number])[] {
-    const runs: [number, number][] = [];
-    let latest = 0;
-    for (const { sequence, data } of this.#pieces) {
-      const end = advance(sequence, data.length);
-      const last = runs[runs.length - 1];
-      if (last && last[1] === sequence) last[1] = end;
-      else runs.push([sequence, end]);
-      if (sequence === this.#latest) latest = runs.length - 1;
+    let own: readonly [number, number] | undefined;
+    const others: (readonly [number, number])[] = [];
+    const pieces = this.#pieces;
+    for (let at = 0; at < pieces.length; ) {
+      const from = pieces[at]!.sequence;
+      let to = from;
+      let isOwn = false;
+      for (; at < pieces.length && pieces[at]!.sequence === to; at++) {
+        isOwn ||= to === this.#latest;
+        to = advance(to, pieces[at]!.data.length);
+      }
+      if (isOwn) own = [from, to];
+      else if (others.length < 3) others.push([from, to]);
     }
-    const [own] = runs.splice(latest, 1);
-    return own ? [own, ...runs.slice(0, 2)] : [];
+    return own ? [own, ...others.slice(0, 2)] : others;
   }
   clear(): void {
     this.#pieces = [];

@@ -4,13 +4,14 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { conformance } from '../../../../test/conformance/streams.ts';
-import { systemClock, TestClock } from '../../../core/clock.ts';
+import { tcpHand } from '../../../../test/fixtures/tcp-hand.ts';
+import { systemClock } from '../../../core/clock.ts';
 import type { Conn, Listener } from '../../../core/parts.ts';
 import { ConnQueue } from '../../../net/queue.ts';
 import { encodeEthernet, etherTypes } from '../../../wire/ethernet.ts';
 import { FrameView } from '../../../wire/frame-view.ts';
-import { decodeIpv4, encodeIpv4, parseIpv4 } from '../../../wire/ipv4.ts';
-import { decodeTcp, encodeTcp, type TcpSegment, tcpFlags } from '../../../wire/tcp.ts';
+import { encodeIpv4, parseIpv4 } from '../../../wire/ipv4.ts';
+import { encodeTcp, tcpFlags } from '../../../wire/tcp.ts';
 import { type TcpRequest, TcpStack } from './stack.ts';
 
 const macs = [Uint8Array.of(2, 0, 0, 0, 0, 1), Uint8Array.of(2, 0, 0, 0, 0, 2)] as const;
@@ -226,61 +227,13 @@ test('a connection that nobody takes is refused at once', async () => {
 
 const { fin, syn, rst, psh, ack } = tcpFlags;
 
-/** A stack with a test's hand at the other end. */
-function bench() {
-  const clock = new TestClock();
-  const out: TcpSegment[] = [];
-  const requests: TcpRequest[] = [];
-  const view = new FrameView();
-  const stack = new TcpStack({
-    mac: macs[1],
-    mtu: 1500,
-    clock,
-    emit: frame => {
-      const packet = decodeIpv4(frame.subarray(14));
-      const segment = decodeTcp(packet.payload, packet.source, packet.target);
-      out.push({ ...segment, payload: segment.payload.slice() });
-    },
-    askTurn() {},
-    onRequest: request => requests.push(request),
-  });
-  const give = (segment: Partial<TcpSegment>): void => {
-    const whole = { sourcePort: 5000, targetPort: 80, sequence: 0, acknowledgement: 0, flags: ack, window: 65_535 };
-    const payload = encodeTcp({ ...whole, options: {}, payload: new Uint8Array(0), ...segment }, hostA, hostB);
-    const packet = encodeIpv4({
-      source: hostA,
-      target: hostB,
-      protocol: 6,
-      ttl: 64,
-      id: 1,
-      dontFragment: true,
-      moreFragments: false,
-      fragmentOffset: 0,
-      payload,
-    });
-    view.read(encodeEthernet({ target: macs[1], source: macs[0], type: etherTypes.ipv4, payload: packet }));
-    stack.input(view, 'owner');
-    stack.turn();
-  };
-  /** A connection that stands; `theirs` is what we have received from the stack. */
-  const connect = (options: TcpSegment['options'] = { mss: 1000 }) => {
-    give({ flags: syn, sequence: 999, options });
-    const conn = requests.shift()!.accept();
-    const answer = out.pop()!;
-    const theirs = (answer.sequence + 1) >>> 0;
-    give({ sequence: 1000, acknowledgement: theirs });
-    return { conn, theirs, answer };
-  };
-  return { clock, out, requests, stack, give, connect, turn: () => stack.turn() };
-}
-
 test('the handshake says what it can: MSS, scale and SACK only where they were offered', () => {
-  const plain = bench();
+  const plain = tcpHand();
   const { answer } = plain.connect({ mss: 1000 });
   assert.equal(answer.flags, syn | ack);
   assert.deepEqual(answer.options, { mss: 1460 });
   assert.equal(answer.acknowledgement, 1000);
-  const full = bench();
+  const full = tcpHand();
   assert.deepEqual(full.connect({ mss: 1460, windowScale: 7, sackPermitted: true }).answer.options, {
     mss: 1460,
     windowScale: 6,
@@ -289,7 +242,7 @@ test('the handshake says what it can: MSS, scale and SACK only where they were o
 });
 
 test('a SYN is answered only when the request is, and a repeated one is the same request', () => {
-  const { give, requests, out } = bench();
+  const { give, requests, out } = tcpHand();
   give({ flags: syn, sequence: 1 });
   give({ flags: syn, sequence: 1 });
   assert.equal(requests.length, 1);
@@ -300,7 +253,7 @@ test('a SYN is answered only when the request is, and a repeated one is the same
 });
 
 test('a caller that gives up ends its request', () => {
-  const { give, requests } = bench();
+  const { give, requests } = tcpHand();
   give({ flags: syn, sequence: 1 });
   give({ flags: rst, sequence: 2 });
   assert.ok(requests[0]?.signal.aborted);
@@ -308,7 +261,7 @@ test('a caller that gives up ends its request', () => {
 });
 
 test('three duplicates bring the lost segment again, and a partial acknowledgement the next one', () => {
-  const { connect, give, out, turn } = bench();
+  const { connect, give, out, turn } = tcpHand();
   const { conn, theirs } = connect({ mss: 1000 });
   conn.stream.write(Buffer.alloc(8000, 1));
   turn();
@@ -325,7 +278,7 @@ test('three duplicates bring the lost segment again, and a partial acknowledgeme
 });
 
 test('what is not acknowledged comes again, each time later, and at last the connection is given up', async () => {
-  const { connect, out, clock, turn } = bench();
+  const { connect, out, clock, turn } = tcpHand();
   const { conn } = connect();
   const failed = once(conn.stream, 'error');
   conn.stream.write('x');
@@ -347,7 +300,7 @@ test('what is not acknowledged comes again, each time later, and at last the con
 });
 
 test('a closed window is probed for as long as the peer answers, and its opening is used', () => {
-  const { connect, give, out, clock, turn } = bench();
+  const { connect, give, out, clock, turn } = tcpHand();
   const { conn, theirs } = connect({ mss: 1000 });
   give({ sequence: 1000, acknowledgement: theirs, window: 0 });
   conn.stream.write(Buffer.alloc(500, 7));
@@ -366,7 +319,7 @@ test('a closed window is probed for as long as the peer answers, and its opening
 });
 
 test('a window smaller than a segment is filled after a while, not at once', () => {
-  const { connect, give, out, clock, turn } = bench();
+  const { connect, give, out, clock, turn } = tcpHand();
   const { conn, theirs } = connect({ mss: 1000 });
   give({ sequence: 1000, acknowledgement: theirs, window: 100 });
   conn.stream.write(Buffer.alloc(5000, 7));
@@ -378,7 +331,7 @@ test('a window smaller than a segment is filled after a while, not at once', () 
 });
 
 test('a gap is told with SACK, and filled in any order', async () => {
-  const { connect, give, out } = bench();
+  const { connect, give, out } = tcpHand();
   const { conn, theirs } = connect({ mss: 1000, sackPermitted: true });
   const data = Buffer.from('abcdefghij');
   const part = (from: number, to: number): void =>
@@ -395,7 +348,7 @@ test('a gap is told with SACK, and filled in any order', async () => {
 });
 
 test('a reset counts only with the very next number; others are challenged (RFC 5961)', async () => {
-  const { connect, give, out } = bench();
+  const { connect, give, out } = tcpHand();
   const { conn, theirs } = connect();
   out.length = 0;
   give({ flags: rst, sequence: 1500 });
@@ -413,7 +366,7 @@ test('a reset counts only with the very next number; others are challenged (RFC 
 });
 
 test('challenges are few, so that nobody can make us shout', () => {
-  const { connect, give, out } = bench();
+  const { connect, give, out } = tcpHand();
   connect();
   out.length = 0;
   for (let times = 0; times < 100; times++) give({ flags: rst, sequence: 1500 });
@@ -421,7 +374,7 @@ test('challenges are few, so that nobody can make us shout', () => {
 });
 
 test('both ends close at once and after each other, and a FIN that comes again is answered again', async () => {
-  const { connect, give, out, turn, clock, stack } = bench();
+  const { connect, give, out, turn, clock, stack } = tcpHand();
   const { conn, theirs } = connect();
   conn.stream.resume();
   give({ flags: fin | ack, sequence: 1000, acknowledgement: theirs });
@@ -446,7 +399,7 @@ test('both ends close at once and after each other, and a FIN that comes again i
 });
 
 test('somebody else cannot send in the name of a connection', () => {
-  const { connect, stack, out } = bench();
+  const { connect, stack, out } = tcpHand();
   const { conn, theirs } = connect();
   out.length = 0;
   const view = new FrameView();
