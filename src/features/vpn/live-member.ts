@@ -11,7 +11,8 @@ export type MemberEnd =
   | 'hub closed'
   | 'replaced'
   | 'protocol'
-  | 'address lost';
+  | 'address lost'
+  | 'left';
 
 /** What client and server agreed on; of protocols with one connection only the time-out matters. */
 export interface SessionTerms {

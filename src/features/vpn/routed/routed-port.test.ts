@@ -70,7 +70,7 @@ test('it leases an address with routes and name servers, and the router answers 
     ['10.0.1.0/24'],
   );
   assert.deepEqual(lease.dns.map(formatIpv4), ['10.0.1.53']);
-  assert.equal(alice.port.take([echo(lease.address, '192.168.30.1')]), 1);
+  assert.equal(alice.port.fromMember([echo(lease.address, '192.168.30.1')]), 1);
   await settle();
   assert.deepEqual(
     alice.got.map(({ source, target }) => [formatIpv4(source), formatIpv4(target)]),
@@ -82,10 +82,10 @@ test('two of them find each other, and broadcasts reach both', async () => {
   const { join } = await openLab();
   const [alice, bob] = [join('alice'), join('bob')];
   await settle();
-  alice.port.take([echo(own(alice), formatIpv4(own(bob))), echo(own(alice), formatIpv4(own(bob)))]);
+  alice.port.fromMember([echo(own(alice), formatIpv4(own(bob))), echo(own(alice), formatIpv4(own(bob)))]);
   await settle();
   assert.equal(bob.got.length, 2, 'both waited for ARP');
-  alice.port.take([echo(own(alice), '192.168.30.255'), echo(own(alice), '239.1.2.3')]);
+  alice.port.fromMember([echo(own(alice), '192.168.30.255'), echo(own(alice), '239.1.2.3')]);
   await settle();
   assert.deepEqual(
     bob.got.slice(2).map(({ target }) => formatIpv4(target)),
@@ -101,9 +101,15 @@ test('nobody speaks for another address, beyond the pushed routes, or in anythin
   const cut = packet.slice(0, packet.length - 1);
   const six = packet.slice();
   six[0] = 0x65;
-  const taken = alice.port.take([echo(own(bob), '192.168.30.1'), cut, six, new Uint8Array(3), new Uint8Array(1501)]);
+  const taken = alice.port.fromMember([
+    echo(own(bob), '192.168.30.1'),
+    cut,
+    six,
+    new Uint8Array(3),
+    new Uint8Array(1501),
+  ]);
   assert.equal(taken, 0);
-  alice.port.take([echo(own(alice), '198.51.100.1')]);
+  alice.port.fromMember([echo(own(alice), '198.51.100.1')]);
   await settle();
   assert.equal(alice.got.length + bob.got.length, 0);
 });
@@ -136,5 +142,5 @@ test('a lease is renewed in time, and when it cannot be, the member is told', as
     await settle();
   }
   assert.deepEqual(alice.leases, ['192.168.30.10', undefined]);
-  assert.equal(alice.port.take([echo(parseIpv4('192.168.30.10'), '192.168.30.1')]), 0);
+  assert.equal(alice.port.fromMember([echo(parseIpv4('192.168.30.10'), '192.168.30.1')]), 0);
 });

@@ -56,7 +56,8 @@ export class SstpSession implements LiveMember {
     this.lastFrame = this.since;
     this.#port = new RoutedPort({
       ...{ name, clock, mac: mac.mac, hostname: policy.user },
-      deliver: packets => this.#deliver(packets),
+      // What others ask DHCP servers goes to every port: this member has no answers for them.
+      deliver: packets => this.#deliver(packets.filter(packet => !isDhcp(packet))),
       onLease: lease => this.#leased(lease),
     });
     this.#attached = hub.attach(this.#port, policy);
@@ -127,7 +128,7 @@ export class SstpSession implements LiveMember {
       }
     }
     this.lastFrame = this.options.clock.now();
-    const taken = this.#port.take(forHub);
+    const taken = this.#port.fromMember(forHub);
     this.#bytes.dropped += forHub.length - taken;
   }
 
@@ -144,7 +145,7 @@ export class SstpSession implements LiveMember {
   #fit(packet: Uint8Array, mru: number): Uint8Array[] {
     if (!mayNotBeCut(packet)) return fragments(packet, mru);
     const complaint = tooBig(packet, mru);
-    if (complaint) this.#port.take([complaint]);
+    if (complaint) this.#port.fromMember([complaint]);
     this.#bytes.dropped++;
     return [];
   }
