@@ -4,15 +4,16 @@
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 mount -t proc proc /proc
+for word in $(cat /proc/cmdline); do
+  case $word in sstp_*=*) export "$word" ;; esac
+done
+command=$(cat "$sstp_args") # before /tmp, where it may lie, is another one
 mount -t sysfs sys /sys
 mkdir -p /dev/pts
 mount -t devpts pts /dev/pts
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /tmp
 mkdir -p /run/lock /run/sstpc
-for word in $(cat /proc/cmdline); do
-  case $word in sstp_*=*) export "$word" ;; esac
-done
 modules=/usr/lib/uml/modules/$(uname -r)/kernel
 for module in drivers/net/slip/slhc lib/crc-ccitt drivers/net/ppp/ppp_generic drivers/net/ppp/ppp_async; do
   # finit_module: there may be no modprobe here.
@@ -27,7 +28,7 @@ ip link set eth0 up
 try=0
 while [ "$try" -lt "$sstp_try" ]; do
   try=$((try + 1))
-  sh -c ". $sstp_args" </dev/null >/run/sstp.log 2>&1 &
+  sh -c "$command" </dev/null >/run/sstp.log 2>&1 &
   pid=$!
   turn=0
   while [ "$turn" -lt 60 ] && kill -0 "$pid" 2>/dev/null; do

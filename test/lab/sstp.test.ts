@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { createWriteStream, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
@@ -93,10 +93,10 @@ async function boot(
     'linux.uml mem=192M root=/dev/root rootfstype=hostfs rootflags=/ ro quiet con=null con0=fd:0,fd:1 ssl=null',
     `eth0=tuntap,wire0 init=${guestScript} sstp_args=${path} sstp_try=12`,
   ];
-  const child = spawn(ns, [...enter, ...kernel.join(' ').split(' ')], { stdio: ['pipe', 'pipe', 'ignore'] });
+  const child = spawn(ns, [...enter, ...kernel.join(' ').split(' ')], { stdio: ['ignore', 'pipe', 'ignore'] });
   t.after(() => child.kill('SIGKILL'));
   const lines: string[] = [];
-  const log = createWriteStream(`${path}.log`);
+  const all: string[] = [];
   const heard = createInterface({ input: child.stdout });
   const waiting = new Set<() => void>();
   const wake = (): void => {
@@ -104,13 +104,12 @@ async function boot(
     waiting.clear();
   };
   heard.on('line', line => {
-    log.write(`${line}\n`);
+    all.push(line);
     const said = /sstp: (.*?)\r?$/.exec(line)?.[1];
     if (said !== undefined) lines.push(said);
     wake();
   });
-  const ended = once(child, 'exit').then(() => {
-    log.end();
+  const ended = once(heard, 'close').then(() => {
     lines.push('ended');
     wake();
   });
@@ -121,7 +120,7 @@ async function boot(
       for (;;) {
         const found = lines.find(line => line.startsWith(start));
         if (found !== undefined) return found.slice(start.length).trim();
-        assert.ok(!lines.includes('ended'), `the guest never said "${start}":\n${readFileSync(`${path}.log`, 'utf8')}`);
+        assert.ok(!lines.includes('ended'), `the guest never said "${start}":\n${all.join('\n')}`);
         await new Promise<void>(resolve => waiting.add(resolve));
       }
     },
