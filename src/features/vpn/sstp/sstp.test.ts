@@ -362,6 +362,22 @@ test('what is broken, out of place or too much is broken off', async t => {
   assert.equal(statusOf((await broken.heard(sstpTypes.abort)).attributes), sstpStatus.invalidFrame);
 });
 
+test('IPCP that comes before the address, and is broken, ends this call alone', async t => {
+  const at = await house(t, {}, { secureNat: { enabled: false, options: nat } });
+  const client = at.sstpClient();
+  await client.connect();
+  await client.lcp();
+  assert.ok((await client.authenticate(alice)).ok);
+  client.say(pppProtocols.ipcp, { code: pppCodes.configureRequest, id: 1, data: Buffer.of(3, 9) });
+  await settle();
+  await at.vpn.hubs.change('lab', { secureNat: { enabled: true, options: nat } });
+  at.clock.move(2000); // DHCP asks once more
+  assert.equal(statusOf((await client.heard(sstpTypes.abort)).attributes), sstpStatus.invalidFrame);
+  const other = await joined(at);
+  other.send(echo(other.address, '192.168.30.1'));
+  await other.until(() => other.packets[0]);
+});
+
 test('a member speaks for his own address only', async t => {
   const at = await house(t);
   const client = await joined(at);
