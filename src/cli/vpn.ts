@@ -252,11 +252,11 @@ function defineSession(command: Command, context: Context): void {
       const { sessions } = await (await context.client()).call('vpn.session-list', { query });
       if (context.json) return context.screen.json({ sessions });
       context.screen.table(
-        ['session', 'user', 'by', 'from', 'since', 'tcp', 'up', 'down', { title: 'addresses', shrinks: true }],
+        ['session', 'by', 'user', 'from', 'since', 'tcp', 'up', 'down', { title: 'addresses', shrinks: true }],
         sessions.map(one => [
           `${one.hub}/${one.name}`,
-          one.user,
           one.protocol,
+          one.user,
           one.from,
           ago(one.since),
           `${one.connections.now}/${one.connections.most}`,
