@@ -30,8 +30,10 @@ export function fragments(packet: Uint8Array, mtu: number): Uint8Array[] {
   return parts;
 }
 
-/** "Fragmentation needed" from the member's own address, with the size that fits; never about ICMP errors themselves
- * or later fragments (RFC 1122 §3.2.2). */
+/**
+ * "Fragmentation needed" from the member's own address, with the size that fits; never about ICMP errors themselves or
+ * later fragments (RFC 1122 §3.2.2).
+ */
 export function tooBig(packet: Uint8Array, mtu: number): Uint8Array | undefined {
   const head = (packet[0]! & 15) * 4;
   const isError =
