@@ -13,6 +13,7 @@ export interface SettingOptions {
   readonly bridge?: string;
   readonly anonymous?: boolean;
   readonly listing?: boolean;
+  readonly sstp?: boolean;
   readonly online?: boolean;
   readonly maxSessions?: number;
   readonly message?: string;
@@ -38,15 +39,17 @@ export const settingOptions = (): Option[] => [
   new Option('--no-anonymous'),
   new Option('--listing', 'the name is told to whoever asks for a list'),
   new Option('--no-listing'),
+  new Option('--sstp', 'Windows’ own VPN client may join; passwords set from now on are kept in its form as well'),
+  new Option('--no-sstp'),
   new Option('--max-sessions <count>', 'members at a time; 0 = no limit').argParser(Number),
   new Option('--message <text>', 'shown to members when they join'),
 ];
 
 /** The settings that options name; undefined values stay as they are. */
 export function settingsOf(options: SettingOptions): Record<string, unknown> {
-  const { nat, forward, bridge, anonymous, listing, online, maxSessions, message } = options;
+  const { nat, forward, bridge, anonymous, listing, sstp, online, maxSessions, message } = options;
   const wanted = {
-    ...{ anonymous, listing, online, maxSessions, message },
+    ...{ anonymous, listing, sstp, online, maxSessions, message },
     secureNat: natOf(options),
     forward: forward?.map(forwardOf),
     bridge: bridge === 'off' ? '' : bridge,

@@ -252,9 +252,10 @@ function defineSession(command: Command, context: Context): void {
       const { sessions } = await (await context.client()).call('vpn.session-list', { query });
       if (context.json) return context.screen.json({ sessions });
       context.screen.table(
-        ['session', 'user', 'from', 'since', 'tcp', 'up', 'down', { title: 'addresses', shrinks: true }],
+        ['session', 'by', 'user', 'from', 'since', 'tcp', 'up', 'down', { title: 'addresses', shrinks: true }],
         sessions.map(one => [
           `${one.hub}/${one.name}`,
+          one.protocol,
           one.user,
           one.from,
           ago(one.since),

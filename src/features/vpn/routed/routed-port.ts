@@ -38,7 +38,6 @@ export class RoutedPort implements HubPort {
   /** Target → the neighbour it goes to; 0 = nowhere. */
   readonly #hops = new Map<number, number>();
   readonly #waiting = new Map<number, Uint8Array[]>();
-  #out: Uint8Array[] = [];
   #leased = Promise.withResolvers<HubLease>();
   #toHub: (frames: readonly Uint8Array[]) => void = () => {};
   #state: 'open' | 'closed' = 'open';
@@ -49,7 +48,7 @@ export class RoutedPort implements HubPort {
     this.name = name;
     this.mac = mac;
     this.#leased.promise.catch(() => {});
-    const send = (frames: readonly Uint8Array[]): void => this.#later(frames);
+    const send = (frames: readonly Uint8Array[]): void => this.#toHub(frames);
     this.#arp = new ArpTable({ mac, clock, own: () => this.lease?.address ?? 0, send: frame => send([frame]) });
     this.#dhcp = new DhcpClient({ mac, clock, hostname, send, onLease: lease => this.#changed(lease) });
   }
@@ -118,7 +117,6 @@ export class RoutedPort implements HubPort {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#state === 'closed') return;
     this.#dhcp.stop();
-    this.#toHub(this.#out.splice(0));
     this.#state = 'closed';
     this.#arp.forget();
     this.#waiting.clear();
@@ -142,7 +140,7 @@ export class RoutedPort implements HubPort {
     if (source4 !== 0 && source4 !== own) this.#arp.heard(source4, sender);
     if (target4 !== own || u16(frame, network + 6) !== 1 || source4 === own) return;
     const answer = { senderMac: this.mac, senderIp: own, targetMac: sender, targetIp: source4 };
-    this.#later([arpFrame({ operation: 'reply', ...answer }, sender)]);
+    this.#toHub([arpFrame({ operation: 'reply', ...answer }, sender)]);
   }
 
   /** The MAC that a packet goes to; undefined when it has to wait for it, or leads nowhere. */
@@ -167,18 +165,12 @@ export class RoutedPort implements HubPort {
     this.#arp
       .find(hop)
       .then(
-        mac => this.#later(packets.map(one => framed(one, mac, this.mac))),
+        mac => this.#toHub(packets.map(one => framed(one, mac, this.mac))),
         () => {}, // nobody is there: the packets are lost, as on any wire
       )
       .finally(() => this.#waiting.delete(hop));
   }
 
-  /** Answers wait for the end of the turn: the hub is in the middle of handing out frames. */
-  #later(frames: readonly Uint8Array[]): void {
-    if (this.#state === 'closed') return;
-    if (this.#out.length === 0) setImmediate(() => this.#toHub(this.#out.splice(0)));
-    this.#out.push(...frames);
-  }
   #changed(lease: HubLease | undefined): void {
     this.#hops.clear();
     this.#arp.forget();

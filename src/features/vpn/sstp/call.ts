@@ -2,7 +2,7 @@
 // then packets; echoes while it is quiet, and a proper end.
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../../core/clock.ts';
-import { Fault } from '../../../core/fault.ts';
+import { toFault } from '../../../core/fault.ts';
 import type { Conn, Log } from '../../../core/parts.ts';
 import { pppHead, pppProtocols } from '../../../wire/ppp.ts';
 import {
@@ -126,20 +126,27 @@ export class SstpCall implements Carrier {
   #data(chunk: Buffer): void {
     this.#heardAt = this.#now();
     this.#isEchoed = false;
-    const packets: Uint8Array[] = [];
-    try {
+    this.#guard(() => {
+      const packets: Uint8Array[] = [];
       for (const packet of this.#decoder.push(chunk)) {
         if (packet.kind === 'control') this.#control(packet);
         else if (this.#state === 'request')
           return void this.#abort(sstpStatus.unexpected, 0, 'it sends data before it has connected');
         else if (this.#state !== 'leaving') this.#frame(packet.frame, packets);
       }
+      // Until the binding is proven, nothing of a possible man in the middle reaches the hub ([MS-SSTP] §3.3.7.1).
+      if (packets.length > 0 && this.#state === 'connected') this.#session?.take(packets);
+    });
+  }
+  /** Nothing that a peer sends may reach further than its own call. */
+  #guard(work: () => void): void {
+    try {
+      work();
     } catch (error) {
-      if (!(error instanceof Fault) || error.code !== 'protocol') throw error;
-      this.#abort(sstpStatus.invalidFrame, 0, error.message);
+      const fault = toFault(error);
+      if (fault.code === 'bug') this.#options.log.error({ error }, 'an SSTP call failed');
+      this.#abort(sstpStatus.invalidFrame, 0, fault.message);
     }
-    // Until the binding is proven, nothing of a possible man in the middle reaches the hub ([MS-SSTP] §3.3.7.1).
-    if (packets.length > 0 && this.#state === 'connected') this.#session?.take(packets);
   }
   #frame(frame: Uint8Array, packets: Uint8Array[]): void {
     const isPacket = frame.length >= 4 && frame[2] === 0 && frame[3] === pppProtocols.ipv4;
@@ -247,7 +254,7 @@ export class SstpCall implements Carrier {
     const session = this.#session;
     if (!verdict.ok || !session) return this.#hangUp('it was not let in');
     const lease = await session.address();
-    if (lease) this.#link.assign({ member: lease.address, own: farEnd(lease), dns: lease.dns });
+    if (lease) this.#guard(() => this.#link.assign({ member: lease.address, own: farEnd(lease), dns: lease.dns }));
     else if (session.isOpen) {
       const { hub } = session.options;
       this.#options.log.warn(

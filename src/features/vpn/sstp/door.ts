@@ -1,5 +1,5 @@
 // A conn that speaks SSTP, from its request on: which hub and member, by what proof, and the session that follows.
-import { timingSafeEqual, X509Certificate } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { Fault } from '../../../core/fault.ts';
 import type { Conn, Log, Metrics, Principal } from '../../../core/parts.ts';
@@ -153,5 +153,5 @@ const clientOf = ({ method }: Shown): ClientFacts => ({
 /** What this conn was shown: the client binds its proof to it. */
 function ownCertificate({ stream }: Conn): Buffer | undefined {
   const own = (stream as Partial<TLSSocket>).getCertificate?.();
-  return own && 'raw' in own && own.raw ? new X509Certificate(own.raw).raw : undefined;
+  return own && 'raw' in own && own.raw ? own.raw : undefined;
 }

@@ -30,12 +30,16 @@ export function fragments(packet: Uint8Array, mtu: number): Uint8Array[] {
   return parts;
 }
 
-/** "Fragmentation needed" from the member's own address, with the size that fits; never about ICMP errors themselves. */
+/**
+ * "Fragmentation needed" from the member's own address, with the size that fits; never about ICMP errors themselves or
+ * later fragments (RFC 1122 §3.2.2).
+ */
 export function tooBig(packet: Uint8Array, mtu: number): Uint8Array | undefined {
   const head = (packet[0]! & 15) * 4;
   const isError =
     packet[9] === protocols.icmp && packet[head] !== icmpTypes.echo && packet[head] !== icmpTypes.echoReply;
-  if (isError || u32(packet, 16) >>> 28 === 14) return undefined;
+  const isFirst = (u16(packet, 6) & 0x1fff) === 0;
+  if (isError || !isFirst || u32(packet, 16) >>> 28 === 14) return undefined;
   const original = packet.subarray(0, head + 8);
   const body = encodeIcmp({ type: icmpTypes.unreachable, code: 4, id: 0, sequence: mtu, data: original });
   const answer = new Uint8Array(20 + body.length);

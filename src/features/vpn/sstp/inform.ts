@@ -18,7 +18,8 @@ import type { HubLease } from '../join/dhcp-client.ts';
 /** UDP to a DHCP server: never the hub's business, since the port asks for the member. */
 export const isDhcp = (packet: Uint8Array): boolean => {
   const head = (packet[0]! & 15) * 4;
-  return packet[9] === protocols.udp && packet.length >= head + 8 && u16(packet, head + 2) === 67;
+  const isFirst = (u16(packet, 6) & 0x1fff) === 0;
+  return isFirst && packet[9] === protocols.udp && packet.length >= head + 8 && u16(packet, head + 2) === 67;
 };
 
 /** The answer's packet; undefined where there is none to give. `server` is who answers: the other end of the link. */

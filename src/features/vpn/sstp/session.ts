@@ -56,7 +56,8 @@ export class SstpSession implements LiveMember {
     this.lastFrame = this.since;
     this.#port = new RoutedPort({
       ...{ name, clock, mac: mac.mac, hostname: policy.user },
-      deliver: packets => this.#deliver(packets),
+      // What others ask DHCP servers goes to every port: this member has no answers for them.
+      deliver: packets => this.#deliver(packets.filter(packet => !isDhcp(packet))),
       onLease: lease => this.#leased(lease),
     });
     this.#attached = hub.attach(this.#port, policy);
