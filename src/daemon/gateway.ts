@@ -27,6 +27,7 @@ import { aborted, after, gateTls, inOrder, knowingUsers, latestChecker, lifeEven
 import { createLiveCertificates } from './live-certificates.ts';
 import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
+import { type OpenVpnPorts, openOpenVpnPorts, openVpnRaw } from './openvpn-plane.ts';
 import { createOwnListeners, type OwnListeners } from './own-listeners.ts';
 import { accessPlace, logPlace, namesOf, originOf, version } from './places.ts';
 import { type Answerer, servePlainHttp } from './plain-http.ts';
@@ -41,7 +42,6 @@ import { openSitesPlane } from './sites-plane.ts';
 import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
 import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
-import { type OpenVpnPorts, openOpenVpnPorts, openVpnRaw } from './openvpn-plane.ts';
 import { openVpnPlane, serveVpnPorts, vpnTenant } from './vpn-plane.ts';
 import { openWebPlane } from './web-plane.ts';
 import { workerCount } from './workers.ts';
@@ -227,6 +227,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       log: room('vpn'),
       ended: credential => void sessions.cutBy(({ who }) => who.credential === credential),
       name: () => namesOf(current.file.config)[0] ?? 'localhost',
+      root: () => authority.root().cert,
       opened,
       ports,
     }),

@@ -53,7 +53,9 @@ export async function openDatagrams(host: string, port: number, log: Log): Promi
   return {
     address,
     receive(take) {
-      socket.on('message', (datagram, { address: from, port: fromPort }) => take(datagram, { host: from, port: fromPort }));
+      socket.on('message', (datagram, { address: from, port: fromPort }) =>
+        take(datagram, { host: from, port: fromPort }),
+      );
     },
     send(datagram, to) {
       if (state === 'closed' || waiting >= mostWaiting) return false;

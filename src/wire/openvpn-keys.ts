@@ -23,7 +23,9 @@ const most = { text: 4096, all: 16_384 } as const;
 const fixed = 5 + 48 + 64;
 
 /** undefined while it is not all there. `used`: bytes that it took. @throws Fault `protocol` */
-export function decodeKeyExchange(bytes: Buffer): { readonly exchange: KeyExchange; readonly used: number } | undefined {
+export function decodeKeyExchange(
+  bytes: Buffer,
+): { readonly exchange: KeyExchange; readonly used: number } | undefined {
   if (bytes.length > most.all) throw new Fault('protocol', 'OpenVPN’s exchange of keys is too long');
   if (bytes.length < fixed) return undefined;
   if (bytes.readUInt32BE(0) !== 0 || (bytes[4]! & 15) !== 2)
@@ -61,7 +63,15 @@ export const encodeKeyReply = (random1: Uint8Array, random2: Uint8Array, options
   ]);
 
 /** As a client writes it; for tests. */
-export const encodeKeyExchange = ({ preMaster, random1, random2, options, user, password, peer }: KeyExchange): Buffer =>
+export const encodeKeyExchange = ({
+  preMaster,
+  random1,
+  random2,
+  options,
+  user,
+  password,
+  peer,
+}: KeyExchange): Buffer =>
   Buffer.concat([
     Uint8Array.of(0, 0, 0, 0, 2),
     ...[preMaster, random1, random2, encodeText(options), encodeText(user), encodeText(password)],
@@ -86,7 +96,6 @@ const parsePeer = (text: string): ReadonlyMap<string, string> =>
         return name === undefined ? [] : [[name, printable(value ?? '')] as const];
       }),
   );
-// biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is taken out
 const printable = (text: string): string => text.replace(/[\x00-\x1f\x7f]/g, '');
 
 /** `V4,dev-type tun,link-mtu 1549,…` → name → value ('' where there is none). */

@@ -54,7 +54,8 @@ export const isControl = (packet: Uint8Array): boolean => controls.has(opcodeOf(
 export const isData = (packet: Uint8Array): boolean =>
   opcodeOf(packet) === opcodes.dataV1 || opcodeOf(packet) === opcodes.dataV2;
 /** The packet's sender; undefined for what is too short. */
-export const sessionOf = (packet: Buffer): Buffer | undefined => (packet.length < 9 ? undefined : packet.subarray(1, 9));
+export const sessionOf = (packet: Buffer): Buffer | undefined =>
+  packet.length < 9 ? undefined : packet.subarray(1, 9);
 
 /** @throws Fault `protocol` */
 export function decodeControl(packet: Buffer): ControlPacket {

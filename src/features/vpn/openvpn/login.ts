@@ -1,8 +1,9 @@
 // Which hub, and who: out of what an OpenVPN client says in its TLS, and of the certificate that it has shown there.
-import type { TLSSocket } from 'node:tls';
+
 import { X509Certificate } from 'node:crypto';
-import type { Conn, Principal } from '../../../core/parts.ts';
+import type { TLSSocket } from 'node:tls';
 import { toFault } from '../../../core/fault.ts';
+import type { Conn, Principal } from '../../../core/parts.ts';
 import type { Hubs } from '../hubs.ts';
 import type { Member } from '../members.ts';
 import { Refusal } from '../softether/errors.ts';
@@ -14,6 +15,8 @@ export interface OpenVpnLoginDeps extends LoginDeps {
 export interface Shown {
   readonly user: string;
   readonly password: string;
+  /** As the profile says it. */
+  readonly hub?: string | undefined;
   /** TLS stands. */
   readonly conn: Conn;
 }
@@ -23,7 +26,7 @@ export async function proveOpenVpn(shown: Shown, deps: OpenVpnLoginDeps, signal:
   const { conn, password } = shown;
   const from = conn.peer;
   const certified = await byCertificate(conn, deps, signal);
-  const wish = whereTo(shown.user, certified?.id ?? '', deps);
+  const wish = whereTo(shown, certified?.id ?? '', deps);
   return proveMember({ ...wish, from }, deps, async member => {
     const pinned = member ? isPinned(conn, member, deps) : false;
     if (certified && certified.id !== member?.name) return undefined;
@@ -42,7 +45,10 @@ async function byCertificate(
   if (!tls?.leaf) return undefined;
   const { leaf, chain } = tls;
   try {
-    const who = await authenticator.prove({ kind: 'certificate', leaf, ...(chain ? { chain } : {}), from: peer }, signal);
+    const who = await authenticator.prove(
+      { kind: 'certificate', leaf, ...(chain ? { chain } : {}), from: peer },
+      signal,
+    );
     if (who.kind !== 'user' || who.id === '') throw new Refusal('auth-failed', 'the certificate is not a user’s');
     return who;
   } catch (error) {
@@ -60,11 +66,11 @@ function isPinned({ stream }: Conn, { certificate }: Member, { clock }: OpenVpnL
 }
 
 /**
- * `alice@lab` and `lab\alice` name the hub. Without it: the one that this member is of, or the only one there is. Which
+ * `alice@lab` and `lab\alice` name the hub, or else the profile does. Without it: the one that this member is of, or the only one there is. Which
  * hubs there are is not told.
  */
 export function whereTo(
-  user: string,
+  { user, hub }: Pick<Shown, 'user' | 'hub'>,
   certified: string,
   { hubs, members }: Pick<OpenVpnLoginDeps, 'hubs' | 'members'>,
 ): { readonly hub: string; readonly name: string } {
@@ -73,9 +79,11 @@ export function whereTo(
   if (before !== undefined && after !== undefined) return { hub: before, name: after || certified };
   const at = written.lastIndexOf('@');
   // A user's own name may hold an @: only what names a hub is one.
-  if (at >= 0 && hubs.find(written.slice(at + 1))) return { hub: written.slice(at + 1), name: written.slice(0, at) || certified };
+  if (at >= 0 && hubs.find(written.slice(at + 1)))
+    return { hub: written.slice(at + 1), name: written.slice(0, at) || certified };
   const name = written || certified;
   if (name === '') throw new Refusal('auth-failed', 'neither a user name nor a certificate was shown');
+  if (hub !== undefined) return { hub: hub.slice(0, 255), name };
   const all = hubs.list();
   const own = all.filter(hub => members.find(hub.name, name));
   const [only] = own.length > 0 ? own : all;
