@@ -105,7 +105,7 @@ export class OpenVpnClient {
     return (data.length > 0 && this.#data(data)) || genuine;
   }
   #data(packets: readonly Buffer[]): boolean {
-    return this.#member?.take(packets) ?? false;
+    return this.#member?.arrived(packets) ?? false;
   }
 
   /** Ends what there is, and the link. */
@@ -338,7 +338,7 @@ export class OpenVpnClient {
     // Nobody who has shaken hands with nobody is told anything; a renewal that comes to nothing ends nothing yet.
     if (!state.tls) return void this.#drop(state);
     state.say(failureLine(error, this.#proto));
-    void (this.#member ? this.#member.end('protocol') : this.#close(state));
+    void (this.#member ? this.#member.end('protocol') : this.#close());
   }
   /** A negotiation that came to nothing: the first one was all there is. */
   #drop(state: KeyState): void {
@@ -362,16 +362,17 @@ export class OpenVpnClient {
           ? undefined
           : 'RESTART';
     if (line !== undefined) this.#current?.say(line);
-    await this.#close(this.#current);
+    await this.#close();
   }
   /** Once what was said has arrived, or it is late. */
-  async #close(state?: KeyState): Promise<void> {
+  async #close(): Promise<void> {
     if (this.#life.signal.aborted) return this.#ended.promise;
     this.#life.abort(new Fault('gone', 'the OpenVPN client has gone'));
     const { link, deps } = this.#options;
     const late = Promise.withResolvers<void>();
     const stop = deps.clock.after(patience.farewell, late.resolve);
-    if (state && link.isOpen) await Promise.race([state.delivered(link.kind === 'udp'), late.promise]);
+    const said = [...this.#states.values()].map(state => state.delivered(link.kind === 'udp'));
+    if (link.isOpen) await Promise.race([Promise.all(said), late.promise]);
     stop();
     for (const one of this.#states.values()) one.close();
     this.#states.clear();
