@@ -13,13 +13,7 @@ import {
   PacketSplitter,
   tcpFrame,
 } from './openvpn.ts';
-import {
-  decodeKeyExchange,
-  encodeKeyExchange,
-  LineSplitter,
-  mirrorOptions,
-  parseOptions,
-} from './openvpn-keys.ts';
+import { decodeKeyExchange, encodeKeyExchange, LineSplitter, mirrorOptions, parseOptions } from './openvpn-keys.ts';
 
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length }).map(one => Buffer.from(one));
 const u32 = fc.nat(0xffffffff);
@@ -79,7 +73,10 @@ test('packets come out of a stream however it is cut, and an impossible length e
           out.push(...splitter.push(stream.subarray(at, at + size)).map(one => Buffer.from(one)));
           at += size;
         }
-        assert.deepEqual(out, packets.map(one => Buffer.from(one)));
+        assert.deepEqual(
+          out,
+          packets.map(one => Buffer.from(one)),
+        );
       },
     ),
   );
@@ -99,7 +96,14 @@ test('a packet is control or data or neither', () => {
 const exchange = {
   ...{ preMaster: Buffer.alloc(48, 1), random1: Buffer.alloc(32, 2), random2: Buffer.alloc(32, 3) },
   ...{ options: 'V4,dev-type tun,link-mtu 1549,tun-mtu 1500,proto TCPv4_CLIENT,auth SHA1,key-method 2,tls-client' },
-  ...{ user: 'alice', password: 'correct horse', peer: new Map([['IV_VER', '2.6.14'], ['IV_PROTO', '990']]) },
+  ...{
+    user: 'alice',
+    password: 'correct horse',
+    peer: new Map([
+      ['IV_VER', '2.6.14'],
+      ['IV_PROTO', '990'],
+    ]),
+  },
 };
 
 test('the exchange of keys is read once all of it is there', () => {

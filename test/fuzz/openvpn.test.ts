@@ -53,8 +53,17 @@ test('control packets, alone and in streams', () => {
 
 const exchange = encodeKeyExchange({
   ...{ preMaster: randomBytes(48), random1: randomBytes(32), random2: randomBytes(32) },
-  ...{ options: 'V4,dev-type tun,link-mtu 1549,cipher AES-256-GCM,tls-client', user: 'alice', password: 'correct horse' },
-  peer: new Map([['IV_VER', '2.6.14'], ['IV_PROTO', '990'], ['IV_CIPHERS', 'AES-256-GCM'], ['UV_HUB', 'lab']]),
+  ...{
+    options: 'V4,dev-type tun,link-mtu 1549,cipher AES-256-GCM,tls-client',
+    user: 'alice',
+    password: 'correct horse',
+  },
+  peer: new Map([
+    ['IV_VER', '2.6.14'],
+    ['IV_PROTO', '990'],
+    ['IV_CIPHERS', 'AES-256-GCM'],
+    ['UV_HUB', 'lab'],
+  ]),
 });
 const link = { kind: 'udp', peer: { path: '' }, isOpen: true, send: () => 0, close: async () => {} } as const;
 test('exchanges of keys, and what is read out of them', () => {
@@ -74,7 +83,13 @@ test('no packet that was changed on its way is opened', () => {
   const clock = new TestClock();
   const key = randomBytes(256);
   const wrapped = tlsCrypt(key, clock, 'client').wrap(control);
-  const options = { material: randomBytes(keyMaterialLength), cipher: 'AES-256-GCM', keyId: 0, peerId: 5, ordered: false } as const;
+  const options = {
+    material: randomBytes(keyMaterialLength),
+    cipher: 'AES-256-GCM',
+    keyId: 0,
+    peerId: 5,
+    ordered: false,
+  } as const;
   const [server, sealed] = [new DataKey(options), new DataKey({ ...options, side: 'client' }).seal(randomBytes(60))];
   fc.assert(
     fc.property(mutated(wrapped), mutated(sealed), (one, other) => {

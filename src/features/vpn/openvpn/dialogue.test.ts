@@ -9,9 +9,9 @@ import type { DatagramPeer } from '../../../net/datagrams.ts';
 import { upgradeTls } from '../../../net/tls.ts';
 import { arpFrame } from '../../../wire/arp.ts';
 import { broadcastMac } from '../../../wire/ethernet.ts';
-import { encodeControl, opcodes } from '../../../wire/openvpn.ts';
 import { encodeIcmp, icmpTypes } from '../../../wire/icmp.ts';
 import { decodeIpv4, encodeIpv4, parseIpv4 } from '../../../wire/ipv4.ts';
+import { encodeControl, opcodes } from '../../../wire/openvpn.ts';
 import { defaultSettings } from '../settings.ts';
 
 const issued = makeCa('OpenVPN').issue({ san: ['gate.test'] });
@@ -63,7 +63,12 @@ async function openDoor(t: { after(call: () => unknown): void }, { plain = true 
       if (!options.spoil?.(packet)) peer.take(packet);
     });
     t.after(() => peer.close());
-    return { peer, to, at, hears: (other: DatagramPeer) => peers.set(`${other.host} ${other.port}`, one => peer.take(one)) };
+    return {
+      peer,
+      to,
+      at,
+      hears: (other: DatagramPeer) => peers.set(`${other.host} ${other.port}`, one => peer.take(one)),
+    };
   };
   return { ...house, client, give: (packet: Buffer, from: DatagramPeer) => give(packet, from), sent };
 }
@@ -93,7 +98,10 @@ test('a member joins, is given the hub’s address and routes, and is answered; 
   const { peer, to } = client();
   await peer.negotiate();
   await until('it is up', () => peer.isUp);
-  assert.match(peer.lines[0] ?? '', /^PUSH_REPLY,topology subnet,ifconfig 192\.168\.30\.10 255\.255\.255\.0,.*route 10\.0\.1\.0 255\.255\.255\.0,.*peer-id \d+,cipher AES-256-GCM/);
+  assert.match(
+    peer.lines[0] ?? '',
+    /^PUSH_REPLY,topology subnet,ifconfig 192\.168\.30\.10 255\.255\.255\.0,.*route 10\.0\.1\.0 255\.255\.255\.0,.*peer-id \d+,cipher AES-256-GCM/,
+  );
   const packet = peer.seal(echo(1));
   const wrong = Buffer.from(packet);
   wrong[wrong.length - 1]! ^= 1;
@@ -123,7 +131,11 @@ test('the handshake stands loss, and the control channel under tls-crypt', async
   let count = 0;
   const { peer } = client({ clock, protection: tlsCrypt(key, clock, 'client'), spoil: () => ++count % 5 === 0 });
   const negotiated = peer.negotiate();
-  await until('it is up', () => peer.isUp, () => clock.move(20));
+  await until(
+    'it is up',
+    () => peer.isUp,
+    () => clock.move(20),
+  );
   await negotiated;
   const stranger = client();
   void stranger.peer.negotiate().catch(() => {});
@@ -141,7 +153,10 @@ test('nothing is kept of strangers, and they get less than twice what they sent'
   assert.ok(sent.every(({ length }) => length === 26));
   // An acknowledgement of a session that we never named.
   const far = randomBytes(8);
-  give(encodeControl({ opcode: opcodes.ack, keyId: 0, session: far, acks: [0], far: randomBytes(8), payload: far }), { host: '198.51.100.1', port: 1 });
+  give(encodeControl({ opcode: opcodes.ack, keyId: 0, session: far, acks: [0], far: randomBytes(8), payload: far }), {
+    host: '198.51.100.1',
+    port: 1,
+  });
   assert.equal(vpn.sessions.size + gate.admissions.length, 0);
 });
 
@@ -174,13 +189,24 @@ test('who has the keys goes on from another address, if he may join from there',
   give(randomBytes(60), elsewhere);
   const packet = peer.seal(echo(1));
   give(packet, elsewhere);
-  await until('he was admitted there', () => gate.admissions.filter(({ request }) => request.action === 'vpn.join').length === 2);
-  await until('answers follow', () => sent.some(({ to }) => to === '198.51.100.7 5555'), () => give(peer.seal(echo(2)), elsewhere));
+  await until(
+    'he was admitted there',
+    () => gate.admissions.filter(({ request }) => request.action === 'vpn.join').length === 2,
+  );
+  await until(
+    'answers follow',
+    () => sent.some(({ to }) => to === '198.51.100.7 5555'),
+    () => give(peer.seal(echo(2)), elsewhere),
+  );
   await until('they are his', () => answers(peer) >= 1);
   assert.equal(vpn.sessions.size, 1);
   // The peer's acknowledgements still come from where it was: the goodbye is given up after a while.
   void vpn.disconnect('lab', vpn.sessions.list('lab')[0]!.name);
-  await until('it is over', () => vpn.sessions.size === 0 && gate.open().length === 0, () => clock.move(100));
+  await until(
+    'it is over',
+    () => vpn.sessions.size === 0 && gate.open().length === 0,
+    () => clock.move(100),
+  );
 });
 
 test('a wrong password, compression and a cipher of old are refused in words', async t => {
@@ -207,9 +233,16 @@ test('tap: frames go both ways as they are', async t => {
   await until('it is up', () => peer.isUp);
   assert.doesNotMatch(peer.lines[0] ?? '', /ifconfig/);
   const mac = Uint8Array.of(2, 0, 0, 0, 0, 9);
-  const ask = { senderMac: mac, senderIp: parseIpv4('192.168.30.150'), targetMac: new Uint8Array(6), targetIp: parseIpv4('192.168.30.1') };
+  const ask = {
+    senderMac: mac,
+    senderIp: parseIpv4('192.168.30.150'),
+    targetMac: new Uint8Array(6),
+    targetIp: parseIpv4('192.168.30.1'),
+  };
   to(peer.seal(arpFrame({ operation: 'request', ...ask }, broadcastMac)));
-  await until('the router answered', () => peer.payloads.some(frame => frame.length >= 42 && frame.readUInt16BE(12) === 0x0806 && frame[21] === 2));
+  await until('the router answered', () =>
+    peer.payloads.some(frame => frame.length >= 42 && frame.readUInt16BE(12) === 0x0806 && frame[21] === 2),
+  );
 });
 
 test('a cut session is told to come back, one whose member is gone to stay away', async t => {

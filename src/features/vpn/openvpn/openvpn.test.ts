@@ -8,12 +8,12 @@ import { parseIpv4, parseIpv4Network } from '../../../wire/ipv4.ts';
 import { opcodes } from '../../../wire/openvpn.ts';
 import type { HubEntry } from '../hubs.ts';
 import type { Member } from '../members.ts';
+import { Refusal } from '../softether/errors.ts';
 import { createCookies } from './cookie.ts';
 import { chooseCipher, DataKey, dataCiphers, expandKeys, keyMaterialLength } from './data-key.ts';
 import { whereTo } from './login.ts';
 import { pushLines, pushOptions } from './push.ts';
 import { failureLine } from './refusals.ts';
-import { Refusal } from '../softether/errors.ts';
 import { Reliable, type ReliablePacket } from './reliable.ts';
 import { ReplayWindow } from './replay-window.ts';
 import { formatStaticKey, staticKeyLength, tlsCrypt } from './tls-crypt.ts';
@@ -38,7 +38,8 @@ test('bytes arrive once and in order over a line that loses, repeats and reorder
           if (keep) got.push(...ready);
         };
         if (fate < 2) return; // lost
-        if (fate === 2) held.push(arrive); // late
+        if (fate === 2)
+          held.push(arrive); // late
         else arrive();
         if (fate === 3) arrive(); // twice
       };
@@ -75,7 +76,10 @@ test('both sides open what the other seals, in V1 and V2, and nothing that was c
     for (const peerId of [undefined, 0x123456]) {
       const options = { material: randomBytes(keyMaterialLength), cipher, keyId: 3, ordered: false };
       const named = peerId === undefined ? {} : { peerId };
-      const [server, client] = [new DataKey({ ...options, ...named }), new DataKey({ ...options, ...named, side: 'client' })];
+      const [server, client] = [
+        new DataKey({ ...options, ...named }),
+        new DataKey({ ...options, ...named, side: 'client' }),
+      ];
       const packet = client.seal(Buffer.from('hello'));
       assert.equal(packet[0], ((peerId === undefined ? opcodes.dataV1 : opcodes.dataV2) << 3) | 3);
       for (let at = 0; at < packet.length; at++) {
@@ -112,7 +116,10 @@ test('each number counts once, within a window; on a stream only upwards', () =>
   );
   const ordered = new ReplayWindow(1);
   ordered.came(5);
-  assert.deepEqual([4, 5, 6].map(number => ordered.mayCome(number)), [false, false, true]);
+  assert.deepEqual(
+    [4, 5, 6].map(number => ordered.mayCome(number)),
+    [false, false, true],
+  );
 });
 
 test('the PRF of TLS 1.0 gives the keys of clients before 2.6', () => {
@@ -167,7 +174,15 @@ test('settings: address, routes, no default gateway unless the hub says so, and 
     ...{ address: parseIpv4('192.168.30.10'), bits: 24, server: parseIpv4('192.168.30.1'), mtu: 1400 },
     ...{ routes: [route('10.0.1.0/24')], dns: [parseIpv4('10.0.1.53')], domain: 'lab.test' },
   };
-  const facts = { proto: 0, cipher: 'AES-256-GCM', peerId: 7, keyExport: true, ping: 7, restart: 60, mtu: 1600 } as const;
+  const facts = {
+    proto: 0,
+    cipher: 'AES-256-GCM',
+    peerId: 7,
+    keyExport: true,
+    ping: 7,
+    restart: 60,
+    mtu: 1600,
+  } as const;
   const options = pushOptions({ ...facts, lease });
   assert.deepEqual(options, [
     'topology subnet',
@@ -183,8 +198,13 @@ test('settings: address, routes, no default gateway unless the hub says so, and 
     'cipher AES-256-GCM',
     'key-derivation tls-ekm',
   ]);
-  assert.ok(pushOptions({ ...facts, lease: { ...lease, routes: [route('0.0.0.0/0')] } }).includes('redirect-gateway def1'));
-  assert.ok(pushOptions({ ...facts, proto: 1 << 7 }).includes('protocol-flags cc-exit tls-ekm'), 'tap: nothing of addresses');
+  assert.ok(
+    pushOptions({ ...facts, lease: { ...lease, routes: [route('0.0.0.0/0')] } }).includes('redirect-gateway def1'),
+  );
+  assert.ok(
+    pushOptions({ ...facts, proto: 1 << 7 }).includes('protocol-flags cc-exit tls-ekm'),
+    'tap: nothing of addresses',
+  );
   const many = Array.from({ length: 64 }, (_, index) => `route 10.${index}.0.0 255.255.0.0`);
   const lines = pushLines(many);
   assert.ok(lines.length > 1 && lines.every(line => line.length < 1000));
@@ -200,7 +220,8 @@ test('the hub is what the name says, what the profile says, or the only one that
     find: (name: string) => hubs.find(hub => hub.name === name.toLowerCase()),
   });
   const members = {
-    find: (hub: string, name: string) => (['lab/alice', 'lab/bob', 'office/bob'].includes(`${hub}/${name}`) ? ({} as Member) : undefined),
+    find: (hub: string, name: string) =>
+      ['lab/alice', 'lab/bob', 'office/bob'].includes(`${hub}/${name}`) ? ({} as Member) : undefined,
   };
   const where = (user: string, hub?: string, names?: readonly string[], certified = '') =>
     whereTo({ user, hub }, certified, { hubs: list(names), members } as unknown as Parameters<typeof whereTo>[2]);
@@ -210,7 +231,12 @@ test('the hub is what the name says, what the profile says, or the only one that
   assert.deepEqual(where('alice'), { hub: 'lab', name: 'alice' });
   assert.deepEqual(where('carol@example.com', undefined, ['lab']), { hub: 'lab', name: 'carol@example.com' });
   assert.deepEqual(where('', undefined, undefined, 'alice'), { hub: 'lab', name: 'alice' });
-  for (const [user, certified] of [['bob', ''], ['nobody', ''], ['', ''], ['', 'bob']] as const)
+  for (const [user, certified] of [
+    ['bob', ''],
+    ['nobody', ''],
+    ['', ''],
+    ['', 'bob'],
+  ] as const)
     assert.throws(() => where(user, undefined, undefined, certified), { name: 'Refusal', code: 'auth-failed' });
 });
 
