@@ -36,11 +36,12 @@ const programs = {
   ssh: /fixtures\/ssh-server/,
   vpncmd: /fixtures\/softether-programs/,
   vpnclient: /startVpnClient/,
+  openvpn: /startOpenVpn/,
   fossil: /'fossil'/,
   radicale: /'radicale'/,
 };
 /** What only root may: network namespaces and TAP devices. CI's ordinary user is no reason to fail. */
-const rootOnly = /startVpnClient/;
+const rootOnly = /startVpnClient|startOpenVpn/;
 const isHere = program =>
   [...(process.env.PATH || '').split(':'), '/usr/sbin'].some(folder => existsSync(join(folder, program)));
 

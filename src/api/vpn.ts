@@ -71,6 +71,13 @@ export function vpnHandlers(deps: ApiDeps): Pick<Handlers, keyof typeof vpnVerbs
       const { name } = await vpn().disconnect(params.hub, params.name);
       return { name, cut: true };
     },
+    'vpn.openvpn-show': async ({ params, query }) => {
+      const { openvpn, members, hubs } = vpn();
+      if (!openvpn) throw new Fault('missing', 'OpenVPN is not spoken here; write openvpn: {} under vpn: in the file');
+      const { name: of } = hubs.get(params.hub);
+      const user = query.user === undefined ? {} : { user: members.get(of, query.user).name };
+      return { hub: of, profile: openvpn.profile({ hub: of, dev: query.dev ?? 'tun', ...user }) };
+    },
     'vpn.admin-show': async () => {
       const { isOn, from, since } = vpn().administration;
       return { on: isOn, from: [...from], ...(since ? { since: since.toISOString() } : {}) };

@@ -7,6 +7,7 @@ import { askSecret, askYes } from './ask.ts';
 import { type Context, examples } from './command.ts';
 import { ago, formatBytes, minute } from './format.ts';
 import { defineJoin } from './vpn-join.ts';
+import { defineOpenVpn } from './vpn-openvpn.ts';
 import { defineHubSet, settingOptions, settingsOf } from './vpn-settings.ts';
 
 export function define(command: Command, context: Context): void {
@@ -15,6 +16,7 @@ export function define(command: Command, context: Context): void {
   defineSession(command.command('session').summary('who is on a hub: list, cut').helpCommand(false), context);
   defineTable(command, context);
   defineJoin(command, context);
+  defineOpenVpn(command, context);
   defineAdmin(
     command.command('admin').summary('administration by vpncmd: show, passwd, off').helpCommand(false),
     context,
@@ -27,6 +29,7 @@ export function define(command: Command, context: Context): void {
     ['sekisho vpn session cut mikalab/SID-STAFF01-1'],
     ['sekisho vpn table mikalab leases'],
     ['sekisho vpn join --gate https://gate.example.com --hub mikalab --user staff01', 'our own client'],
+    ['sekisho vpn openvpn mikalab --user staff01 --issue --out staff01.ovpn', 'for telephones, with a certificate'],
     ['sekisho vpn admin passwd', 'then: vpncmd HOST:443 /SERVER /ADMINHUB:mikalab'],
   );
 }

@@ -77,6 +77,8 @@ export function opensOf({ config }: ConfigFile): string[] {
         ]
       : []),
     ...(config.vpn?.listen ?? []).map(address => `vpn.listen  ${formatUrl(address)}`),
+    ...(config.vpn?.openvpn ? [`vpn.openvpn  on the gate port (${gate?.name})`] : []),
+    ...(config.vpn?.openvpn?.listen ?? []).map(address => `vpn.openvpn.listen  ${formatUrl(address)}`),
     ...Object.entries(config.vpn?.hubs ?? {}).map(
       ([name, { sstp }]) => `vpn hub ${name}  on the gate port (${gate?.name})${sstp ? ', by SSTP as well' : ''}`,
     ),

@@ -254,6 +254,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       log: room('vpn'),
       ended: credential => void sessions.cutBy(({ who }) => who.credential === credential),
       name: () => namesOf(current.file.config)[0] ?? 'localhost',
+      root: () => authority.root().cert,
       opened,
       ports,
     }),

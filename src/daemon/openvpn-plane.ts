@@ -64,6 +64,7 @@ export async function openOpenVpnPorts(options: OpenVpnPortsOptions): Promise<Op
     if (address.kind !== 'udp') {
       const listener = await open('vpn.openvpn.listen', address, 'openvpn');
       listeners.push(listener);
+      if ('port' in listener.address) vpn.openvpn?.opensTcp(listener.address.port);
       void accept(listener, { vpn: () => vpn, door: () => door, log, metrics });
       continue;
     }

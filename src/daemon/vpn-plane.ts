@@ -25,6 +25,8 @@ export interface VpnPlaneOptions {
   readonly ended: (credential: string) => void;
   /** The gate's own host name. */
   readonly name: () => string;
+  /** The gate's own CA, PEM. */
+  readonly root: () => string;
   /** Every listener that is open. */
   readonly opened: () => readonly Address[];
   /** Where SoftEther is spoken: the gate's own listeners, and those of `vpn.listen`. */
@@ -48,6 +50,7 @@ export async function openVpnPlane(options: VpnPlaneOptions): Promise<VpnService
       plan()
         .gate?.identities.map(({ cert }) => cert)
         .find(isRsa) ?? plan().gate?.identities[0]?.cert,
+    root: options.root,
     ports: () => options.ports.flatMap(({ address }) => ('port' in address ? [address.port] : [])),
     facts: { version, name: options.name },
   });

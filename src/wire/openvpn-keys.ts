@@ -96,7 +96,6 @@ const parsePeer = (text: string): ReadonlyMap<string, string> =>
         return name === undefined ? [] : [[name, printable(value ?? '')] as const];
       }),
   );
-// biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is taken out
 const printable = (text: string): string => text.replace(/[\x00-\x1f\x7f]/g, '');
 
 /** `V4,dev-type tun,link-mtu 1549,…` → name → value ('' where there is none). */

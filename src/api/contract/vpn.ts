@@ -237,6 +237,16 @@ export const vpnVerbs = {
     resource: 'hub/:hub/:name',
     cli: 'vpn session cut',
   }),
+  'vpn.openvpn-show': verb({
+    method: 'GET',
+    path: '/v1/vpn/hubs/:hub/openvpn',
+    action: 'vpn.openvpn-show',
+    summary: 'A profile for OpenVPN’s clients, without anything secret of a member',
+    params: hub,
+    query: z.object({ user: name.optional(), dev: z.enum(['tun', 'tap']).optional() }),
+    answer: z.object({ hub: hubName, profile: z.string() }),
+    cli: 'vpn openvpn',
+  }),
   'vpn.admin-show': verb({
     method: 'GET',
     path: '/v1/vpn/admin',

@@ -29,6 +29,8 @@ export interface VpnDeps {
   readonly isOwn: (host: string, port: number) => boolean;
   /** The gate's certificate, PEM, as administrators may see it. */
   readonly certificate: () => string | undefined;
+  /** The gate's own CA, PEM. */
+  readonly root: () => string;
   /** Ports on which SoftEther is spoken. */
   readonly ports: () => readonly number[];
   readonly facts: { readonly version: string; readonly name: () => string };

@@ -1,9 +1,9 @@
 // One OpenVPN client from its first packet to its last: control packets → TLS → who and where → a member of a hub, and the
 // same again for each renewal of keys. Read this first.
-import { randomBytes } from 'node:crypto';
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../../../core/clock.ts';
 import { Fault, isWeather } from '../../../core/fault.ts';
-import type { Address, Gate, Log, Metrics, Upgrade } from '../../../core/parts.ts';
+import type { Address, Conn, Gate, Log, Metrics, Upgrade } from '../../../core/parts.ts';
 import { peek } from '../../../net/peek.ts';
 import { type ControlPacket, decodeControl, encodeControl, isControl, isData, opcodes } from '../../../wire/openvpn.ts';
 import {
@@ -20,7 +20,7 @@ import { nobody } from '../softether/login.ts';
 import type { MemberSessions } from '../softether/sessions.ts';
 import { DataKey, expandKeys, exporterLabel, keyMaterialLength } from './data-key.ts';
 import { KeyState } from './key-state.ts';
-import { type OpenVpnLoginDeps, proveOpenVpn } from './login.ts';
+import { type OpenVpnLoginDeps, proveOpenVpn, type Shown } from './login.ts';
 import { type Link, OpenVpnMember } from './member.ts';
 import { type Offer, readOffer } from './offer.ts';
 import { pushLines, pushOptions } from './push.ts';
@@ -46,8 +46,8 @@ export interface OpenVpnClientOptions {
   readonly deps: OpenVpnDeps;
 }
 
-/** Milliseconds: for a negotiation, for the hub's address, for a goodbye, and between two negotiations. */
-const patience = { negotiation: 60_000, lease: 20_000, farewell: 1500, renewal: 1000 } as const;
+/** Milliseconds: for a negotiation, for the hub's address, for a goodbye, between two negotiations and two answers to PUSH_REQUEST. */
+const patience = { negotiation: 60_000, lease: 20_000, farewell: 1500, renewal: 1000, push: 3000 } as const;
 const exchangeLimit = 16_384;
 /** A TLSSocket; without a context, which before TLS 1.3 is not the same as an empty one. */
 interface Exporter {
@@ -68,6 +68,10 @@ export class OpenVpnClient {
   #hub = '*';
   #proto = 0;
   #pushed: readonly string[] = [];
+  #pushedAt = 0;
+  /** Of what proved who it is: not the thing itself. */
+  #proof: Buffer = randomBytes(32);
+  readonly #secret = randomBytes(32);
 
   constructor(options: OpenVpnClientOptions) {
     this.#options = options;
@@ -101,7 +105,7 @@ export class OpenVpnClient {
     return (data.length > 0 && this.#data(data)) || genuine;
   }
   #data(packets: readonly Buffer[]): boolean {
-    return this.#member?.take(packets) ?? false;
+    return this.#member?.arrived(packets) ?? false;
   }
 
   /** Ends what there is, and the link. */
@@ -196,7 +200,9 @@ export class OpenVpnClient {
     this.#proto = Number.parseInt(exchange.peer.get('IV_PROTO') ?? '', 10) || 0;
     const offer = readOffer(exchange, link);
     this.#offer = offer;
-    const login = await proveOpenVpn({ ...exchange, conn }, deps, signal);
+    const shown = shownBy(exchange, conn);
+    const login = await proveOpenVpn(shown, deps, signal);
+    this.#proof = this.#digest(shown);
     this.#hub = login.entry.name;
     this.#who = login.member?.id ?? '';
     const user = login.member?.name ?? '';
@@ -229,7 +235,7 @@ export class OpenVpnClient {
     });
     member.addKey(this.#key(state, material()));
     this.#pushed = pushLines(options);
-    for (const line of this.#pushed) state.say(line);
+    this.#pushAgain(state);
     deps.log.info(
       { from: link.peer, hub: this.#hub, user, session: member.name, by: link.kind, kind: offer.kind },
       'an OpenVPN client has joined',
@@ -238,26 +244,37 @@ export class OpenVpnClient {
 
   /** Further keys: it has to be the same member still. */
   async #again(state: KeyState, exchange: KeyExchange, material: () => Buffer, signal: AbortSignal): Promise<void> {
-    const login = await proveOpenVpn({ ...exchange, conn: state.tls! }, this.#options.deps, signal);
-    if (login.entry.name !== this.#hub || (login.member?.id ?? '') !== this.#who)
-      throw new Refusal('auth-failed', 'new keys were asked for by somebody else');
-    this.#member?.addKey(this.#key(state, material()));
+    // The client uses them soon, whether the slow hash of its password is done or not: what has proven it before, does.
+    // A membership that has changed since has ended the session.
+    if (!timingSafeEqual(this.#digest(shownBy(exchange, state.tls!)), this.#proof))
+      await this.#proveAgain(state, exchange, signal);
+    if (!this.#member?.isOpen) return;
+    this.#member.addKey(this.#key(state, material()));
     for (const [keyId, other] of this.#states) {
-      if (other === state || other === this.#current) continue;
+      if (other === state) continue;
       other.close();
       this.#states.delete(keyId);
     }
-    this.#current?.close();
-    if (this.#current) this.#states.delete(this.#current.keyId);
     this.#current = state;
     // Our part of the exchange is on its way by then.
     setImmediate(() => this.#settleKeys());
+  }
+  async #proveAgain(state: KeyState, exchange: KeyExchange, signal: AbortSignal): Promise<void> {
+    const login = await proveOpenVpn(shownBy(exchange, state.tls!), this.#options.deps, signal);
+    if (login.entry.name !== this.#hub || (login.member?.id ?? '') !== this.#who)
+      throw new Refusal('auth-failed', 'new keys were asked for by somebody else');
   }
   /** When all that we said has arrived, they have the new key, too. */
   #settleKeys(): void {
     if (this.#current?.isIdle) this.#member?.useNewest();
   }
 
+  #digest({ user, password, hub = '', conn }: Shown): Buffer {
+    const leaf = Buffer.from(conn.tls?.leaf ?? []).toString('base64');
+    return createHmac('sha256', this.#secret)
+      .update(JSON.stringify([user, password, hub, leaf]))
+      .digest();
+  }
   #key(state: KeyState, material: Buffer): DataKey {
     const { cipher, peerId } = this.#offer!;
     return new DataKey({
@@ -285,7 +302,7 @@ export class OpenVpnClient {
         for (const line of lines.push(chunk)) {
           if (line === 'PUSH_REQUEST') {
             resolve();
-            for (const said of this.#pushed) state.say(said); // it was lost with a restart of theirs
+            this.#pushAgain(state);
           } else if (line === 'EXIT') void this.end('left');
         }
       } catch (error) {
@@ -293,6 +310,14 @@ export class OpenVpnClient {
       }
     });
     return promise;
+  }
+
+  /** Who asks some seconds later has not understood; who asks at once has crossed the answer on its way. */
+  #pushAgain(state: KeyState): void {
+    const now = this.#options.deps.clock.now().getTime();
+    if (this.#pushed.length === 0 || now - this.#pushedAt < patience.push) return;
+    this.#pushedAt = now;
+    for (const line of this.#pushed) state.say(line);
   }
 
   #failed(state: KeyState, error: unknown): void {
@@ -313,7 +338,7 @@ export class OpenVpnClient {
     // Nobody who has shaken hands with nobody is told anything; a renewal that comes to nothing ends nothing yet.
     if (!state.tls) return void this.#drop(state);
     state.say(failureLine(error, this.#proto));
-    void (this.#member ? this.#member.end('protocol') : this.#close(state));
+    void (this.#member ? this.#member.end('protocol') : this.#close());
   }
   /** A negotiation that came to nothing: the first one was all there is. */
   #drop(state: KeyState): void {
@@ -337,16 +362,17 @@ export class OpenVpnClient {
           ? undefined
           : 'RESTART';
     if (line !== undefined) this.#current?.say(line);
-    await this.#close(this.#current);
+    await this.#close();
   }
   /** Once what was said has arrived, or it is late. */
-  async #close(state?: KeyState): Promise<void> {
+  async #close(): Promise<void> {
     if (this.#life.signal.aborted) return this.#ended.promise;
     this.#life.abort(new Fault('gone', 'the OpenVPN client has gone'));
     const { link, deps } = this.#options;
     const late = Promise.withResolvers<void>();
     const stop = deps.clock.after(patience.farewell, late.resolve);
-    if (state && link.isOpen) await Promise.race([state.delivered(link.kind === 'udp'), late.promise]);
+    const said = [...this.#states.values()].map(state => state.delivered(link.kind === 'udp'));
+    if (link.isOpen) await Promise.race([Promise.all(said), late.promise]);
     stop();
     for (const one of this.#states.values()) one.close();
     this.#states.clear();
@@ -354,3 +380,7 @@ export class OpenVpnClient {
     this.#ended.resolve();
   }
 }
+
+const shownBy = ({ user, password, peer }: KeyExchange, conn: Conn): Shown => ({
+  ...{ user, password, conn, hub: peer.get('UV_HUB') },
+});

@@ -15,6 +15,8 @@ export interface OpenVpnLoginDeps extends LoginDeps {
 export interface Shown {
   readonly user: string;
   readonly password: string;
+  /** As the profile says it. */
+  readonly hub?: string | undefined;
   /** TLS stands. */
   readonly conn: Conn;
 }
@@ -24,7 +26,7 @@ export async function proveOpenVpn(shown: Shown, deps: OpenVpnLoginDeps, signal:
   const { conn, password } = shown;
   const from = conn.peer;
   const certified = await byCertificate(conn, deps, signal);
-  const wish = whereTo(shown.user, certified?.id ?? '', deps);
+  const wish = whereTo(shown, certified?.id ?? '', deps);
   return proveMember({ ...wish, from }, deps, async member => {
     const pinned = member ? isPinned(conn, member, deps) : false;
     if (certified && certified.id !== member?.name) return undefined;
@@ -64,11 +66,11 @@ function isPinned({ stream }: Conn, { certificate }: Member, { clock }: OpenVpnL
 }
 
 /**
- * `alice@lab` and `lab\alice` name the hub. Without it: the one that this member is of, or the only one there is. Which
+ * `alice@lab` and `lab\alice` name the hub, or else the profile does. Without it: the one that this member is of, or the only one there is. Which
  * hubs there are is not told.
  */
 export function whereTo(
-  user: string,
+  { user, hub }: Pick<Shown, 'user' | 'hub'>,
   certified: string,
   { hubs, members }: Pick<OpenVpnLoginDeps, 'hubs' | 'members'>,
 ): { readonly hub: string; readonly name: string } {
@@ -81,6 +83,7 @@ export function whereTo(
     return { hub: written.slice(at + 1), name: written.slice(0, at) || certified };
   const name = written || certified;
   if (name === '') throw new Refusal('auth-failed', 'neither a user name nor a certificate was shown');
+  if (hub !== undefined) return { hub: hub.slice(0, 255), name };
   const all = hubs.list();
   const own = all.filter(hub => members.find(hub.name, name));
   const [only] = own.length > 0 ? own : all;

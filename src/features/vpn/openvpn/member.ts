@@ -152,8 +152,8 @@ export class OpenVpnMember implements LiveMember, HubPort {
 
   // --- Packets ---
 
-  /** Answers whether one of them was genuine. */
-  take(packets: readonly Buffer[]): boolean {
+  /** Answers whether one of them was genuine. (Not `take`: a port with that is a service of the hub's own.) */
+  arrived(packets: readonly Buffer[]): boolean {
     const payloads: Buffer[] = [];
     let genuine = false;
     for (const packet of packets) {

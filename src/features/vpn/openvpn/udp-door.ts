@@ -72,7 +72,10 @@ export function serveOpenVpnUdp({ socket, tls, deps }: OpenVpnUdpOptions): Async
       if (place && place !== known && place.moving === undefined && place.client.take([packet])) move(place, peer, key);
       return;
     }
-    if (opcodeOf(packet) === opcodes.hardResetClient) return reset(packet, peer, key);
+    if (opcodeOf(packet) === opcodes.hardResetClient) {
+      reset(packet, peer, key);
+      return;
+    }
     // A restarted client has its old port at times: who answers our stateless packet is a new one.
     if (known && isOf(known, packet)) known.client.take([packet]);
     else confirm(packet, peer, key, known);
@@ -95,8 +98,8 @@ export function serveOpenVpnUdp({ socket, tls, deps }: OpenVpnUdpOptions): Async
   };
   const reset = (bytes: Buffer, peer: DatagramPeer, key: string): void => {
     const read = unwrap(bytes, 0);
-    if (!read || read.packet.id !== 0 || read.packet.keyId !== 0) return drop('openvpn');
-    answer(read, peer, key);
+    if (read?.packet.id === 0 && read.packet.keyId === 0) answer(read, peer, key);
+    else drop('openvpn');
   };
   /** 26 bytes for 14, and the first packet of both sides counts as said. */
   const answer = (
@@ -104,14 +107,20 @@ export function serveOpenVpnUdp({ socket, tls, deps }: OpenVpnUdpOptions): Async
     peer: DatagramPeer,
     key: string,
   ): void => {
-    if (state === 'closed' || !answerRate.take(1, now())) return drop('openvpn');
+    if (state === 'closed' || !answerRate.take(1, now())) {
+      drop('openvpn');
+      return;
+    }
     const session = cookies.make(key, packet.session);
     const reply = { opcode: opcodes.hardResetServer, keyId: 0, acks: [0], id: 0, payload: new Uint8Array(0) };
     socket.send(protection.wrap(encodeControl({ ...reply, session, far: packet.session })), peer);
   };
   const confirm = (bytes: Buffer, peer: DatagramPeer, key: string, known: Place | undefined): void => {
     const read = unwrap(bytes, 1);
-    if (!read || read.packet.keyId !== 0) return known ? undefined : drop('openvpn');
+    if (read?.packet.keyId !== 0) {
+      drop('openvpn');
+      return;
+    }
     const { packet, protection } = read;
     if (!packet.far || !cookies.fits(packet.far, key, packet.session)) {
       // Its acknowledgement got lost, or is older than us: said again, it is acknowledged again.
@@ -123,8 +132,10 @@ export function serveOpenVpnUdp({ socket, tls, deps }: OpenVpnUdpOptions): Async
       byId.size >= most.clients ||
       halfOpen() >= most.halfOpen ||
       halfOpen(peer.host) >= most.perHost
-    )
-      return drop('sessions');
+    ) {
+      drop('sessions');
+      return;
+    }
     if (known) void known.client.end('replaced');
     open({ bytes, peer, key, protection, own: Buffer.from(packet.far), far: Buffer.from(packet.session) });
   };
@@ -191,7 +202,10 @@ export function serveOpenVpnUdp({ socket, tls, deps }: OpenVpnUdpOptions): Async
       member.options.session.note('moved', formatAddress(to));
       log.info({ from: to, session: member.name }, 'an OpenVPN client has moved to another address');
     };
-    if (peer.host === place.peer.host) return settle();
+    if (peer.host === place.peer.host) {
+      settle();
+      return;
+    }
     place.moving = key;
     const { limits: _, ...request } = member.options.session.request;
     gate.admit({ ...request, from: to }).then(
