@@ -20,6 +20,7 @@ import { faultHandler, pathOf, sendFault } from './faults.ts';
 import { gateHandlers } from './gate.ts';
 import { groupHandlers } from './group.ts';
 import { createHttpServer, defaultLimits, type HttpServer } from './http-server.ts';
+import { rotationHandlers } from './rotation.ts';
 import { sessionHandlers } from './session.ts';
 import { statusHandlers } from './status.ts';
 import { tokenHandlers } from './token.ts';
@@ -118,6 +119,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     ...sessionHandlers(deps),
     ...certHandlers(deps),
     ...enrolmentHandlers(deps),
+    ...rotationHandlers(deps),
     ...userHandlers(deps),
     ...groupHandlers(deps),
     ...tokenHandlers(deps),

@@ -26,6 +26,7 @@ import { firstLink, openFloor } from './gateway-floor.ts';
 import {
   aborted,
   after,
+  caWarnings,
   closeTunnelsOf,
   gateTls,
   inOrder,
@@ -214,7 +215,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         openGateDoor({
           ...{ config: config.gate, board: certificates.board, metrics, log: room('gate') },
           listeners: await inOrder(config.gate.listen, address => open('gate.listen', address, 'gate')),
-          tls: gateTls(current.plan, authority.root().cert),
+          tls: gateTls(current.plan, authority.anchor()),
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
           tenants,
@@ -298,7 +299,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       challenge: path => certificates.board.http(path),
       site: host => sites?.secureUrl(host),
       crl: () => authority.crl(),
-      root: () => authority.root().cert,
+      root: () =>
+        authority
+          .roots()
+          .map(({ cert }) => cert)
+          .join(''),
     }),
     metrics: metricsHttp({
       text: async () => metrics.text((await proxies.workers()?.metrics()) ?? []),
@@ -319,6 +324,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       .acmeState()
       .filter(({ standIn }) => standIn)
       .map(({ names }) => `${names.join(', ')}: the ACME certificate has not come yet; a self-signed one stands in`),
+    ...caWarnings(authority, clock.now()),
     ...(gate.unwritten > 0 ? [`${gate.unwritten} audit records wait for the disk; is it full?`] : []),
   ];
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
@@ -341,7 +347,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       log,
     },
     warnings,
-    root: () => authority.root().cert,
+    anchor: () => authority.anchor(),
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,
     current: () => current,
@@ -358,6 +364,12 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         () => log.info({}, 'a renewed certificate is in use'),
         error => log.error({ error }, 'a renewed certificate could not be put to use'),
       );
+    }),
+  );
+
+  stack.defer(
+    authority.onRotated(step => {
+      reloader.refresh().catch((error: unknown) => log.error({ error, step }, 'the new roots could not be put to use'));
     }),
   );
 

@@ -15,7 +15,8 @@ export interface OwnCrls extends AsyncDisposable {
 
 export interface OwnCrlOptions {
   readonly store: Store;
-  readonly issuing: readonly IssuingCa[];
+  /** Those that count now. */
+  readonly issuing: () => readonly IssuingCa[];
   readonly records: CertificateRecords;
   readonly clock: Clock;
   readonly log: Log;
@@ -38,7 +39,7 @@ export function openOwnCrls(options: OwnCrlOptions): OwnCrls {
   const make = async (): Promise<void> => {
     const next = new Map<string, SignedList>();
     try {
-      for (const ca of issuing) next.set(ca.facts.fingerprint, await signNext(ca, options));
+      for (const ca of issuing()) next.set(ca.facts.fingerprint, await signNext(ca, options));
     } finally {
       lists = next; // also when signing failed: the old ones no longer say everything
     }
@@ -67,9 +68,11 @@ export function openOwnCrls(options: OwnCrlOptions): OwnCrls {
   return {
     async current() {
       await running.catch(() => {});
-      const oldest = Math.min(...issuing.map(ca => lists.get(ca.facts.fingerprint)?.at.getTime() ?? 0));
+      const oldest = Math.min(...issuing().map(ca => lists.get(ca.facts.fingerprint)?.at.getTime() ?? 0));
       if (clock.now().getTime() - oldest >= day) await refresh();
-      const pems = issuing.toReversed().map(ca => lists.get(ca.facts.fingerprint)?.pem ?? '');
+      const pems = issuing()
+        .toReversed()
+        .map(ca => lists.get(ca.facts.fingerprint)?.pem ?? '');
       return { pem: pems.join(''), der: derBlocks(pems[0] ?? '', 'X509 CRL')[0] ?? new Uint8Array() };
     },
     refresh,
