@@ -298,7 +298,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       origin,
       challenge: path => certificates.board.http(path),
       site: host => sites?.secureUrl(host),
-      crl: () => authority.crl(),
+      crl: number => authority.crl(number),
+      ocsp: request => authority.ocsp(request),
       root: () =>
         authority
           .roots()

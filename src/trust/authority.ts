@@ -9,6 +9,7 @@ import { type RotationStage, type RotationStep, rotateCa, stageOf } from './ca-r
 import { parseCertificate, usageOids } from './certificate.ts';
 import { type CertificateRecord, openCertificateRecords } from './certificate-records.ts';
 import { createNotices } from './notices.ts';
+import { answerOcsp } from './ocsp.ts';
 import { derBlocks, toPem } from './pem.ts';
 import type { AlternativeName, Subject } from './pki.ts';
 import type { Reason } from './pki-crl.ts';
@@ -30,6 +31,8 @@ export interface AuthorityOptions {
   readonly lifetimes?: { readonly server: number; readonly client: number };
   /** Written into certificates as their CRL distribution point, when there is one. */
   readonly crlUrl?: string;
+  /** `http://gate.example.com`: where the gate answers OCSP and, without a `crlUrl`, hands out each CA's list. */
+  readonly httpUrl?: string;
 }
 
 /** `cert`, `chain` and `key` are PEM; the key is kept nowhere else. */
@@ -125,7 +128,10 @@ export interface Authority extends AsyncDisposable {
   revoke(serial: string, reason?: Reason): Promise<CertificateRecord>;
   /** A certificate and all that it was renewed into: what `revoke` ends. @throws Fault `missing` */
   lineOf(serial: string): readonly CertificateRecord[];
-  crl(): Promise<{ readonly pem: string; readonly der: Uint8Array }>;
+  /** `der` is of this issuing CA (its number; default the one that issues), `pem` of all. */
+  crl(number?: number): Promise<{ readonly pem: string; readonly der: Uint8Array }>;
+  /** One OCSP request, answered; DER both. Never throws. */
+  ocsp(request: Uint8Array): Promise<Uint8Array>;
   /** Is this the SHA-256 fingerprint (hex) of one of our own issuing CAs' certificates? */
   isBuiltin(fingerprintOfIssuer: string): boolean;
   /** A certificate of ours by its credential (`cert:…`). */
@@ -166,6 +172,12 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     return before && files.root.cross !== undefined ? [files.root.cross] : [];
   };
 
+  /** Each issuing CA has a list of its own, and its certificates must lead to that one also when another issues. */
+  const places = (number: number): { crl?: string; ocsp?: string } => {
+    const { crlUrl, httpUrl } = options;
+    const crl = crlUrl ?? (httpUrl === undefined ? undefined : `${httpUrl}/ca-${number}.crl`);
+    return { ...(crl === undefined ? {} : { crl }), ...(httpUrl === undefined ? {} : { ocsp: `${httpUrl}/ocsp` }) };
+  };
   const certify = async (order: Order): Promise<Signed> => {
     const { signCertificate } = await import('./pki.ts');
     const issuer = issuing();
@@ -179,7 +191,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
         notBefore: new Date(now - backdate),
         notAfter,
         use: { ca: false, usages: [order.kind === 'server' ? usageOids.server : usageOids.client] },
-        ...(options.crlUrl === undefined ? {} : { crl: options.crlUrl }),
+        ...places(issuer.number),
       },
       { key: issuer.key, certificate: issuer.facts.der },
     );
@@ -266,7 +278,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       return found(records.bySerial(line[0]?.serial ?? ''), serial);
     },
     lineOf,
-    crl: () => crls.current(),
+    crl: number => crls.current(number),
+    ocsp: request => answerOcsp(request, { issuing: () => files.issuing, records, clock }),
     isBuiltin: fingerprint =>
       files.issuing.some(ca => ca.facts.fingerprint === fingerprint.toLowerCase().replaceAll(':', '')),
     record: credential => (credential.startsWith('cert:') ? records.byFingerprint(credential.slice(5)) : undefined),

@@ -7,8 +7,8 @@ import type { CertificateRecords } from './certificate-records.ts';
 import { derBlocks, toPem } from './pem.ts';
 
 export interface OwnCrls extends AsyncDisposable {
-  /** Of the issuing CA in use: DER; of all issuing CAs: PEM, newest CA first. */
-  current(): Promise<{ readonly pem: string; readonly der: Uint8Array }>;
+  /** Of this issuing CA (default: the newest): DER; of all issuing CAs: PEM, newest CA first. */
+  current(number?: number): Promise<{ readonly pem: string; readonly der: Uint8Array }>;
   /** Makes new lists; several calls at once make one. */
   refresh(): Promise<void>;
 }
@@ -66,14 +66,16 @@ export function openOwnCrls(options: OwnCrlOptions): OwnCrls {
   arm();
 
   return {
-    async current() {
+    async current(number) {
       await running.catch(() => {});
       const oldest = Math.min(...issuing().map(ca => lists.get(ca.facts.fingerprint)?.at.getTime() ?? 0));
       if (clock.now().getTime() - oldest >= day) await refresh();
       const pems = issuing()
         .toReversed()
         .map(ca => lists.get(ca.facts.fingerprint)?.pem ?? '');
-      return { pem: pems.join(''), der: derBlocks(pems[0] ?? '', 'X509 CRL')[0] ?? new Uint8Array() };
+      const one = number === undefined ? issuing().at(-1) : issuing().find(ca => ca.number === number);
+      const own = lists.get(one?.facts.fingerprint ?? '')?.pem ?? '';
+      return { pem: pems.join(''), der: derBlocks(own, 'X509 CRL')[0] ?? new Uint8Array() };
     },
     refresh,
     async [Symbol.asyncDispose]() {

@@ -29,7 +29,7 @@ interface State {
   readonly next: readonly { readonly step: string; readonly against: readonly string[] }[];
 }
 
-test('a root gives way to the next one, and nobody notices who was told in time', { timeout: 240_000 }, async t => {
+test('a root gives way to the next one, and nobody notices who was told in time', { timeout: 600_000 }, async t => {
   const echo = await echoServer(t);
   const [port = 0, route = 0, pump = 0] = await freePorts(3);
   const folder = newFolder();
