@@ -60,9 +60,9 @@ export function createServerCertificates(options: ServerCertificateOptions): Ser
       for (const { identity, renewal } of all) if (credential === credentialOf(identity())) void renewal.now();
     });
   });
-  // The next root issues from now on: what is shown must lead to it.
+  // The next root issues from now on, or the former one is gone: what is shown must lead to those that count.
   const stopRotation = authority.onRotated(step => {
-    if (step !== 'switch') return;
+    if (step !== 'switch' && step !== 'retire') return;
     void Promise.all([...kept.values()]).then(all => {
       for (const { renewal } of all) void renewal.now();
     });
