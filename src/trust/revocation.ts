@@ -74,8 +74,9 @@ export function openOwnCrls(options: OwnCrlOptions): OwnCrls {
         .toReversed()
         .map(ca => lists.get(ca.facts.fingerprint)?.pem ?? '');
       const one = number === undefined ? issuing().at(-1) : issuing().find(ca => ca.number === number);
-      const own = lists.get(one?.facts.fingerprint ?? '')?.pem ?? '';
-      return { pem: pems.join(''), der: derBlocks(own, 'X509 CRL')[0] ?? new Uint8Array() };
+      const own = lists.get(one?.facts.fingerprint ?? '')?.pem;
+      const [der = new Uint8Array()] = own === undefined ? [] : derBlocks(own, 'X509 CRL');
+      return { pem: pems.join(''), der };
     },
     refresh,
     async [Symbol.asyncDispose]() {
