@@ -20,6 +20,7 @@ export function certHandlers(
       return {
         cert,
         chain: [...authority.chain()],
+        roots: authority.roots().map(root => root.cert),
         fingerprint,
         notAfter: new Date(new X509Certificate(cert).validTo).toISOString(),
       };

@@ -128,7 +128,7 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
           gate: deps.house.names()[0] ?? 'localhost',
           cert: made.cert,
           chain: [...made.chain],
-          roots: [authority.root().cert],
+          roots: authority.roots().map(({ cert }) => cert),
           services: { ...device.services },
           notAfter: made.notAfter.toISOString(),
         };

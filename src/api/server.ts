@@ -23,6 +23,7 @@ import { groupHandlers } from './group.ts';
 import { createHttpServer, defaultLimits, type HttpServer } from './http-server.ts';
 import { oidcDoor } from './oidc-door.ts';
 import { passkeyHandlers } from './passkey.ts';
+import { rotationHandlers } from './rotation.ts';
 import { sessionHandlers } from './session.ts';
 import { statusHandlers } from './status.ts';
 import { tokenHandlers } from './token.ts';
@@ -126,6 +127,7 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
     ...sessionHandlers(deps),
     ...certHandlers(deps),
     ...enrolmentHandlers(deps),
+    ...rotationHandlers(deps),
     ...userHandlers(deps),
     ...passkeyHandlers(deps),
     ...groupHandlers(deps),

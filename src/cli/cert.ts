@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { type CertificateAnswer, revocationReason } from '../api/contract/cert.ts';
 import { defineEnroll } from './cert-enroll.ts';
 import { defineIssue } from './cert-issue.ts';
+import { defineRotate } from './cert-rotate.ts';
 import { type Context, examples } from './command.ts';
 import { day, formatSpan } from './format.ts';
 import type { Cell } from './screen.ts';
@@ -10,15 +11,16 @@ import type { Cell } from './screen.ts';
 export function define(command: Command, context: Context): void {
   command
     .command('ca')
-    .summary("the gate's CA certificate, PEM")
+    .summary("the gate's CA certificate, PEM; during a rotation both roots")
     .option('--fingerprint', 'its SHA-256 instead')
     .action(async ({ fingerprint }) => {
       const ca = await (await context.client()).call('cert.ca');
       if (context.json) return context.screen.json(ca);
-      await context.screen.write(fingerprint ? `${ca.fingerprint}\n` : ca.cert);
+      await context.screen.write(fingerprint ? `${ca.fingerprint}\n` : ca.roots.join(''));
     });
   defineIssue(command.command('issue <name>'), context);
   defineEnroll(command, context);
+  defineRotate(command, context);
   defineReads(command, context);
   command
     .command('revoke <serial>')
@@ -42,6 +44,7 @@ export function define(command: Command, context: Context): void {
     ['sekisho cert issue pump-7 --pem ./pump-7', 'pump-7.crt, pump-7.key, ca.crt'],
     ['sekisho cert issue db.internal --server --name 10.0.0.5 --pem ./db'],
     ['sekisho cert enroll staff01 --ou 医療事業部 --for 1d', 'a link to send; its bearer makes the key'],
+    ['sekisho cert rotate', 'where the CA stands, and what the next step would do'],
     ['sekisho cert revoke 3f0c… --reason keyCompromise'],
   );
 }

@@ -63,9 +63,9 @@ export interface DevicePlane extends AsyncDisposable {
 
 export async function openDevicePlane(options: DevicePlaneOptions): Promise<DevicePlane> {
   const { config, registry, gate, authority, directory, clock, log, metrics } = options;
-  const own = authority.trust();
-  const trust: ClientTrust = { mode: 'required', ...own, crls: [], crlGrace: 0, depth: 3 };
-  const checker = certificateChecker(trust, clock);
+  const newTrust = (): ClientTrust => ({ mode: 'required', ...authority.trust(), crls: [], crlGrace: 0, depth: 3 });
+  let trust = newTrust();
+  let checker = certificateChecker(trust, clock);
   const identify: Identify = async ({ tls }) => {
     const who = checker.check(tls?.leaf ?? new Uint8Array(), tls?.chain);
     return directory.standing(who);
@@ -78,14 +78,14 @@ export async function openDevicePlane(options: DevicePlaneOptions): Promise<Devi
     },
     lifeOf: credential => {
       const record = authority.record(credential);
-      return record && { from: record.notBefore, until: record.notAfter };
+      return record && { from: record.notBefore, until: record.notAfter, isFormer: authority.isFormer(credential) };
     },
-    roots: () => [authority.root().cert],
+    roots: () => authority.roots().map(({ cert }) => cert),
     name: options.name,
   });
 
-  const root = authority.root().cert;
-  const withRoot = (all: readonly Identity[]): Identity[] => all.map(({ cert, key }) => ({ key, cert: cert + root }));
+  const withRoot = (all: readonly Identity[]): Identity[] =>
+    all.map(({ cert, key }) => ({ key, cert: cert + authority.anchor() }));
   let identities = withRoot(await options.identities());
   const take = (): void => {
     options.identities().then(
@@ -96,6 +96,12 @@ export async function openDevicePlane(options: DevicePlaneOptions): Promise<Devi
     );
   };
   const stop = options.onIdentities(take);
+  const stopRotation = authority.onRotated(() => {
+    trust = newTrust();
+    checker = certificateChecker(trust, clock);
+    take();
+    service.greet(); // the roots of now; after the switch also certificates from under the next one
+  });
   const tenants: Tenant[] = [
     {
       name: 'device',
@@ -131,6 +137,7 @@ export async function openDevicePlane(options: DevicePlaneOptions): Promise<Devi
     },
     async [Symbol.asyncDispose]() {
       stop();
+      stopRotation();
       await keeping[Symbol.asyncDispose]();
       await service[Symbol.asyncDispose]();
     },

@@ -62,7 +62,7 @@ export function createEndpointCertificates(options: EndpointCertificatesOptions)
     const { max } = current().file.config.endpoint.lifetime;
     const days = Math.min(825, Math.ceil(max / day) + 1);
     const issued = await authority.issueServer({ names: [name], key: 'ecdsa', days });
-    return [{ cert: issued.cert + issued.chain.join('') + authority.root().cert, key: issued.key }];
+    return [{ cert: issued.cert + issued.chain.join('') + authority.anchor(), key: issued.key }];
   };
   const get = (name: string): Promise<readonly Identity[]> => {
     const { certificate } = current().file.config.endpoint;

@@ -6,6 +6,7 @@ import type { Log, Metrics } from '../core/parts.ts';
 import { type DeviceRegistry, openDeviceRegistry } from '../features/device/index.ts';
 import { openStore, type Store } from '../store/index.ts';
 import { type Authority, createDirectory, type Directory, openAuthority } from '../trust/index.ts';
+import type { Config } from './config.ts';
 import type { ConfigFile } from './config-file.ts';
 import { lifeEvent } from './gateway-parts.ts';
 import { storeName, storeUrl } from './places.ts';
@@ -46,6 +47,7 @@ export async function openFloor({ file, data, clock, metrics, room }: FloorOptio
     await openAuthority({
       ...{ store, clock, lifetimes, name, key, dir: data, log: room('trust') },
       ...(crlUrl === undefined ? {} : { crlUrl }),
+      ...httpUrl(config),
     }),
   );
   const registry = stack.use(await openDeviceRegistry({ store, clock, log: room('device') }));
@@ -59,6 +61,13 @@ export async function openFloor({ file, data, clock, metrics, room }: FloorOptio
     ...{ store, audit, authority, registry, directory },
     [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose](),
   };
+}
+
+/** Where certificates say that they can be asked about: `gate.http`, by the gate's own name. */
+function httpUrl({ gate }: Config): { httpUrl?: string } {
+  const { name, http } = gate ?? {};
+  if (name === undefined || !http || !('port' in http) || http.port === 0) return {};
+  return { httpUrl: `http://${name}${http.port === 80 ? '' : `:${http.port}`}` };
 }
 
 /** A link into the console for the first administrator, while none has a password to come in with. */

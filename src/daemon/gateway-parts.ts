@@ -15,7 +15,7 @@ import type { GateTls } from './gate-door.ts';
 import type { Plan } from './plan.ts';
 import { sitesTls } from './sites-plan.ts';
 
-/** The root comes along: `sekisho login` shows its fingerprint to who does not know this CA yet. */
+/** The root comes along, for who pins it. */
 export function gateTls({ gate, trust, web, webIdentities, sites }: Plan, root: string): GateTls {
   const identities = (gate?.identities ?? []).map(({ cert, key }) => ({
     key,
@@ -52,6 +52,29 @@ export function latestChecker(trust: () => ClientTrust): () => CertificateChecke
     if (made?.of !== of) made = { of, checker: certificateChecker(of) };
     return made.checker;
   };
+}
+
+const year = 365 * 86_400_000;
+
+/** While there is time to act without haste; a year later it would be an outage. */
+export function caWarnings(authority: Pick<Authority, 'rotation'>, now: Date): string[] {
+  const { stage, ends, former } = authority.rotation();
+  const soon = (end: Date, within: number): boolean => end.getTime() - now.getTime() < within;
+  const day = (date: Date): string => date.toISOString().slice(0, 10);
+  return [
+    ...(soon(ends.root, 1.5 * year) && stage === 'steady'
+      ? [`the gate's root CA ends on ${day(ends.root)}; roll the next one out with: sekisho cert rotate`]
+      : []),
+    ...(soon(ends.issuing, year / 2) && !soon(ends.root, 1.5 * year)
+      ? [
+          `the issuing CA ends on ${day(ends.issuing)}; restart the gate, with ca/root.key in place, so that it makes the next`,
+        ]
+      : []),
+    ...(stage === 'prepared' ? ['the next root CA is prepared and does not issue yet; see: sekisho cert rotate'] : []),
+    ...(stage === 'switched'
+      ? [`the former root CA still counts, for ${former.length} certificates; see: sekisho cert rotate`]
+      : []),
+  ];
 }
 
 /** A tunnel's tokens are its own, so who opened it, and the device that it leads to, end it here. */

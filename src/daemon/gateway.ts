@@ -26,6 +26,7 @@ import { firstLink, openFloor } from './gateway-floor.ts';
 import {
   aborted,
   after,
+  caWarnings,
   closeTunnelsOf,
   gateTls,
   inOrder,
@@ -227,7 +228,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
         openGateDoor({
           ...{ config: config.gate, board: certificates.board, metrics, log: room('gate') },
           listeners: await inOrder(config.gate.listen, address => open('gate.listen', address, 'gate')),
-          tls: gateTls(current.plan, authority.root().cert),
+          tls: gateTls(current.plan, authority.anchor()),
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
           tenants,
@@ -322,8 +323,13 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       origin,
       challenge: path => certificates.board.http(path),
       site: host => sites?.secureUrl(host),
-      crl: () => authority.crl(),
-      root: () => authority.root().cert,
+      crl: number => authority.crl(number),
+      ocsp: request => authority.ocsp(request),
+      root: () =>
+        authority
+          .roots()
+          .map(({ cert }) => cert)
+          .join(''),
     }),
     metrics: metricsHttp({
       text: async () => metrics.text((await proxies.workers()?.metrics()) ?? []),
@@ -344,6 +350,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       .acmeState()
       .filter(({ standIn }) => standIn)
       .map(({ names }) => `${names.join(', ')}: the ACME certificate has not come yet; a self-signed one stands in`),
+    ...caWarnings(authority, clock.now()),
     ...(gate.unwritten > 0 ? [`${gate.unwritten} audit records wait for the disk; is it full?`] : []),
   ];
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
@@ -366,7 +373,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       log,
     },
     warnings,
-    root: () => authority.root().cert,
+    anchor: () => authority.anchor(),
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,
     current: () => current,
@@ -388,6 +395,11 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
 
   const oidc = oidcPlane({ file: () => current.file, store, directory, origin, clock, log: room('trust') });
   await oidc(); // a secret that cannot be read is said now, not when somebody comes
+  stack.defer(
+    authority.onRotated(step => {
+      reloader.refresh().catch((error: unknown) => log.error({ error, step }, 'the new roots could not be put to use'));
+    }),
+  );
 
   // Who may look after it.
   const doors: HttpDoor[] = [

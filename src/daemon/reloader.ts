@@ -36,8 +36,8 @@ export interface ReloaderOptions {
   readonly endpoints: EndpointPlane;
   readonly vpn: VpnService;
   readonly sites: () => SitesService | undefined;
-  /** PEM of the built-in CA's root. */
-  readonly root: () => string;
+  /** What is shown above the chains of the built-in CA. */
+  readonly anchor: () => string;
   readonly live: LiveCertificates;
   readonly sessions: Sessions;
   readonly gate: LiveGate;
@@ -93,16 +93,16 @@ export function createReloader(options: ReloaderOptions): Reloader {
   };
 
   const open = async (file: ConfigFile, plan: Plan, before: Current): Promise<ReloadReport> => {
-    const root = options.root();
+    const anchor = options.anchor();
     // A gate that is added or taken away waits for the next start, as its key says.
     const ports = door && file.config.gate ? await options.listeners.change(file.config.gate) : undefined;
     live.learn(plan.routes);
     try {
-      if (plan.gate) door?.replace(gateTls(plan, root));
+      if (plan.gate) door?.replace(gateTls(plan, anchor));
       await proxies.reload(plan.routes);
     } catch (error) {
       live.learn(before.plan.routes);
-      if (plan.gate) door?.replace(gateTls(before.plan, root));
+      if (plan.gate) door?.replace(gateTls(before.plan, anchor));
       await ports?.undo();
       throw error;
     }

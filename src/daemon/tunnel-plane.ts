@@ -28,7 +28,7 @@ export interface TunnelPlaneOptions {
   readonly store: Store;
   readonly gate: Gate;
   readonly audit: Pick<Audit, 'append'>;
-  readonly authority: Pick<Authority, 'root'>;
+  readonly authority: Pick<Authority, 'anchor'>;
   readonly directory: Pick<Directory, 'standing'>;
   readonly limiter: Limiter;
   /** The device registry, where there is one. */
@@ -126,7 +126,7 @@ function mqttTls({ current, authority }: TunnelPlaneOptions): () => Upgrade {
   return () => {
     const { plan } = current();
     if (made?.of !== plan) {
-      const { identities, trust } = gateTls(plan, authority.root().cert);
+      const { identities, trust } = gateTls(plan, authority.anchor());
       const upgrade = upgradeTls({
         ...{ identities, alpn: mqttAlpn, handshake: 20_000 },
         clients: { mode: 'required', ca: trust.cas, depth: trust.depth },

@@ -4,10 +4,12 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import type { Log } from '../core/parts.ts';
 import type { Store } from '../store/index.ts';
-import { type CaFiles, openCaFiles } from './ca-files.ts';
+import { type CaFiles, type CaOptions, issuerOf, openCaFiles, type RootCa } from './ca-files.ts';
+import { type RotationStage, type RotationStep, rotateCa, stageOf } from './ca-rotation.ts';
 import { parseCertificate, usageOids } from './certificate.ts';
 import { type CertificateRecord, openCertificateRecords } from './certificate-records.ts';
 import { createNotices } from './notices.ts';
+import { answerOcsp } from './ocsp.ts';
 import { derBlocks, toPem } from './pem.ts';
 import type { AlternativeName, Subject } from './pki.ts';
 import type { Reason } from './pki-crl.ts';
@@ -29,6 +31,8 @@ export interface AuthorityOptions {
   readonly lifetimes?: { readonly server: number; readonly client: number };
   /** Written into certificates as their CRL distribution point, when there is one. */
   readonly crlUrl?: string;
+  /** `http://gate.example.com`: where the gate answers OCSP and, without a `crlUrl`, hands out each CA's list. */
+  readonly httpUrl?: string;
 }
 
 /** `cert`, `chain` and `key` are PEM; the key is kept nowhere else. */
@@ -73,8 +77,35 @@ export interface P12Options {
   readonly legacy?: boolean;
 }
 
+export interface Root {
+  /** PEM. */
+  readonly cert: string;
+  readonly fingerprint: string;
+  readonly number: number;
+  readonly notAfter: Date;
+}
+
+/** Where the CA stands on its way to the next root. */
+export interface Rotation {
+  readonly stage: RotationStage;
+  /** Fingerprint of the root that issues. */
+  readonly root: string;
+  /** Whether a root is certified by the one before it. */
+  readonly hasCross: boolean;
+  readonly ends: { readonly root: Date; readonly issuing: Date };
+  /** Certificates that still count, have no successor, and would no longer count were the former root retired. */
+  readonly former: readonly CertificateRecord[];
+}
+
 export interface Authority extends AsyncDisposable {
   root(): { readonly cert: string; readonly fingerprint: string };
+  /** All roots that count: the one that issues first, then the next or the former one. */
+  roots(): readonly Root[];
+  /**
+   * What a server shows above its chain: the root, for who pins it; nothing while the chain leads to the former root as
+   * well, since OpenSSL would stop at the root that it does not know. PEM.
+   */
+  anchor(): string;
   /** PEM: the issuing CA, then the root. */
   chain(): readonly string[];
   /** For ClientTrust: what TLS builds chains with, and which of it names our own users. */
@@ -97,7 +128,10 @@ export interface Authority extends AsyncDisposable {
   revoke(serial: string, reason?: Reason): Promise<CertificateRecord>;
   /** A certificate and all that it was renewed into: what `revoke` ends. @throws Fault `missing` */
   lineOf(serial: string): readonly CertificateRecord[];
-  crl(): Promise<{ readonly pem: string; readonly der: Uint8Array }>;
+  /** `der` is of this issuing CA (its number; default the one that issues), `pem` of all. */
+  crl(number?: number): Promise<{ readonly pem: string; readonly der: Uint8Array }>;
+  /** One OCSP request, answered; DER both. Never throws. */
+  ocsp(request: Uint8Array): Promise<Uint8Array>;
   /** Is this the SHA-256 fingerprint (hex) of one of our own issuing CAs' certificates? */
   isBuiltin(fingerprintOfIssuer: string): boolean;
   /** A certificate of ours by its credential (`cert:…`). */
@@ -105,6 +139,13 @@ export interface Authority extends AsyncDisposable {
   /** PKCS#12 with key, certificate, issuing CA and root. @throws Fault `invalid` for an empty password */
   exportP12(issued: Issued, password: string, options?: P12Options): Promise<Uint8Array>;
   onRevoked(call: (credential: string) => void): () => void;
+  rotation(): Rotation;
+  /** @throws Fault `conflict` when it is not this step's turn */
+  rotate(step: RotationStep): Promise<void>;
+  /** Told after each step: who counts, or who issues, is another. */
+  onRotated(call: (step: RotationStep) => void): () => void;
+  /** Whether this certificate (`cert:…`) comes from under a root that is about to be retired. */
+  isFormer(credential: string): boolean;
 }
 
 const day = 86_400_000;
@@ -116,21 +157,30 @@ const longestClient = 3650;
 /** Opens the CA, making it when the directory has none. @throws Fault `invalid` */
 export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
   const { store, dir, log, clock = systemClock } = options;
-  const files = await openCaFiles({
-    dir,
-    log,
-    now: clock.now(),
-    name: options.name ?? 'Sekisho',
-    key: options.key ?? 'ecdsa',
+  const caOptions = (): CaOptions => ({
+    ...{ dir, log, now: clock.now(), name: options.name ?? 'Sekisho', key: options.key ?? 'ecdsa' },
   });
+  let files = await openCaFiles(caOptions());
   const records = await openCertificateRecords(store);
-  const crls = openOwnCrls({ store, issuing: files.issuing, records, clock, log });
+  const crls = openOwnCrls({ store, issuing: () => files.issuing, records, clock, log });
   const revoked = createNotices<string>(log);
-  const builtin = new Set(files.issuing.map(ca => ca.facts.fingerprint));
-  const issuer = issuerOf(files);
+  const rotated = createNotices<RotationStep>(log);
+  const issuing = (): CaFiles['issuing'][number] => presentIssuer(files);
+  /** The way up for who knows only the root before. */
+  const cross = (): string[] => {
+    const before = files.roots.some(({ number }) => number < files.root.number);
+    return before && files.root.cross !== undefined ? [files.root.cross] : [];
+  };
 
+  /** Each issuing CA has a list of its own, and its certificates must lead to that one also when another issues. */
+  const places = (number: number): { crl?: string; ocsp?: string } => {
+    const { crlUrl, httpUrl } = options;
+    const crl = crlUrl ?? (httpUrl === undefined ? undefined : `${httpUrl}/ca-${number}.crl`);
+    return { ...(crl === undefined ? {} : { crl }), ...(httpUrl === undefined ? {} : { ocsp: `${httpUrl}/ocsp` }) };
+  };
   const certify = async (order: Order): Promise<Signed> => {
     const { signCertificate } = await import('./pki.ts');
+    const issuer = issuing();
     const now = clock.now().getTime();
     const notAfter = new Date(Math.min(now + lifetime(order), issuer.facts.notAfter.getTime()));
     const der = await signCertificate(
@@ -141,7 +191,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
         notBefore: new Date(now - backdate),
         notAfter,
         use: { ca: false, usages: [order.kind === 'server' ? usageOids.server : usageOids.client] },
-        ...(options.crlUrl === undefined ? {} : { crl: options.crlUrl }),
+        ...places(issuer.number),
       },
       { key: issuer.key, certificate: issuer.facts.der },
     );
@@ -154,7 +204,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       ...{ issuer: issuer.facts.fingerprint, notBefore: facts.notBefore, notAfter: facts.notAfter },
     });
     log.info({ serial, kind, name, names, notAfter: facts.notAfter }, 'certificate issued');
-    return { serial, fingerprint, cert, chain: [issuer.pem], notAfter: facts.notAfter };
+    return { serial, fingerprint, cert, chain: [issuer.pem, ...cross()], notAfter: facts.notAfter };
   };
   const lifetime = ({ kind, days }: Order): number => {
     const usual = options.lifetimes ?? { server: 90 * day, client: 365 * day };
@@ -184,10 +234,12 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
 
   return {
     root: () => ({ cert: files.root.pem, fingerprint: files.root.facts.fingerprint }),
-    chain: () => [issuer.pem, files.root.pem],
+    roots: () => [files.root, ...files.roots.filter(one => one !== files.root)].map(rootView),
+    anchor: () => (cross().length > 0 ? '' : files.root.pem),
+    chain: () => [issuing().pem, files.root.pem],
     trust: () => {
-      const issuing = files.issuing.map(ca => ca.pem);
-      return { cas: [files.root.pem, ...issuing], builtin: issuing };
+      const all = files.issuing.map(ca => ca.pem);
+      return { cas: [...files.roots.map(({ pem }) => pem), ...all], builtin: all };
     },
     async issueServer(request) {
       const order = { ...(await serverNames(request.names)), kind: 'server' as const, name: '', days: request.days };
@@ -226,8 +278,10 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       return found(records.bySerial(line[0]?.serial ?? ''), serial);
     },
     lineOf,
-    crl: () => crls.current(),
-    isBuiltin: fingerprint => builtin.has(fingerprint.toLowerCase().replaceAll(':', '')),
+    crl: number => crls.current(number),
+    ocsp: request => answerOcsp(request, { issuing: () => files.issuing, records, clock }),
+    isBuiltin: fingerprint =>
+      files.issuing.some(ca => ca.facts.fingerprint === fingerprint.toLowerCase().replaceAll(':', '')),
     record: credential => (credential.startsWith('cert:') ? records.byFingerprint(credential.slice(5)) : undefined),
     async exportP12(issued, password, { name, legacy = false } = {}) {
       const [certificate = new Uint8Array(), ...chain] = [issued.cert, ...issued.chain, files.root.pem].flatMap(pem =>
@@ -239,6 +293,24 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       return (await import('./pki-p12.ts')).makeP12(contents, password);
     },
     onRevoked: revoked.on,
+    rotation: () => ({
+      stage: stageOf(files),
+      root: files.root.facts.fingerprint,
+      hasCross: files.roots.some(one => one.cross !== undefined),
+      ends: { root: files.root.facts.notAfter, issuing: issuing().facts.notAfter },
+      former: formerOf(records.all(), files, clock.now()),
+    }),
+    async rotate(step) {
+      files = await rotateCa(step, files, caOptions());
+      log.info({ step, root: files.root.facts.fingerprint }, 'the CA has taken a step to its next root');
+      await crls.refresh().catch((error: unknown) => log.error({ error }, 'the revocation list could not be made'));
+      rotated.tell(step);
+    },
+    onRotated: rotated.on,
+    isFormer: credential => {
+      const record = records.byFingerprint(credential.slice(5));
+      return files.issuing.some(ca => ca.facts.fingerprint === record?.issuer && ca.root < files.root.number);
+    },
     [Symbol.asyncDispose]: () => crls[Symbol.asyncDispose](),
   };
 }
@@ -285,11 +357,29 @@ async function serverNames(hosts: readonly string[]): Promise<{ names: Alternati
   return { names, subject: first.length <= 64 ? { cn: first } : { cn: 'sekisho' } };
 }
 
-function issuerOf(files: CaFiles): CaFiles['issuing'][number] {
-  const newest = files.issuing.at(-1);
+function presentIssuer(files: CaFiles): CaFiles['issuing'][number] {
+  const newest = issuerOf(files);
   if (!newest) throw new Fault('invalid', 'the CA folder has no issuing CA');
   return newest;
 }
+
+/** What still counts and has no successor under the root that issues: a device's and a server's by name, a person's by its renewal. */
+function formerOf(all: readonly CertificateRecord[], files: CaFiles, now: Date): readonly CertificateRecord[] {
+  const rootOf = new Map(files.issuing.map(ca => [ca.facts.fingerprint, ca.root]));
+  const alive = all.filter(record => !record.revoked && record.notAfter > now);
+  const holder = ({ kind, name, names }: CertificateRecord): string => JSON.stringify([kind, name, [...names].sort()]);
+  const present = alive.filter(record => rootOf.get(record.issuer) === files.root.number);
+  const holders = new Set(present.map(holder));
+  const replaced = new Set(present.map(({ replaces }) => replaces));
+  return alive.filter(record => {
+    if ((rootOf.get(record.issuer) ?? files.root.number) >= files.root.number) return false;
+    return record.kind === 'user' ? !replaced.has(record.serial) : !holders.has(holder(record));
+  });
+}
+
+const rootView = ({ pem, facts, number }: RootCa): Root => ({
+  ...{ cert: pem, fingerprint: facts.fingerprint, number, notAfter: facts.notAfter },
+});
 
 /** As openssl prints it (upper case, colons) or as we do. */
 const normalSerial = (serial: string): string => serial.toLowerCase().replaceAll(':', '').replace(/^0x/, '');

@@ -2,6 +2,9 @@
 //
 //   <dir>/ca/root.crt  root.key            10 years; root.key may be taken away (offline root)
 //   <dir>/ca/issuing-1.crt  issuing-1.key  issues; a new one follows when less than a year is left
+//   <dir>/ca/root-2.crt  root-2.key        the root that follows, trusted beside the first (ca-rotation.ts)
+//   <dir>/ca/cross-2.crt                   that root's key, certified by the one before: for who knows only that one
+//   <dir>/ca/active                        the number of the root that issues; absent = 1
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,6 +13,7 @@ import type { Log } from '../core/parts.ts';
 import { type CertificateFacts, parseCertificate } from './certificate.ts';
 import { readSecretFile, writeFolder, writeNew } from './key-files.ts';
 import { derBlocks, toPem } from './pem.ts';
+import type { Subject } from './pki.ts';
 
 export interface CaOptions {
   readonly dir: string;
@@ -25,13 +29,34 @@ export interface IssuingCa {
   readonly facts: CertificateFacts;
   readonly pem: string;
   readonly key: KeyObject;
+  /** In the name of its files. */
+  readonly number: number;
+  /** The number of the root above it. */
+  readonly root: number;
+}
+
+export interface RootCa {
+  readonly number: number;
+  readonly facts: CertificateFacts;
+  readonly pem: string;
+  /** Absent where it is kept offline. */
+  readonly key?: KeyObject;
+  /** PEM: this root's name and key, certified by the root before it. */
+  readonly cross?: string;
 }
 
 export interface CaFiles {
-  readonly root: { readonly facts: CertificateFacts; readonly pem: string; readonly key?: KeyObject };
-  /** Newest last; the last one issues, the others' certificates still count until they end. */
+  /** The one under which is issued. */
+  readonly root: RootCa;
+  /** All that count, that one included; in order. */
+  readonly roots: readonly RootCa[];
+  /** Under all of them, newest last; those of other roots still count until they end. */
   readonly issuing: readonly IssuingCa[];
 }
+
+/** The one that issues. */
+export const issuerOf = ({ root, issuing }: CaFiles): IssuingCa | undefined =>
+  issuing.findLast(one => one.root === root.number);
 
 const day = 86_400_000;
 const years = 365.25 * day;
@@ -40,7 +65,7 @@ const years = 365.25 * day;
 export async function openCaFiles(options: CaOptions): Promise<CaFiles> {
   const folder = join(options.dir, 'ca');
   const found = (await loadCa(folder)) ?? (await createCa(folder, options));
-  const newest = found.issuing.at(-1);
+  const newest = issuerOf(found);
   if (newest && newest.facts.notAfter.getTime() - options.now.getTime() > years) return found;
   if (!found.root.key) {
     options.log.warn(
@@ -57,19 +82,7 @@ export async function openCaFiles(options: CaOptions): Promise<CaFiles> {
 }
 
 async function createCa(folder: string, options: CaOptions): Promise<CaFiles> {
-  const { newKey, publicKeyOf, signCertificate } = await import('./pki.ts');
-  const rootKey = await newKey(options.key === 'rsa' ? 'rsa' : 'ecdsa-p384');
-  const root = await signCertificate(
-    {
-      subject: { cn: `${options.name} Root CA`, o: options.name },
-      names: [],
-      publicKey: publicKeyOf(rootKey),
-      notBefore: new Date(options.now.getTime() - 300_000),
-      notAfter: new Date(options.now.getTime() + 10 * years),
-      use: { ca: true },
-    },
-    { key: rootKey },
-  );
+  const { der: root, key: rootKey } = await makeRoot(1, options);
   const issuing = await makeIssuing(1, { der: root, key: rootKey }, options);
   const files: Record<string, string> = {
     'root.crt': toPem('CERTIFICATE', root),
@@ -84,6 +97,32 @@ async function createCa(folder: string, options: CaOptions): Promise<CaFiles> {
   return loaded;
 }
 
+/** The number keeps the names apart: whoever looks for an issuer by its name must not find another's key. */
+export const rootSubject = (number: number, name: string): Subject => ({
+  cn: number === 1 ? `${name} Root CA` : `${name} Root CA ${number}`,
+  o: name,
+});
+
+export async function makeRoot(
+  number: number,
+  { now, key, name }: CaOptions,
+): Promise<{ readonly der: Uint8Array; readonly key: KeyObject }> {
+  const { newKey, publicKeyOf, signCertificate } = await import('./pki.ts');
+  const own = await newKey(key === 'rsa' ? 'rsa' : 'ecdsa-p384');
+  const der = await signCertificate(
+    {
+      subject: rootSubject(number, name),
+      names: [],
+      publicKey: publicKeyOf(own),
+      notBefore: new Date(now.getTime() - 300_000),
+      notAfter: new Date(now.getTime() + 10 * years),
+      use: { ca: true },
+    },
+    { key: own },
+  );
+  return { der, key: own };
+}
+
 async function addIssuing(folder: string, found: CaFiles, options: CaOptions): Promise<CaFiles> {
   const { root, issuing } = found;
   if (!root.key) return found;
@@ -91,13 +130,11 @@ async function addIssuing(folder: string, found: CaFiles, options: CaOptions): P
   if (root.facts.notAfter.getTime() - options.now.getTime() < 1.5 * years) {
     options.log.warn(
       { ends: root.facts.notAfter },
-      'the root CA is about to end; plan a new data directory and roll its ca.pem out',
+      'the root CA is about to end; begin to roll the next one out: sekisho cert rotate',
     );
-    if (issuing.length > 0) return found;
+    if (issuing.some(one => one.root === root.number)) return found;
   }
-  // Beyond every number that was ever begun: a key whose certificate was never written stays alone.
-  const begun = (await filesIn(folder)).map(name => Number(/^issuing-(\d+)\./.exec(name)?.[1] ?? 0));
-  const number = Math.max(0, ...begun) + 1;
+  const number = await nextNumber(folder, /^issuing-(\d+)\./);
   const next = await makeIssuing(number, { der: root.facts.der, key: root.key }, options);
   // The key first: a certificate without its key would be taken for the newest issuer.
   await writeNew(join(folder, `issuing-${number}.key`), pemOf(next.key));
@@ -106,11 +143,17 @@ async function addIssuing(folder: string, found: CaFiles, options: CaOptions): P
   return (await loadCa(folder)) ?? found;
 }
 
-async function makeIssuing(
+/** Beyond every number that was ever begun: a key whose certificate was never written stays alone. */
+export async function nextNumber(folder: string, pattern: RegExp): Promise<number> {
+  const names = [...(await filesIn(folder)), ...(await filesIn(join(folder, retiredFolder)))];
+  return Math.max(0, ...names.map(name => Number(pattern.exec(name)?.[1] ?? 0))) + 1;
+}
+
+export async function makeIssuing(
   number: number,
   root: { der: Uint8Array; key: KeyObject },
   { now, key, name }: CaOptions,
-): Promise<IssuingCa> {
+): Promise<Omit<IssuingCa, 'root' | 'number'>> {
   const { newKey, publicKeyOf, signCertificate } = await import('./pki.ts');
   const own = await newKey(key);
   const end = Math.min(now.getTime() + 5 * years, parseCertificate(root.der).notAfter.getTime());
@@ -129,19 +172,23 @@ async function makeIssuing(
   return { facts: parseCertificate(der), pem: toPem('CERTIFICATE', der), key: own };
 }
 
-async function loadCa(folder: string): Promise<CaFiles | undefined> {
+export async function loadCa(folder: string): Promise<CaFiles | undefined> {
   const names = await filesIn(folder);
-  if (!names.includes('root.crt')) {
+  const numbered = (pattern: RegExp): number[] =>
+    names.flatMap(name => pattern.exec(name)?.slice(1, 2) ?? []).map(text => Number(text ?? 1));
+  const rootNumbers = numbered(/^root(?:-(\d+))?\.crt$/).sort((a, b) => a - b);
+  if (rootNumbers.length === 0) {
     if (names.length === 0) return undefined;
     throw new Fault('invalid', `${folder} holds files but no root.crt; restore the folder from a backup`);
   }
-  const root = await loadCertificate(join(folder, 'root.crt'));
-  const rootKey = await loadKey(join(folder, 'root.key'), root.pem);
-  const numbers = names.flatMap(name => /^issuing-(\d+)\.crt$/.exec(name)?.[1] ?? []).map(Number);
+  const roots: RootCa[] = [];
+  for (const number of rootNumbers) roots.push(await loadRoot(folder, number, names));
   const issuing: IssuingCa[] = [];
-  for (const number of numbers.sort((a, b) => a - b)) {
+  for (const number of numbered(/^issuing-(\d+)\.crt$/).sort((a, b) => a - b)) {
     const certificate = await loadCertificate(join(folder, `issuing-${number}.crt`));
-    if (!new X509Certificate(certificate.pem).verify(new X509Certificate(root.pem).publicKey)) {
+    const leaf = new X509Certificate(certificate.pem);
+    const root = roots.find(one => leaf.verify(new X509Certificate(one.pem).publicKey));
+    if (!root) {
       throw new Fault(
         'invalid',
         `${folder}/issuing-${number}.crt is not signed by root.crt; restore the folder from a backup`,
@@ -149,9 +196,29 @@ async function loadCa(folder: string): Promise<CaFiles | undefined> {
     }
     const key = await loadKey(join(folder, `issuing-${number}.key`), certificate.pem);
     if (!key) throw new Fault('invalid', `${folder}/issuing-${number}.key is missing; restore it from a backup`);
-    issuing.push({ ...certificate, key });
+    issuing.push({ ...certificate, key, number, root: root.number });
   }
-  return { root: { ...root, ...(rootKey ? { key: rootKey } : {}) }, issuing };
+  const active = names.includes(activeFile) ? Number(await readFile(join(folder, activeFile), 'utf8')) : rootNumbers[0];
+  const root = roots.find(({ number }) => number === active);
+  if (!root)
+    throw new Fault('invalid', `${folder}/${activeFile} names no root that is there; restore it from a backup`);
+  return { root, roots, issuing };
+}
+
+export const activeFile = 'active';
+export const retiredFolder = 'retired';
+export const rootFile = (number: number): string => (number === 1 ? 'root' : `root-${number}`);
+
+async function loadRoot(folder: string, number: number, names: readonly string[]): Promise<RootCa> {
+  const at = (name: string): string => join(folder, name);
+  const root = await loadCertificate(at(`${rootFile(number)}.crt`));
+  const key = await loadKey(at(`${rootFile(number)}.key`), root.pem);
+  const cross = `cross-${number}.crt`;
+  return {
+    ...{ number, ...root },
+    ...(key ? { key } : {}),
+    ...(names.includes(cross) ? { cross: (await loadCertificate(at(cross))).pem } : {}),
+  };
 }
 
 async function filesIn(folder: string): Promise<readonly string[]> {
@@ -186,4 +253,4 @@ async function loadKey(path: string, certificate: string): Promise<KeyObject | u
   throw new Fault('invalid', `${path} does not belong to the certificate beside it; restore both from a backup`);
 }
 
-const pemOf = (key: KeyObject): string => key.export({ type: 'pkcs8', format: 'pem' }) as string;
+export const pemOf = (key: KeyObject): string => key.export({ type: 'pkcs8', format: 'pem' }) as string;

@@ -23,9 +23,12 @@ export {
   type ClientRequest,
   type Issued,
   openAuthority,
+  type Root,
+  type Rotation,
   type ServerRequest,
   type Signed,
 } from './authority.ts';
+export { type RotationStage, type RotationStep, stepsAfter } from './ca-rotation.ts';
 export type { CertificateRecord } from './certificate-records.ts';
 export type { ClientTrust } from './client-trust.ts';
 export { type ClientTrustSource, clientTrustSource, type WantedClients } from './client-trust-source.ts';

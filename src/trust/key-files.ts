@@ -111,6 +111,6 @@ export async function keyFiles(dir: string): Promise<readonly string[]> {
   };
   const ca = (await names(join(dir, 'ca'))).map(name => `ca/${name}`);
   return [...ca, ...(await names(dir))]
-    .filter(path => /^(ca\/(root|issuing-\d+)\.(crt|key)|secrets\.key)$/.test(path))
+    .filter(path => /^(ca\/((root(-\d+)?|issuing-\d+|cross-\d+)\.(crt|key)|active)|secrets\.key)$/.test(path))
     .sort();
 }

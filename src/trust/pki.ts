@@ -43,6 +43,8 @@ export interface CertificateRequest {
     | { readonly ca: false; readonly usages: readonly string[] };
   /** URL of the issuer's CRL. */
   readonly crl?: string;
+  /** URL of its OCSP responder. */
+  readonly ocsp?: string;
   readonly extensions?: readonly { readonly oid: string; readonly critical: boolean; readonly value: Uint8Array }[];
   /** Hex; default: a new random one. */
   readonly serial?: string;
@@ -79,6 +81,7 @@ export async function signCertificate(request: CertificateRequest, signer: Signe
     authorityKey(issuerKey),
     ...nameExtension(request),
     ...(request.crl === undefined ? [] : [crlPoint(request.crl)]),
+    ...(request.ocsp === undefined ? [] : [ocspPlace(request.ocsp)]),
     ...(request.extensions ?? []).map(
       ({ oid, critical, value }) => new pkijs.Extension({ extnID: oid, critical, extnValue: exact(value) }),
     ),
@@ -159,6 +162,19 @@ function crlPoint(url: string): pkijs.Extension {
     ],
   });
   return extension('2.5.29.31', false, points.toSchema());
+}
+
+/** authorityInfoAccess with id-ad-ocsp (§4.2.2.1). */
+function ocspPlace(url: string): pkijs.Extension {
+  const access = new pkijs.InfoAccess({
+    accessDescriptions: [
+      new pkijs.AccessDescription({
+        accessMethod: '1.3.6.1.5.5.7.48.1',
+        accessLocation: new pkijs.GeneralName({ type: 6, value: url }),
+      }),
+    ],
+  });
+  return extension('1.3.6.1.5.5.7.1.1', false, access.toSchema());
 }
 
 /** Attribute values as UTF8String, one RDN each; several OU are several RDNs, in order. */

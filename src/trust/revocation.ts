@@ -7,15 +7,16 @@ import type { CertificateRecords } from './certificate-records.ts';
 import { derBlocks, toPem } from './pem.ts';
 
 export interface OwnCrls extends AsyncDisposable {
-  /** Of the issuing CA in use: DER; of all issuing CAs: PEM, newest CA first. */
-  current(): Promise<{ readonly pem: string; readonly der: Uint8Array }>;
+  /** Of this issuing CA (default: the newest): DER; of all issuing CAs: PEM, newest CA first. */
+  current(number?: number): Promise<{ readonly pem: string; readonly der: Uint8Array }>;
   /** Makes new lists; several calls at once make one. */
   refresh(): Promise<void>;
 }
 
 export interface OwnCrlOptions {
   readonly store: Store;
-  readonly issuing: readonly IssuingCa[];
+  /** Those that count now. */
+  readonly issuing: () => readonly IssuingCa[];
   readonly records: CertificateRecords;
   readonly clock: Clock;
   readonly log: Log;
@@ -38,7 +39,7 @@ export function openOwnCrls(options: OwnCrlOptions): OwnCrls {
   const make = async (): Promise<void> => {
     const next = new Map<string, SignedList>();
     try {
-      for (const ca of issuing) next.set(ca.facts.fingerprint, await signNext(ca, options));
+      for (const ca of issuing()) next.set(ca.facts.fingerprint, await signNext(ca, options));
     } finally {
       lists = next; // also when signing failed: the old ones no longer say everything
     }
@@ -65,12 +66,17 @@ export function openOwnCrls(options: OwnCrlOptions): OwnCrls {
   arm();
 
   return {
-    async current() {
+    async current(number) {
       await running.catch(() => {});
-      const oldest = Math.min(...issuing.map(ca => lists.get(ca.facts.fingerprint)?.at.getTime() ?? 0));
+      const oldest = Math.min(...issuing().map(ca => lists.get(ca.facts.fingerprint)?.at.getTime() ?? 0));
       if (clock.now().getTime() - oldest >= day) await refresh();
-      const pems = issuing.toReversed().map(ca => lists.get(ca.facts.fingerprint)?.pem ?? '');
-      return { pem: pems.join(''), der: derBlocks(pems[0] ?? '', 'X509 CRL')[0] ?? new Uint8Array() };
+      const pems = issuing()
+        .toReversed()
+        .map(ca => lists.get(ca.facts.fingerprint)?.pem ?? '');
+      const one = number === undefined ? issuing().at(-1) : issuing().find(ca => ca.number === number);
+      const own = lists.get(one?.facts.fingerprint ?? '')?.pem;
+      const [der = new Uint8Array()] = own === undefined ? [] : derBlocks(own, 'X509 CRL');
+      return { pem: pems.join(''), der };
     },
     refresh,
     async [Symbol.asyncDispose]() {

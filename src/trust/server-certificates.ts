@@ -60,6 +60,13 @@ export function createServerCertificates(options: ServerCertificateOptions): Ser
       for (const { identity, renewal } of all) if (credential === credentialOf(identity())) void renewal.now();
     });
   });
+  // The next root issues from now on, or the former one is gone: what is shown must lead to those that count.
+  const stopRotation = authority.onRotated(step => {
+    if (step !== 'switch' && step !== 'retire') return;
+    void Promise.all([...kept.values()]).then(all => {
+      for (const { renewal } of all) void renewal.now();
+    });
+  });
   return {
     auto: names =>
       Promise.all(
@@ -75,6 +82,7 @@ export function createServerCertificates(options: ServerCertificateOptions): Ser
     onChange: changed.on,
     async [Symbol.asyncDispose]() {
       stop();
+      stopRotation();
       for (const one of await Promise.allSettled(kept.values())) {
         if (one.status === 'fulfilled') await one.value.renewal[Symbol.asyncDispose]();
       }

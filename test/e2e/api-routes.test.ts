@@ -57,7 +57,7 @@ const may: Record<VerbName, string> = {
   'vpn.user-remove': 'admin',
   'vpn.session-list': looking,
   'vpn.session-cut': 'admin operator',
-  'vpn.openvpn-show': looking,
+  'vpn.openvpn-show': 'admin',
   'vpn.admin-show': looking,
   'vpn.admin-passwd': 'admin',
   'cert.ca': 'public',

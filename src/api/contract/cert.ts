@@ -39,7 +39,15 @@ export const certVerbs = {
     path: '/v1/certs/ca',
     action: 'public',
     summary: "The gate's CA certificate",
-    answer: z.object({ cert: z.string(), chain: z.array(z.string()), fingerprint: z.string(), notAfter: time }),
+    answer: z.object({
+      cert: z.string(),
+      chain: z.array(z.string()),
+      roots: z
+        .array(z.string())
+        .meta({ description: 'all roots that count: during a rotation two, the issuing one first' }),
+      fingerprint: z.string(),
+      notAfter: time,
+    }),
     cli: 'cert ca',
   }),
   'cert.issue': verb({

@@ -9,6 +9,7 @@ import { enrolmentVerbs } from './enrolment.ts';
 import { gateVerbs } from './gate.ts';
 import { groupVerbs } from './group.ts';
 import { proxyVerbs } from './proxy.ts';
+import { rotationVerbs } from './rotation.ts';
 import { sessionVerbs } from './session.ts';
 import { statusVerbs } from './status.ts';
 import { tokenVerbs } from './token.ts';
@@ -29,6 +30,7 @@ export const verbs = {
   ...vpnVerbs,
   ...certVerbs,
   ...enrolmentVerbs,
+  ...rotationVerbs,
   ...userVerbs,
   ...groupVerbs,
   ...tokenVerbs,

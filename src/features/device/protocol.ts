@@ -3,7 +3,7 @@
 //   device ── TLS 1.3, ALPN sekisho-device, client certificate ──▶ gate's port
 //   device ◀── HTTP/2, the gate being the client ── gate
 //     CONNECT  :authority ssh          one stream of a service (RFC 9113 §8.5); 200 = it stands
-//     POST     /hello      {gate, time, roots}            → {version, node, services}
+//     POST     /hello      {gate, time, roots}            → {version, node, services, roots}
 //     POST     /renew                                     → a signing request, PEM
 //     PUT      /identity   {cert, chain}                  → 204
 
@@ -59,6 +59,8 @@ export interface HelloAnswer {
   readonly version: string;
   readonly node: string;
   readonly platform: string;
+  /** SHA-256 of the roots that it has, the gate's newest among them where it took them; hexadecimal. */
+  readonly roots?: readonly string[];
   /** What the device's own list allows: name → address. */
   readonly services: Readonly<Record<string, string>>;
 }

@@ -22,7 +22,13 @@ export interface Device {
   readonly revoked?: Date;
   readonly lastSeen?: Date;
   readonly address?: string;
-  readonly agent?: { readonly version: string; readonly node: string; readonly platform: string };
+  readonly agent?: {
+    readonly version: string;
+    readonly node: string;
+    readonly platform: string;
+    /** Fingerprints of the roots that it knows, where it says so. */
+    readonly roots?: readonly string[];
+  };
   /** Name → address on the device. What the device itself said last; its own file decides. */
   readonly services: Readonly<Record<string, string>>;
   readonly tags: Readonly<Record<string, string>>;

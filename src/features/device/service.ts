@@ -31,7 +31,10 @@ export interface DeviceDeps {
     csr: string,
   ) => Promise<{ readonly cert: string; readonly chain: readonly string[] }>;
   /** The life of the certificate that a device showed. */
-  readonly lifeOf: (credential: string) => { readonly from: Date; readonly until: Date } | undefined;
+  /** `isFormer`: its CA is about to be retired, so that it must be renewed whatever its age. */
+  readonly lifeOf: (
+    credential: string,
+  ) => { readonly from: Date; readonly until: Date; readonly isFormer?: boolean } | undefined;
   /** PEM; every root that devices should trust now. */
   readonly roots: () => readonly string[];
   /** The gate's name. */
@@ -59,6 +62,8 @@ export interface DeviceService extends Service {
   list(): readonly DeviceView[];
   /** Has the linked device change to a certificate in its present name. Nothing happens where it is offline. */
   renew(nameOrAlias: string): Promise<boolean>;
+  /** Brings what linked devices know up to date now: their services here, the gate's roots there. */
+  greet(): void;
   /** Told when a device comes or goes; the returned function ends it. */
   onState(call: (device: string, state: 'online' | 'offline') => void): () => void;
   replace(config: DeviceConfig): void;
@@ -314,7 +319,7 @@ class Devices implements DeviceService {
     const name = registry.byId(device)?.name;
     if (!life || name === undefined) return;
     const half = life.from.getTime() + (life.until.getTime() - life.from.getTime()) / 2;
-    if (!now && clock.now().getTime() < half) return;
+    if (!now && !life.isFormer && clock.now().getTime() < half) return;
     await link.give(await certify(name, await link.renew()));
     log.info({ before: life.until.toISOString() }, 'the device has a new certificate');
   }
@@ -325,6 +330,10 @@ class Devices implements DeviceService {
     if (!linked?.link.isOpen) return false;
     await this.#renewWhenDue(linked, this.#deps.log.child({ device: device.name }), true);
     return true;
+  }
+
+  greet(): void {
+    for (const linked of this.#links.values()) void this.#greet(linked, this.#deps.log);
   }
 
   #arm(): void {
@@ -345,9 +354,7 @@ class Devices implements DeviceService {
     again(ping / beatsPerPing, () => {
       for (const { link } of this.#all) link.beat(ping);
     });
-    again(refresh, () => {
-      for (const linked of this.#links.values()) void this.#greet(linked, this.#deps.log);
-    });
+    again(refresh, () => this.greet());
   }
 
   async drain(deadline: AbortSignal): Promise<void> {

@@ -112,6 +112,7 @@ async function open(
         version,
         node: process.versions.node,
         platform: `${process.platform} ${process.arch}`,
+        roots: folder.roots().map(fingerprintOf),
         services: services.all(),
       };
     },
