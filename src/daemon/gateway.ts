@@ -282,6 +282,10 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     await openEndpointPlane({
       ...{ current: () => current, store, gate, audit, approvals, authority, directory, authenticator, clock, metrics },
       ...{ port: door, data, board: certificates.board },
+      wantsMore: async ({ id, groups }) =>
+        passkeys.has(id) ||
+        current.file.config.trust['second-factor'].some(role => groups.includes(`role:${role}`)) ||
+        stepUp.totp.has(id),
       devices: endpointDevices(devices?.service),
       addresses: ports.map(({ address }) => address),
       opened: () => ports.map(({ address }) => address),

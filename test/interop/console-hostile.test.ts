@@ -12,13 +12,9 @@ import { openBrowser } from '../fixtures/chromium.ts';
 
 const corpus = [
   '<img src=x onerror=window.pwned=1>',
-  '"><svg onload=window.pwned=1>',
-  '<script>window.pwned=1</script>',
-  'javascript:window.pwned=1',
-  '\'-window.pwned=1-\'"-window.pwned=1-"',
-  '</style></textarea><iframe srcdoc="<script>parent.pwned=1</script>">',
-  '{{constructor.constructor("window.pwned=1")()}}',
-  '\u202e<b>\u0000\u001b[31m&lt;i&gt;',
+  'javascript:window.pwned=1//"\'><svg onload=window.pwned=1>',
+  '</style></textarea></title><script>window.pwned=1</script><iframe srcdoc="<script>parent.pwned=1</script>">{{constructor.constructor("window.pwned=1")()}}',
+  '\u202e<b>\u0000\u001b[31m&lt;i&gt; pwned=1',
 ];
 
 /** A call of each kind that works, for the fields to be put into; `#` makes names differ. */
@@ -31,7 +27,6 @@ const calls: Partial<Record<VerbName, { params?: Record<string, string>; body: R
   'endpoint.open': { body: { to: 'tcp://127.0.0.1:9', for: '1h', from: ['127.0.0.1'] } },
   'vpn.hub-create': { body: { name: 'hub#' } },
   'vpn.user-add': { params: { hub: 'office' }, body: { name: 'member#', password: 'a password' } },
-  'group.add': { body: { group: 'group#', user: 'alice' } },
   'device.change': { params: { name: 'device' }, body: {} },
   'session.cut': { params: { id: 'nothing' }, body: {} },
   'user.role': { params: { name: 'alice' }, body: { roles: ['admin'] } },
@@ -83,7 +78,8 @@ trust: { rate-limit: { address: { tries: 10000 } } }
   const fields = new Set<string>();
   for (const [name, { params = {}, body }] of Object.entries(calls)) {
     const row = verbs[name as VerbName] as Verb;
-    const shape = z.toJSONSchema(row.body as z.ZodType, { io: 'input', unrepresentable: 'any' }) as Shape;
+    assert.ok(row.body, `${name} has no body`);
+    const shape = z.toJSONSchema(row.body, { io: 'input', unrepresentable: 'any' }) as Shape;
     const path = row.path.replace(/:(\w+)/g, (_, key: string) => encodeURIComponent(params[key] ?? ''));
     for (const text of corpus) {
       for (const more of bodiesWith(shape, text)) {
