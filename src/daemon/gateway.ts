@@ -439,7 +439,10 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     check,
     routes: () => proxies.states(),
     workers: () => proxies.workers()?.pids() ?? [],
-    firstLink: async () => (door ? firstLink({ directory, audit, origin }) : undefined),
+    firstLink: async () =>
+      door
+        ? firstLink({ directory, audit, origin, hasWayIn: user => directory.hasPassword(user) || passkeys.has(user) })
+        : undefined,
     async reopenLogs() {
       log.reopen();
       await access?.reopen();

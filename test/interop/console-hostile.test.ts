@@ -9,6 +9,7 @@ import type { Verb } from '../../src/api/contract/verb.ts';
 import { openGate } from '../e2e/console-rig.ts';
 import { softPasskey } from '../fixtures/authenticator.ts';
 import { openBrowser } from '../fixtures/chromium.ts';
+import { appears, enterByLink } from '../fixtures/page.ts';
 
 const corpus = [
   '<img src=x onerror=window.pwned=1>',
@@ -92,7 +93,8 @@ trust: { rate-limit: { address: { tries: 10000 } } }
       }
     }
   }
-  for (const label of corpus) {
+  for (const text of corpus) {
+    const label = text.slice(0, 64);
     const options = JSON.parse((await ask('POST', '/v1/users/alice/passkeys/ask', headers, {})).text);
     const passkey = softPasskey(house.origin).make(options);
     assert.equal((await ask('POST', '/v1/users/alice/passkeys', headers, { label, passkey })).status, 200, label);
@@ -108,23 +110,14 @@ trust: { rate-limit: { address: { tries: 10000 } } }
   assert.ok(fields.size >= 6, `only ${[...fields].join('; ')}`);
 
   await using browser = await openBrowser({ trusts: [join(gate.data, 'ca/root.crt')] });
-  await browser.open(`${house.origin}/#code=${await house.link('alice')}`);
-  const appears = (what: string): Promise<void> =>
-    browser.run(`new Promise((resolve, reject) => {
-      const look = () => { if (${what}) { watcher.disconnect(); clearTimeout(late); resolve(); } };
-      const watcher = new MutationObserver(look);
-      watcher.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
-      const late = setTimeout(() => reject(new Error('never came: ' + document.body.innerText.slice(0, 500))), 60000);
-      look();
-    })`);
-  await appears(`document.querySelector('dialog[open]')`);
-  await browser.run(`document.querySelector('dialog .plain').click()`);
-  await appears(`!document.querySelector('dialog')`);
+  await enterByLink(browser, `${house.origin}/#code=${await house.link('alice')}`);
   let shown = 0;
   const words: string[] = await browser.run(`[...document.querySelectorAll('nav a[href^="#/"]')].map(one => one.hash)`);
   for (const word of new Set(words)) {
     await browser.run(`location.hash = ${JSON.stringify(word)}`);
     await appears(
+      browser,
+      browser,
       `document.querySelector('nav a[href="${word}"][aria-current]') && !document.querySelector('main').innerText.match(/Loading/)`,
     );
     assert.equal(await browser.run(`window.pwned`), undefined, word);

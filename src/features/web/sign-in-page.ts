@@ -40,6 +40,8 @@ export function signInPage(facts: SignInState): Page {
     ...page,
     headers: {
       ...page.headers,
+      // Under no-referrer a browser posts the form with `Origin: null` (Fetch §3.2), which is anybody's.
+      'referrer-policy': 'same-origin',
       'content-security-policy': `${policy}; script-src 'sha256-${scriptHash}'; form-action 'self' http: https:`,
     },
   };
