@@ -117,7 +117,6 @@ trust: { rate-limit: { address: { tries: 10000 } } }
     await browser.run(`location.hash = ${JSON.stringify(word)}`);
     await appears(
       browser,
-      browser,
       `document.querySelector('nav a[href="${word}"][aria-current]') && !document.querySelector('main').innerText.match(/Loading/)`,
     );
     assert.equal(await browser.run(`window.pwned`), undefined, word);
