@@ -126,7 +126,7 @@ trust: { rate-limit: { address: { tries: 10000 } } }
     assert.equal(strange, 0, `${word} made elements of what people typed`);
     if (await browser.run(`document.querySelector('main').innerText.includes('pwned=1')`)) shown++;
   }
-  assert.ok(shown >= 4, `only ${shown} pages showed any of it: the test looks at nothing`);
+  assert.ok(shown >= 3, `only ${shown} pages showed any of it: the test looks at nothing`);
   const complaints = browser.errors().filter(line => !/the server responded with a status of/.test(line));
   assert.deepEqual(complaints, [], 'no policy had to stop anything');
 });
