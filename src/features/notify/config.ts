@@ -21,7 +21,12 @@ export const notifyConfig = z.strictObject({
     .default([...notifyEvents]),
   webhook: z
     .strictObject({
-      url: z.url({ protocol: /^https?$/, error: 'write a URL like https://hooks.example.com/sekisho' }),
+      url: z
+        .url({ protocol: /^https?$/, error: 'write a URL like https://hooks.example.com/sekisho' })
+        .refine(
+          text => text.startsWith('https:') || /^http:\/\/(127\.\d+\.\d+\.\d+|localhost|\[::1\])[:/]/.test(text),
+          'what is told would go over the network unencrypted; write https://',
+        ),
       /** What each delivery is signed with (HMAC-SHA256). */
       secret: reference,
       ca: reference.optional(),
