@@ -201,7 +201,10 @@ test('nothing that people type becomes a header, a command or another line', asy
     facts: { by: evil, reason: `${evil}\n.\n`, group: 'leads', approval: '1' },
   };
   const mailer = createMailer({
-    ...{ config: mailConfig(`smtp://localhost:${port}`, { auth: { user, password: 'env:X' } }), password: new Secret(password) },
+    ...{
+      config: mailConfig(`smtp://localhost:${port}`, { auth: { user, password: 'env:X' } }),
+      password: new Secret(password),
+    },
     ca: ca.cert,
   });
   await mailer({ id: 'one', ...mailOf(notice, 'en', 'https://gate.example.com') });
