@@ -18,11 +18,7 @@ export function define(command: Command, context: Context): void {
   );
   command.action(async (options: { others?: true; id?: string }) => {
     const elsewhere = options.others ? 'others' : options.id;
-    if (elsewhere !== undefined) {
-      const { ended } = await (await context.client()).call('auth.end', { params: { id: elsewhere } });
-      if (context.json) return context.screen.json({ ended });
-      return context.screen.line(ended.length === 1 ? '1 sign-in is ended' : `${ended.length} sign-ins are ended`);
-    }
+    if (elsewhere !== undefined) return endElsewhere(context, elsewhere);
     const logins = await readLogins(context.io.env);
     const gate = context.gate === undefined ? logins.current : parseGate(context.gate).origin;
     const login = gate === undefined ? undefined : logins.gates[gate];
@@ -39,6 +35,12 @@ export function define(command: Command, context: Context): void {
     context.screen.line(`signed out of ${gate}`);
     if (!ended) context.screen.note(`the gate could not be told; the token lives until ${login.until}`);
   });
+}
+
+async function endElsewhere(context: Context, id: string): Promise<void> {
+  const { ended } = await (await context.client()).call('auth.end', { params: { id } });
+  if (context.json) return context.screen.json({ ended });
+  context.screen.line(ended.length === 1 ? '1 sign-in is ended' : `${ended.length} sign-ins are ended`);
 }
 
 async function endToken(

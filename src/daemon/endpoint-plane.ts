@@ -44,6 +44,8 @@ export interface EndpointPlaneOptions extends EndpointCertificatesOptions {
   readonly approvals: Approvals;
   readonly directory: Directory;
   readonly authenticator: Authenticator;
+  /** Whether a password alone is not enough for somebody. */
+  readonly wantsMore: (who: Principal) => Promise<boolean>;
   /** The gate's own port, where there is one, and where it listens. */
   readonly port: Pick<GatePort, 'branch'> | undefined;
   readonly addresses: readonly Address[];
@@ -196,7 +198,9 @@ export async function openEndpointPlane(options: EndpointPlaneOptions): Promise<
         rows: filter => audit.search({ ...filter, event: 'endpoint.*' }),
         now: () => clock.now().getTime(),
       }),
-      signInDoor({ service: endpoints, gate, authenticator: options.authenticator, log }),
+      signInDoor({
+        ...{ service: endpoints, gate, log, authenticator: options.authenticator, wantsMore: options.wantsMore },
+      }),
     ],
     listeners: () =>
       endpoints

@@ -70,14 +70,18 @@ function httpUrl({ gate }: Config): { httpUrl?: string } {
   return { httpUrl: `http://${name}${http.port === 80 ? '' : `:${http.port}`}` };
 }
 
-/** A link into the console for the first administrator, while none has a password to come in with. */
+/** A link into the console for the first administrator, while none has a password or a passkey to come in with. */
 export async function firstLink({
   directory,
   audit,
   origin,
-}: Pick<Floor, 'directory' | 'audit'> & { readonly origin: () => string }): Promise<string | undefined> {
+  hasWayIn,
+}: Pick<Floor, 'directory' | 'audit'> & {
+  readonly origin: () => string;
+  readonly hasWayIn: (user: string) => boolean;
+}): Promise<string | undefined> {
   const admins = directory.all().filter(({ roles, state }) => state === 'active' && roles.includes('admin'));
-  if (admins.some(({ name }) => directory.hasPassword(name))) return undefined;
+  if (admins.some(({ name }) => hasWayIn(name))) return undefined;
   const { name } = admins[0] ?? (await directory.ensure({ name: 'admin', roles: ['admin'] }));
   const { id, code } = await directory.addCode({ purpose: 'sign-in', name });
   await audit.append(lifeEvent('user.link-created', { user: name, code: id }));

@@ -312,6 +312,10 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     await openEndpointPlane({
       ...{ current: () => current, store, gate, audit, approvals, authority, directory, authenticator, clock, metrics },
       ...{ port: door, data, board: certificates.board },
+      wantsMore: async ({ id, groups }) =>
+        passkeys.has(id) ||
+        current.file.config.trust['second-factor'].some(role => groups.includes(`role:${role}`)) ||
+        stepUp.totp.has(id),
       devices: endpointDevices(devices?.service),
       addresses: ports.map(({ address }) => address),
       opened,
@@ -478,7 +482,10 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     check,
     routes: () => proxies.states(),
     workers: () => proxies.workers()?.pids() ?? [],
-    firstLink: async () => (door ? firstLink({ directory, audit, origin }) : undefined),
+    firstLink: async () =>
+      door
+        ? firstLink({ directory, audit, origin, hasWayIn: user => directory.hasPassword(user) || passkeys.has(user) })
+        : undefined,
     async reopenLogs() {
       log.reopen();
       await access?.reopen();

@@ -71,7 +71,7 @@ async function mailWay(options: NotifyPlaneOptions, stack: AsyncDisposableStack)
   const read = createRead({ folder: file.folder });
   const text = async (reference: string | undefined): Promise<string | undefined> =>
     reference === undefined ? undefined : (await read(reference)).toString('utf8').trim();
-  const password = await text(wanted.password);
+  const password = await text(wanted.auth?.password);
   const secret = password === undefined ? undefined : new Secret(password);
   const mail = createMailer({ config: wanted, password: secret, ca: await text(wanted.ca) });
   const onLost = lostBy(options, 'mail');

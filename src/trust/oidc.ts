@@ -52,6 +52,9 @@ const life = 10 * 60_000;
 /** How long what the provider says of itself is believed. */
 const fresh = 10 * 60_000;
 
+/** Milliseconds until a provider that did not answer is asked again. */
+const pause = 2000;
+
 const begun = z.strictObject({
   ...{ state: z.string(), nonce: z.string(), verifier: z.string(), bound: z.string(), issuer: z.string() },
   until: z.number(),
@@ -63,6 +66,8 @@ export function createOidc(options: OidcOptions): Oidc {
   const { config, secret, ca, redirect, home, people, clock = systemClock, log } = options;
   const sealer = sealerWith(randomBytes(32)); // of this start: who was away meanwhile begins again
   const fetch = oidcFetch(ca);
+  /** Whoever asks us often must not make us ask a provider that is down as often. */
+  let downUntil = 0;
   let known: { readonly metadata: ServerMetadata; readonly at: number } | undefined;
 
   const library = (): Promise<typeof import('openid-client')> => import('openid-client');
@@ -88,18 +93,15 @@ export function createOidc(options: OidcOptions): Oidc {
     client.enableNonRepudiationChecks(made);
     return made;
   };
-  const reached = <T>(work: Promise<T>): Promise<T> =>
-    work.catch((cause: unknown) => {
+  const reached = <T>(work: () => Promise<T>): Promise<T> => {
+    if (clock.now().getTime() < downUntil) throw silent();
+    return work().catch((cause: unknown) => {
       if (cause instanceof Fault) throw cause;
+      downUntil = clock.now().getTime() + pause;
       log.warn({ issuer: config.issuer, cause }, 'the OpenID provider cannot be asked');
-      throw new Fault(
-        'unreachable',
-        'the OpenID provider does not answer as it should; try again, or sign in another way',
-        {
-          cause,
-        },
-      );
+      throw silent(cause);
     });
+  };
 
   return {
     name: config.name ?? new URL(config.issuer).host,
@@ -113,7 +115,7 @@ export function createOidc(options: OidcOptions): Oidc {
     },
     async start() {
       const client = await library();
-      const made = await reached(configuration());
+      const made = await reached(configuration);
       const binding = randomBytes(32).toString('base64url');
       const [state, nonce, verifier] = [client.randomState(), client.randomNonce(), client.randomPKCECodeVerifier()];
       const url = client.buildAuthorizationUrl(made, {
@@ -134,7 +136,7 @@ export function createOidc(options: OidcOptions): Oidc {
         throw new Fault('invalid', 'the OpenID provider did not let you in; sign in another way, or try again');
       }
       const client = await library();
-      const made = await reached(configuration());
+      const made = await reached(configuration);
       // Exactly the registered address, whatever name or port this request came by.
       const url = new URL(redirect());
       url.search = callback.search;
@@ -153,7 +155,7 @@ export function createOidc(options: OidcOptions): Oidc {
       if (typeof sub !== 'string' || sub === '') throw new Fault('invalid', 'the OpenID provider names nobody');
       const wanted = [config.user, config['groups-claim']];
       if (wanted.some(name => claims[name] === undefined) && made.serverMetadata().userinfo_endpoint)
-        claims = { ...(await reached(client.fetchUserInfo(made, tokens.access_token, sub))), ...claims };
+        claims = { ...(await reached(() => client.fetchUserInfo(made, tokens.access_token, sub))), ...claims };
       const user = await people.admit(made.serverMetadata().issuer, sub, claims);
       const methods = tokens.claims()?.['amr'];
       const isStrong = Array.isArray(methods) && methods.includes('mfa');
@@ -171,6 +173,11 @@ export function createOidc(options: OidcOptions): Oidc {
     throw notHere();
   }
 }
+
+const silent = (cause?: unknown): Fault =>
+  new Fault('unreachable', 'the OpenID provider does not answer as it should; try again, or sign in another way', {
+    cause,
+  });
 
 const notHere = (): Fault =>
   new Fault('invalid', 'this sign-in was not begun in this browser, or too long ago; begin again');

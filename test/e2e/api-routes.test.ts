@@ -66,6 +66,8 @@ const may: Record<VerbName, string> = {
   'cert.show': 'admin operator auditor',
   'cert.revoke': 'admin',
   'cert.crl': 'public',
+  'cert.rotation': 'admin operator auditor',
+  'cert.rotate': 'admin',
   'cert.enroll': 'admin',
   'cert.enrolments': 'admin operator auditor',
   'cert.unlink': 'admin',

@@ -119,7 +119,7 @@ test('a burst of denials and a waiting approval are told once each, by mail in J
     },
     mail: {
       ...{ server: `smtp://localhost:${port}`, from: 'gate@example.com', to: ['ops@example.com', 'night@example.com'] },
-      ...{ user, password: `file:${folder}/mail.password`, ca: `file:${ca.certFile}`, language: 'ja' },
+      ...{ auth: { user, password: `file:${folder}/mail.password` }, ca: `file:${ca.certFile}`, language: 'ja' },
     },
   };
   const access = [{ allow: 'cert.issue', who: { user: 'bob' }, approve: { group: 'leads' } }];
@@ -177,7 +177,7 @@ test('mail goes over verified TLS or not at all', async t => {
   const both = await mailServer(t);
   const send = (server: string, more: Partial<Parameters<typeof createMailer>[0]> = {}) =>
     createMailer({
-      config: mailConfig(server, { user, password: 'env:X' }),
+      config: mailConfig(server, { auth: { user, password: 'env:X' } }),
       password: new Secret(password),
       ca: trusted,
       ...more,
@@ -201,7 +201,10 @@ test('nothing that people type becomes a header, a command or another line', asy
     facts: { by: evil, reason: `${evil}\n.\n`, group: 'leads', approval: '1' },
   };
   const mailer = createMailer({
-    ...{ config: mailConfig(`smtp://localhost:${port}`, { user, password: 'env:X' }), password: new Secret(password) },
+    ...{
+      config: mailConfig(`smtp://localhost:${port}`, { auth: { user, password: 'env:X' } }),
+      password: new Secret(password),
+    },
     ca: ca.cert,
   });
   await mailer({ id: 'one', ...mailOf(notice, 'en', 'https://gate.example.com') });

@@ -7,25 +7,7 @@ import { TOTP } from 'otpauth';
 import { openGate } from '../e2e/console-rig.ts';
 import { openOrigin } from '../e2e/web/rig.ts';
 import { type Browser, openBrowser } from '../fixtures/chromium.ts';
-
-/** Waits in the page, by looking again after each change of it. */
-const appears = (browser: Browser, what: string): Promise<string> =>
-  browser.run(`new Promise((resolve, reject) => {
-    const look = () => { const found = ${what}; if (found) { watcher.disconnect(); clearTimeout(late); resolve(String(found.innerText ?? found)); } };
-    const watcher = new MutationObserver(look);
-    watcher.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
-    const late = setTimeout(() => reject(new Error('never came: ' + ${JSON.stringify(what)} + ' in ' + document.body.innerText)), 60000);
-    look();
-  })`);
-const button = (label: string): string =>
-  `[...document.querySelectorAll('button')].findLast(one => one.innerText.trim() === ${JSON.stringify(label)} && one.checkVisibility() && !one.disabled)`;
-const press = async (browser: Browser, label: string): Promise<void> => {
-  await appears(browser, button(label));
-  await browser.run(`${button(label)}.click()`);
-};
-const fill = (browser: Browser, name: string, value: string): Promise<void> =>
-  browser.run(`{ const field = [...document.querySelectorAll('input[name=' + ${JSON.stringify(name)} + ']')].at(-1);
-    field.value = ${JSON.stringify(value)}; field.dispatchEvent(new Event('input', { bubbles: true })); }`);
+import { appears, enterByLink, fill, press } from '../fixtures/page.ts';
 
 /** A telephone or a laptop that knows its owner's finger. */
 async function addAuthenticator(browser: Browser): Promise<string> {
@@ -51,18 +33,13 @@ async function openHouse(t: TestContext, more = '', identity?: string) {
     const [certFile, keyFile] = [join(pem, `${identity}.crt`), join(pem, `${identity}.key`)];
     shown = { identity: { certFile, keyFile, fullchainFile: certFile } };
   }
-  const AutoSelectCertificateForUrls = ['localhost', 'payroll.localhost'].map(host =>
+  const AutoSelectCertificateForUrls = ['localhost', 'payroll.sites.localhost'].map(host =>
     JSON.stringify({ pattern: `https://${host}:${house.port}`, filter: {} }),
   );
   const browser = await openBrowser({ trusts: [ca], policy: { AutoSelectCertificateForUrls }, ...shown });
   t.after(() => browser[Symbol.asyncDispose]());
-  const byLink = async (user: string): Promise<void> => {
-    await browser.open('about:blank');
-    await browser.open(`${house.origin}/#code=${await house.link(user)}`);
-    await appears(browser, `document.querySelector('dialog[open]')`);
-    await browser.run(`document.querySelector('dialog .plain').click()`);
-    await appears(browser, `!document.querySelector('dialog')`);
-  };
+  const byLink = async (user: string): Promise<void> =>
+    enterByLink(browser, `${house.origin}/#code=${await house.link(user)}`);
   return { ...house, browser, byLink };
 }
 
@@ -153,7 +130,7 @@ test('on top of a certificate a passkey opens a site that wants a sign-in, for t
   await using origin = await openOrigin();
   const more = `access: [ { allow: web.request, who: { ou: 医療事業部 }, to: web/* } ]
 web:
-  domain: localhost
+  domain: sites.localhost
   sites:
     payroll: { to: "http://payroll/", at: "tcp://127.0.0.1:${origin.port}", sign-in: { within: 8h } }
 `;
@@ -162,16 +139,16 @@ web:
   await addAuthenticator(browser);
   await byLink('staff01');
   await makePasskey(browser, 'laptop');
-  const asked = await browser.open(`https://payroll.localhost:${port}/list`);
+  const asked = await browser.open(`https://payroll.sites.localhost:${port}/list`);
   assert.match(asked.url, /^https:\/\/localhost:\d+\/sign-in\?back=/);
   const landed = browser.loaded();
   await press(browser, 'Use a passkey · パスキーを使う');
   await landed;
   await appears(browser, `document.body.innerText.includes('hello from payroll')`);
-  assert.match(await browser.run('location.href'), /^https:\/\/payroll\.localhost:\d+\/list$/);
+  assert.match(await browser.run('location.href'), /^https:\/\/payroll\.sites\.localhost:\d+\/list$/);
   assert.match(JSON.stringify(await local('GET', '/v1/audit?limit=100')), /web\.signed-in/);
 
   // A new password ends it, in the middle of whatever is open.
   await local('PUT', '/v1/users/staff01/password', { password: 'another horse' });
-  assert.match((await browser.open(`https://payroll.localhost:${port}/list`)).url, /\/sign-in\?back=/);
+  assert.match((await browser.open(`https://payroll.sites.localhost:${port}/list`)).url, /\/sign-in\?back=/);
 });

@@ -16,6 +16,8 @@ export interface SignInDeps {
   readonly service: EndpointService;
   readonly gate: CountingGate;
   readonly authenticator: Authenticator;
+  /** Whether a password alone is not enough for somebody; default: it is. */
+  readonly wantsMore?: (who: Principal) => Promise<boolean>;
   readonly log: Log;
 }
 
@@ -70,7 +72,8 @@ function checkSameOrigin({ headers }: IncomingMessage): void {
   }
 }
 
-async function letIn(id: string, body: unknown, conn: Conn, { service, gate, authenticator }: SignInDeps) {
+async function letIn(id: string, body: unknown, conn: Conn, deps: SignInDeps) {
+  const { service, gate, authenticator, wantsMore } = deps;
   const from = conn.peer;
   const resource = `endpoint/${id}`;
   const refuse = (who: Principal, reason: string): void =>
@@ -83,6 +86,10 @@ async function letIn(id: string, body: unknown, conn: Conn, { service, gate, aut
       throw error;
     });
   const isByCode = who.credential.startsWith('code:');
+  if (!isByCode && (await wantsMore?.(who))) {
+    refuse(who, 'a second factor is needed');
+    throw new Fault('denied', 'a password alone is not enough for you; open a one-time link of this endpoint');
+  }
   const endpoint = await service.get(id).catch(() => undefined);
   if (endpoint?.id !== id || !(isByCode || mayBy(who, endpoint))) {
     refuse(who, 'the sign-in is not for this endpoint');

@@ -21,7 +21,12 @@ export const notifyConfig = z.strictObject({
     .default([...notifyEvents]),
   webhook: z
     .strictObject({
-      url: z.url({ protocol: /^https?$/, error: 'write a URL like https://hooks.example.com/sekisho' }),
+      url: z
+        .url({ protocol: /^https?$/, error: 'write a URL like https://hooks.example.com/sekisho' })
+        .refine(
+          text => text.startsWith('https:') || /^http:\/\/(127\.\d+\.\d+\.\d+|localhost|\[::1\])[:/]/.test(text),
+          'what is told would go over the network unencrypted; write https://',
+        ),
       /** What each delivery is signed with (HMAC-SHA256). */
       secret: reference,
       ca: reference.optional(),
@@ -32,16 +37,15 @@ export const notifyConfig = z.strictObject({
       /** `smtps://` speaks TLS at once, `smtp://` must turn to it (STARTTLS) before anything is said. */
       server: z
         .url({ protocol: /^smtps?$/, error: 'write smtps://mail.example.com or smtp://mail.example.com:587' })
-        .refine(text => !/@|[?#]/.test(text), 'user and password have keys of their own'),
+        .refine(text => !/@|[?#]/.test(text), 'user and password stand under auth'),
       from: address,
       to: z.array(address).min(1).max(50),
-      user: z.string().min(1).max(256).optional(),
-      password: reference.optional(),
+      /** As whom the gate signs in there. */
+      auth: z.strictObject({ user: z.string().min(1).max(256), password: reference }).optional(),
       /** CA certificates of the server; default: the system's. */
       ca: reference.optional(),
       language: z.enum(['en', 'ja']).default('en'),
     })
-    .refine(({ user, password }) => (user === undefined) === (password === undefined), 'user and password go together')
     .optional(),
   /** What a burst of denials is: so many from one address for one word. */
   burst: z

@@ -31,7 +31,7 @@ export function createMailer({ config, password, ca }: MailerOptions): (mail: Ma
       requireTLS: !isTlsAtOnce,
       // The name of the certificate is the host's, of itself.
       tls: { minVersion: 'TLSv1.2', rejectUnauthorized: true, ...(ca ? { ca } : {}) },
-      ...(config.user && password ? { auth: { user: config.user, pass: password.reveal() } } : {}),
+      ...(config.auth && password ? { auth: { user: config.auth.user, pass: password.reveal() } } : {}),
       ...{ connectionTimeout: patience, greetingTimeout: patience, socketTimeout: patience },
       ...{ disableFileAccess: true, disableUrlAccess: true },
     });

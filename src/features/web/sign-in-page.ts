@@ -16,7 +16,7 @@ export type SignInState =
  * Asks for the passkey and posts what it signed with the same form. Always the same text, let in by its hash; a browser
  * that cannot do it never sees the button.
  */
-const script = `const button = document.getElementById('passkey');
+const script = `const button = document.getElementById('use-passkey');
 if (window.PublicKeyCredential && PublicKeyCredential.parseRequestOptionsFromJSON) button.hidden = false;
 button.addEventListener('click', async () => {
   try {
@@ -40,6 +40,8 @@ export function signInPage(facts: SignInState): Page {
     ...page,
     headers: {
       ...page.headers,
+      // Under no-referrer a browser posts the form with `Origin: null` (Fetch §3.2), which is anybody's.
+      'referrer-policy': 'same-origin',
       'content-security-policy': `${policy}; script-src 'sha256-${scriptHash}'; form-action 'self' http: https:`,
     },
   };
@@ -67,7 +69,7 @@ const form = ({ back, passkey }: { readonly back: string } & Asking): string =>
   `<form method="post" action="/sign-in"><input type="hidden" name="back" value="${html(back)}">${passkey ? passkeyButton(passkey) : ''}<p><label>Password · パスワード<br><input name="password" type="password" autocomplete="current-password" required autofocus></label></p><p><label>Code · 認証コード<br><input name="code" inputmode="numeric" pattern="[0-9 ]{6,7}" autocomplete="one-time-code" required></label></p><p><button>Sign in</button></p></form>${passkey ? `<script>${script}</script>` : ''}`;
 
 const passkeyButton = (options: object): string =>
-  `<input type="hidden" name="passkey"><p><button type="button" id="passkey" hidden data-options="${html(JSON.stringify(options))}">Use a passkey · パスキーを使う</button> <span id="said" class="no" role="status"></span></p>`;
+  `<input type="hidden" name="passkey"><p><button type="button" id="use-passkey" hidden data-options="${html(JSON.stringify(options))}">Use a passkey · パスキーを使う</button> <span id="said" class="no" role="status"></span></p>`;
 
 /**
  * Whether a form was posted by our own page: the exact Origin, which no other page can send, and what the browser says of
