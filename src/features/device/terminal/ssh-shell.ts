@@ -4,8 +4,8 @@ import type { Duplex } from 'node:stream';
 import type { AnyAuthMethod, ClientChannel, ConnectConfig, ServerHostKeyAlgorithm } from 'ssh2';
 import type { Clock } from '../../../core/clock.ts';
 import { Fault } from '../../../core/fault.ts';
-import { hostKeyOf } from './host-keys.ts';
 import type { HostKey, Prompt, Start } from '../../../wire/terminal-message.ts';
+import { hostKeyOf } from './host-keys.ts';
 
 export interface ShellOptions {
   /** Towards the device's SSH server. */

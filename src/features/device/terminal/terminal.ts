@@ -4,9 +4,6 @@ import type { Clock } from '../../../core/clock.ts';
 import { Fault, toFault } from '../../../core/fault.ts';
 import type { Dialer, Session } from '../../../core/parts.ts';
 import type { MessagePipe } from '../../../net/websocket.ts';
-import type { DeviceConfig } from '../config.ts';
-import type { Device } from '../registry.ts';
-import type { HostKeys } from './host-keys.ts';
 import {
   credit,
   decodeMessage,
@@ -19,6 +16,9 @@ import {
   type Start,
   type Told,
 } from '../../../wire/terminal-message.ts';
+import type { DeviceConfig } from '../config.ts';
+import type { Device } from '../registry.ts';
+import type { HostKeys } from './host-keys.ts';
 import type { Recording, Recordings } from './recording.ts';
 import { openShell, type Shell } from './ssh-shell.ts';
 
