@@ -55,7 +55,6 @@ export function ShellPage({ device, service }: { device: string; service: string
       setState(message);
       if (message.kind !== 'open') return;
       if (link.current) view.attach(link.current);
-      view.focus();
     };
     const over = (): void => {
       link.current = undefined;
@@ -73,6 +72,10 @@ export function ShellPage({ device, service }: { device: string; service: string
   };
   const kind = 'at' in state ? state.at : state.kind;
   const leave = (): void => link.current?.close();
+  // Once it is shown: what is hidden takes no focus.
+  useEffect(() => {
+    if (kind === 'open') screen.current?.focus();
+  }, [kind]);
   return (
     <Page
       title={`${device} · ${service}`}
