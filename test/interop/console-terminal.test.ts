@@ -113,7 +113,7 @@ test('a shell in the browser: types, resizes, speaks Japanese, is recorded, is c
   await run(page, 'read -s -p ready-$((1+2)) secret');
   await shown(page, /ready-3/);
   await run(page, 'typed-without-echo');
-  await run(page, 'echo length=${#secret}');
+  await run(page, 'echo length=$(printf %s "$secret" | wc -c)');
   await shown(page, /length=18/);
 
   const { sessions } = await json('session', 'list', '--action', 'device.terminal');

@@ -64,7 +64,10 @@ vpn: { hubs: { office: {} } }
     await page.evaluate(`location.hash = '#/${to}'`);
     await page.locator(`nav a[href="#/${to.split('/')[0]}"][aria-current]`).waitFor();
     await page.locator('main h1').waitFor();
-    await page.waitForFunction(`!document.querySelector('main').innerText.match(/Loading|読み込み中/)`);
+    await page
+      .locator('main')
+      .filter({ hasNotText: /Loading|読み込み中/ })
+      .waitFor();
   };
   const admin = await signIn('alice', 'admin', 'en');
   await json('group', 'add', 'staff', 'alice');
