@@ -3,8 +3,6 @@
 // a document that makes elements which use them.
 
 export function documentOfSheets(): Document {
-  const make = (name: string): HTMLElement =>
-    name === 'style' ? sheetElement() : styled(document.createElement(name));
   return new Proxy(document, {
     get(target, name) {
       if (name === 'createElement') return make;
@@ -14,9 +12,23 @@ export function documentOfSheets(): Document {
   });
 }
 
+/** While it opens, xterm 6.0 asks the page's own document for one of its elements, whatever document it was handed. */
+export function whileSheets(open: () => void): void {
+  Object.defineProperty(document, 'createElement', { value: make, configurable: true });
+  try {
+    open();
+  } finally {
+    Reflect.deleteProperty(document, 'createElement');
+  }
+}
+
+function make(name: string): HTMLElement {
+  const element = Document.prototype.createElement.call(document, name === 'style' ? 'template' : name);
+  return name === 'style' ? sheetElement(element) : styled(element);
+}
+
 /** Nothing is shown of it; what is written into it becomes a sheet of the page until it is removed. */
-function sheetElement(): HTMLElement {
-  const element = document.createElement('template');
+function sheetElement(element: HTMLElement): HTMLElement {
   const sheet = new CSSStyleSheet();
   let text = '';
   document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];

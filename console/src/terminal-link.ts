@@ -45,13 +45,13 @@ export function openLink(
     else told(JSON.parse(new TextDecoder().decode(bytes.subarray(1))) as Told);
   };
   return new Promise((resolve, reject) => {
-    socket.onclose = () => {
-      clearTimeout(timer);
-      waiting = [];
-      reject(new Error('closed'));
-      over();
-    };
-    socket.onopen = () =>
+    socket.onclose = () => reject(new Error('closed'));
+    socket.onopen = () => {
+      socket.onclose = () => {
+        clearTimeout(timer);
+        waiting = [];
+        over();
+      };
       resolve({
         say: message => send(1, new TextEncoder().encode(JSON.stringify(message))),
         type(bytes) {
@@ -60,5 +60,6 @@ export function openLink(
         },
         close: () => socket.close(1000),
       });
+    };
   });
 }

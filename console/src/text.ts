@@ -175,6 +175,9 @@ const english = {
   disconnected: 'disconnected',
 
   // status
+  traffic: 'Traffic',
+  localAdministrator: 'local administrator',
+  anonymous: 'anonymous',
   healthOk: 'well',
   healthWeak: 'unwell',
   healthDown: 'down',
@@ -539,6 +542,9 @@ const japanese: Words = {
   disconnected: '未接続',
 
   // status
+  traffic: '通信量',
+  localAdministrator: 'ローカル管理者',
+  anonymous: '匿名',
   healthOk: '正常',
   healthWeak: '一部異常',
   healthDown: '停止',
@@ -774,6 +780,10 @@ export function countdown(until: string, now: number): string {
       ? `${hours}:${two(minutes)}:${two(rest)}`
       : `${minutes}:${two(rest)}`;
 }
+
+/** Whoever has no name is called by what they are. */
+export const nameOf = ({ kind, id, credential }: { kind: string; id: string; credential: string }): string =>
+  id || (credential === 'local' ? t('localAdministrator') : kind === 'anonymous' ? t('anonymous') : kind);
 
 /** `3 min` ago, or for so long: coarse, since it is read at a glance. */
 export function ago(time: string, now: number): string {

@@ -27,6 +27,7 @@ export function define(command: Command, context: Context): void {
   defineSearch(command, context);
   defineVerify(command, context);
   defineExport(command, context);
+  defineRecordings(command, context);
   examples(
     command,
     ['sekisho audit tail --follow'],
@@ -97,6 +98,38 @@ function defineExport(command: Command, context: Context): void {
       if (context.json) return context.screen.json({ ...head, publicKey });
       context.screen.facts(Object.entries(head).map(([name, value]) => [name, String(value)] as const));
       context.screen.line(publicKey.trimEnd());
+    });
+}
+
+function defineRecordings(command: Command, context: Context): void {
+  command
+    .command('recordings')
+    .summary('recordings of terminals, newest first')
+    .option('--device <name>', 'of one device')
+    .option('--user <name>', 'of one user')
+    .option('--limit <count>', 'how many at most', '100')
+    .action(async (query: { device?: string; user?: string; limit: string }) => {
+      const answer = await (await context.client()).call('audit.recording-list', { query });
+      if (context.json) return context.screen.json(answer);
+      context.screen.table(
+        ['id', 'begun', 'user', 'login', 'device', 'service', 'bytes'],
+        answer.recordings.map(({ id, begun, user, login, device, service, bytes }) => [
+          ...[id, second(begun), user, login, device, service],
+          bytes,
+        ]),
+        'nothing is recorded; device.terminal.recording.devices says on which devices it is',
+      );
+    });
+  command
+    .command('recording <id>')
+    .summary('one recording, asciicast v2; asciinema play shows it')
+    .option('--out <file>', 'into a file instead of stdout')
+    .option('--force', 'replace a file that exists')
+    .action(async (id: string, { out, force }: { out?: string; force?: true }) => {
+      const answer = await (await context.client()).open('audit.recording', { params: { id } });
+      await using file = out === undefined ? undefined : await createFile(out, { mode: 0o600, force: force === true });
+      for await (const chunk of answer) file ? await file.write(chunk) : await context.screen.write(chunk);
+      await file?.keep();
     });
 }
 

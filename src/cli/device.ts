@@ -61,6 +61,7 @@ export function define(command: Command, context: Context): void {
       const answer = await (await context.client()).call('device.remove', { params: { name } });
       context.json ? context.screen.json(answer) : context.screen.line(`${answer.name} is removed`);
     });
+  defineHostKeys(command, context);
   examples(
     command,
     ['sekisho device enroll pump-7 --service ssh=127.0.0.1:22', 'prints the one line to run on the device'],
@@ -68,6 +69,34 @@ export function define(command: Command, context: Context): void {
     ['sekisho device list'],
     ['sekisho device revoke pump-7'],
   );
+}
+
+function defineHostKeys(command: Command, context: Context): void {
+  command
+    .command('host-keys <name>')
+    .summary('the SSH host keys that terminals in the console have pinned')
+    .action(async (name: string) => {
+      const answer = await (await context.client()).call('device.host-keys', { params: { name } });
+      if (context.json) return context.screen.json(answer);
+      context.screen.table(
+        ['service', 'algorithm', { title: 'fingerprint', shrinks: true }, 'pinned', 'by'],
+        answer.keys.map(({ service, algorithm, fingerprint, pinned, by }) => [
+          ...[service, algorithm, fingerprint],
+          ...[minute(pinned), by],
+        ]),
+        `no host key of ${answer.name} is pinned`,
+      );
+    });
+  command
+    .command('forget-host-key <name> <service>')
+    .summary('the next terminal shows the key that it finds, and pins it')
+    .action(async (name: string, service: string) => {
+      const params = { name, service };
+      const answer = await (await context.client()).call('device.host-key-remove', { params });
+      context.json
+        ? context.screen.json(answer)
+        : context.screen.line(`the host key of ${answer.name}/${answer.service} is forgotten`);
+    });
 }
 
 const withFacts = (command: Command): Command =>
@@ -101,8 +130,9 @@ function defineReads(command: Command, context: Context): void {
     .command('list')
     .summary('devices, and whether they are online')
     .option('--state <state>', 'online or offline')
-    .action(async ({ state }: { state?: 'online' | 'offline' }) => {
-      const query = state === undefined ? {} : { state };
+    .option('--search <text>', 'part of a name, an alias, a tag or an address')
+    .option('--limit <count>', 'how many at most')
+    .action(async (query: { state?: 'online' | 'offline'; search?: string; limit?: string }) => {
       const answer = await (await context.client()).call('device.list', { query });
       if (context.json) return context.screen.json(answer);
       context.screen.table(

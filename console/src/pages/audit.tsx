@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { type AnswerOf, call, Refusal } from '../api.ts';
 import { Act, Field, Form, Page, Problem, Table, Tag } from '../parts.tsx';
 import { save } from '../save.ts';
-import { bytes, t, when } from '../text.ts';
+import { bytes, nameOf, t, when } from '../text.ts';
 import { useAnswer } from '../use.ts';
 
 type Row = AnswerOf<'audit.search'>['rows'][number];
@@ -88,13 +88,44 @@ export function AuditPage() {
         idOf={({ seq }) => String(seq)}
         empty={t('noRows')}
         columns={[
-          { title: t('time'), show: ({ at }) => <time dateTime={at}>{when(at)}</time> },
-          { title: t('event'), kind: 'code', show: ({ event }) => event },
-          { title: t('outcome'), show: ({ outcome }) => <Tag tone={tones[outcome]}>{t(outcomes[outcome])}</Tag> },
-          { title: t('who'), show: ({ who }) => <strong>{who.id || who.kind}</strong> },
-          { title: t('resource'), show: ({ resource }) => resource },
-          { title: t('from'), kind: 'code', show: ({ from }) => from },
-          { title: t('rule'), show: ({ rule }) => <span class="quiet">{rule}</span> },
+          {
+            title: t('time'),
+            show: ({ at, seq }) => (
+              <>
+                <time dateTime={at}>{when(at)}</time>
+                <span class="under">{seq}</span>
+              </>
+            ),
+          },
+          {
+            title: t('event'),
+            show: ({ event, outcome }) => (
+              <>
+                <code>{event}</code>
+                <span class="under">
+                  <Tag tone={tones[outcome]}>{t(outcomes[outcome])}</Tag>
+                </span>
+              </>
+            ),
+          },
+          {
+            title: t('who'),
+            show: ({ who, from }) => (
+              <>
+                <strong>{nameOf(who)}</strong>
+                <span class="under code">{from}</span>
+              </>
+            ),
+          },
+          {
+            title: t('resource'),
+            show: ({ resource, rule }) => (
+              <>
+                {resource}
+                <span class="under">{rule}</span>
+              </>
+            ),
+          },
           {
             title: t('details'),
             show: ({ facts }) => (

@@ -55,24 +55,28 @@ export function ShellPage({ device, service }: { device: string; service: string
       setState(message);
       if (message.kind !== 'open') return;
       if (link.current) view.attach(link.current);
-      view.focus();
     };
     const over = (): void => {
       link.current = undefined;
       if (!isOver) setState({ kind: 'end', cause: 'unreachable', text: t('terminalLost') });
     };
     // What the gate answers to an upgrade that it refuses, a page cannot see; the same question as a call says it.
-    const way = await openLink({ device, service }, { told, over, printed: bytes => view.print(bytes) }).catch(
-      async () => {
-        await call('device.host-keys', { params: { name: device } });
-        throw new Refusal('denied', t('terminalDenied'));
-      },
+    const way = await openLink({ device, service }, { told, over, printed: bytes => view.print(bytes) }).catch(() =>
+      call('device.host-keys', { params: { name: device } }).then(
+        () => t('terminalDenied'),
+        (error: Refusal) => (error.code === 'denied' ? t('terminalDenied') : error.message),
+      ),
     );
+    if (typeof way === 'string') return setState({ kind: 'end', cause: 'denied', text: way });
     link.current = way;
     way.say({ kind: 'start', ...login, columns: view.columns, rows: view.rows });
   };
   const kind = 'at' in state ? state.at : state.kind;
   const leave = (): void => link.current?.close();
+  // Once it is shown: what is hidden takes no focus.
+  useEffect(() => {
+    if (kind === 'open') screen.current?.focus();
+  }, [kind]);
   return (
     <Page
       title={`${device} · ${service}`}

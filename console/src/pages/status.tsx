@@ -2,7 +2,7 @@
 import { type AnswerOf, call } from '../api.ts';
 import type { Me } from '../app.tsx';
 import { Act, Answer, Page, Spark, Table, Tag } from '../parts.tsx';
-import { ago, bytes, t, when } from '../text.ts';
+import { ago, bytes, nameOf, t, when } from '../text.ts';
 import { useAnswer, useEvery, useNow, useRates } from '../use.ts';
 import { Until } from './until.tsx';
 
@@ -107,17 +107,25 @@ export function StatusPage({ me }: { me: Me }) {
 }
 
 const columns = (now: number, again: () => void, rates: ReadonlyMap<string, readonly number[]>) => [
-  { title: t('who'), show: ({ who }: Session) => <strong>{who.id || who.kind}</strong> },
+  {
+    title: t('who'),
+    show: ({ who, from }: Session) => (
+      <>
+        <strong>{nameOf(who)}</strong>
+        <span class="under code">{from}</span>
+      </>
+    ),
+  },
   {
     title: t('what'),
     show: ({ action, resource }: Session) => (
       <>
-        {resource} <span class="quiet">{action}</span>
+        {resource}
+        <span class="under">{action}</span>
       </>
     ),
   },
-  { title: t('from'), kind: 'code' as const, show: ({ from }: Session) => from },
-  { title: t('why'), show: ({ rule }: Session) => <span class="quiet">{rule}</span> },
+  { title: t('why'), show: ({ rule }: Session) => rule },
   {
     title: t('since'),
     show: ({ since }: Session) => (
@@ -128,11 +136,16 @@ const columns = (now: number, again: () => void, rates: ReadonlyMap<string, read
   },
   { title: t('until'), show: ({ until }: Session) => <Until time={until} now={now} /> },
   {
-    title: t('bytes'),
-    kind: 'number' as const,
-    show: ({ bytes: { up, down } }: Session) => `${bytes(up)} / ${bytes(down)}`,
+    title: t('traffic'),
+    show: ({ id, bytes: { up, down } }: Session) => (
+      <>
+        <Rate values={rates.get(id) ?? []} />
+        <span class="under">
+          ↑ {bytes(up)} ↓ {bytes(down)}
+        </span>
+      </>
+    ),
   },
-  { title: t('throughput'), show: ({ id }: Session) => <Rate values={rates.get(id) ?? []} /> },
   {
     title: '',
     kind: 'tools' as const,

@@ -66,6 +66,12 @@ export interface ForwardDeps extends Pick<WebDeps, 'gate' | 'issuers' | 'clock' 
   readonly signInUrl: () => string;
   /** Passes it to the gate itself; false where there is nothing to pass it to. */
   readonly relayOwn: (exchange: Exchange, path: string, caller: Caller) => boolean;
+  /** Opens a WebSocket to the gate itself. @throws Fault `missing`, or `unreachable` with a `status` */
+  readonly joinOwn: (
+    asked: { readonly path: string; readonly authority: string; readonly fields: Fields },
+    caller: Caller,
+    signal: AbortSignal,
+  ) => Promise<{ readonly far: Conn; readonly told: Fields }>;
 }
 
 export interface WebState {

@@ -10,6 +10,7 @@ import type { TLSSocket } from 'node:tls';
 import { Fault, toFault } from '../../core/fault.ts';
 import type { Conn, Log } from '../../core/parts.ts';
 import { makeConn } from '../../net/conn.ts';
+import { splice } from '../../net/splice.ts';
 import type { Caller } from './caller.ts';
 import type { ForwardDeps } from './deps.ts';
 import type { AnswerHead, Exchange } from './exchange.ts';
@@ -143,24 +144,19 @@ function connect(
   caller: Caller,
   deps: ForwardDeps,
 ): void {
-  const { peer, local, tls } = caller.conn;
   const authority = String(headers[':authority'] ?? '');
   const protocol = headers[':protocol'];
+  if (protocol === 'websocket' && headers[':scheme'] === 'https' && deps.isOwnName(hostOf(authority))) {
+    void ownWebSocket(stream, headers, raw, caller, deps);
+    return;
+  }
   let told: Fields = [];
   void tunnel(
     {
       ...{ id: caller.nextId(), method: 'CONNECT', version: '2.0' },
       ...(protocol === undefined ? plainConnect(headers, authority) : webSocket()),
       accept() {
-        stream.respond({ ':status': 200, ...grouped(told) }, { sendDate: false } as object);
-        const conn = makeConn(stream, { peer, ...(local ? { local } : {}), ...(tls ? { tls } : {}) });
-        // A broken-off tunnel is no error of HTTP/2: its own code says so (RFC 9113 §8.5).
-        const destroy = stream.destroy.bind(stream);
-        stream.destroy = (error?: Error) => {
-          if (error) breakOff(stream, NGHTTP2_CONNECT_ERROR);
-          return destroy();
-        };
-        return conn;
+        return acceptedConn(stream, told, caller);
       },
       refuse(page: Page) {
         if (stream.closed || stream.destroyed) return;
@@ -207,6 +203,56 @@ export function oneAuthority(headers: IncomingHttpHeaders): void {
   const { ':authority': authority, host } = headers;
   if (host !== undefined && authority !== undefined && host !== authority) {
     throw new Fault('protocol', 'a request has exactly one Host');
+  }
+}
+
+/** Says yes; from then on the stream is the tunnel. */
+function acceptedConn(stream: ServerHttp2Stream, told: Fields, { conn: { peer, local, tls } }: Caller): Conn {
+  stream.respond({ ':status': 200, ...grouped(told) }, { sendDate: false } as object);
+  const conn = makeConn(stream, { peer, ...(local ? { local } : {}), ...(tls ? { tls } : {}) });
+  // A broken-off tunnel is no error of HTTP/2: its own code says so (RFC 9113 §8.5).
+  const destroy = stream.destroy.bind(stream);
+  stream.destroy = (error?: Error) => {
+    if (error) breakOff(stream, NGHTTP2_CONNECT_ERROR);
+    return destroy();
+  };
+  return conn;
+}
+
+const hostOf = (authority: string): string => {
+  try {
+    return parseAuthority(authority, 443).host;
+  } catch {
+    return '';
+  }
+};
+
+/** The console's own: admitted, counted and ended by the API, which only lacks a connection of HTTP/1.1. */
+async function ownWebSocket(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  fields: Fields,
+  caller: Caller,
+  deps: ForwardDeps,
+): Promise<void> {
+  const gone = new AbortController();
+  stream.once('close', () => gone.abort());
+  try {
+    const path = String(headers[':path'] ?? '');
+    if (!readablePath.test(path)) throw new Fault('protocol', 'the path of this request cannot be read');
+    const patience = AbortSignal.timeout(deps.plan().timeouts.read);
+    const asked = { path, authority: String(headers[':authority']), fields };
+    const { far, told } = await deps.joinOwn(asked, caller, AbortSignal.any([gone.signal, patience]));
+    const near = acceptedConn(stream, told, caller);
+    const signal = new AbortController().signal; // the API ends it
+    await splice(near, far, { signal, idle: 0, halfClose: true, count: () => {} });
+    const farewell = AbortSignal.timeout(5000);
+    await Promise.all([near.close(farewell), far.close(farewell)]);
+  } catch (error) {
+    if (stream.closed || stream.destroyed || stream.headersSent) return void stream.destroy();
+    const status = Number(toFault(error).facts['status'] ?? 0);
+    stream.respond({ ':status': status >= 400 && status < 600 ? status : 502 }, { endStream: true });
+    stream.resume();
   }
 }
 

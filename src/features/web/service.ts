@@ -16,7 +16,7 @@ import { createHttp1 } from './http1.ts';
 import { type Http2Front, serveHttp2 } from './http2.ts';
 import { identityFields, signedFields } from './identity.ts';
 import { sendPage } from './outcome.ts';
-import { askOwn } from './own.ts';
+import { askOwn, joinOwn } from './own.ts';
 import { pacFile, pacType } from './pac.ts';
 import { type Page, textPage } from './pages.ts';
 import type { ForwardPlan } from './plan.ts';
@@ -269,6 +269,10 @@ class Web implements WebService {
         if (page) sendPage(exchange, page);
         else if (own) askOwn(exchange, path, caller.conn, own);
         return page !== undefined || own !== undefined;
+      },
+      joinOwn: async (asked, { conn }, signal) => {
+        if (!own) throw new Fault('missing', 'there is no WebSocket here');
+        return joinOwn(asked, conn, own, signal);
       },
     };
   }

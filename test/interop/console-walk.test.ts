@@ -1,0 +1,147 @@
+// One walk through the console as people take it, in both languages: a device joins, an endpoint is asked for, approved by
+// somebody else and used by a TCP client, and is cut; axe-core looks at every page.
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { Page } from 'playwright-core';
+import { startAgent } from '../fixtures/agent.ts';
+import { echoServer, freePorts, startGate, talk, until } from '../fixtures/gate-process.ts';
+import { openChromium } from '../fixtures/playwright.ts';
+
+/** Screenshots are kept here when it is set; they are for eyes, not for comparing. */
+const shots = process.env['SEKISHO_SCREENSHOTS'];
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const pages = [
+  ...['status', 'device', 'device/pump-7', 'device/pump-7/terminal/ssh', 'endpoint', 'tunnel', 'proxy', 'web'],
+  ...['vpn', 'approval', 'cert', 'user', 'audit'],
+];
+
+interface Violation {
+  readonly id: string;
+  readonly impact: string;
+  readonly nodes: readonly { readonly html: string }[];
+}
+/** What is serious or worse on the page as it stands. The DevTools run it, which no Content-Security-Policy stops. */
+async function complaints(page: Page): Promise<string[]> {
+  const found = (await page.evaluate(
+    `(async () => { ${axe}; return (await axe.run(document)).violations; })()`,
+  )) as Violation[];
+  return found
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(' | ')}`);
+}
+
+test('a walk through the console in both languages, with a device, an approval, a TCP client and axe on every page', async t => {
+  const [port = 0] = await freePorts(1);
+  const gate = await startGate(t, {
+    config: `gate: { listen: 'tls://127.0.0.1:${port}', workers: 0 }
+proxy: { far: { listen: 'tcp://127.0.0.1:0', to: 'tcp://127.0.0.1:9' } }
+access:
+  - { allow: endpoint.open, to: device/*, who: { user: bob }, for: 1h, approve: { group: staff } }
+web: { forward: { pac: { path: /proxy.pac, public: true }, hosts: { office1: 'tcp://10.0.1.30:80' } } }
+vpn: { hubs: { office: {} } }
+`,
+  });
+  const json = async (...args: string[]): Promise<never> => {
+    const { status, stdout, stderr } = await gate.run(...args, '--json');
+    assert.equal(status, 0, stderr);
+    return JSON.parse(stdout) as never;
+  };
+  const ca = join(gate.folder, 'ca.pem');
+  writeFileSync(ca, (await gate.run('cert', 'ca')).stdout);
+  const chromium = await openChromium(t, ca);
+  const signIn = async (user: string, role: string, language: 'en' | 'ja'): Promise<Page> => {
+    await json('user', 'add', user, '--role', role);
+    const { link } = await json('user', 'link', user);
+    const page = await chromium.page({ language, dark: language === 'ja' });
+    await page.goto(link);
+    await page.locator('dialog .plain').click();
+    return page;
+  };
+  const go = async (page: Page, to: string): Promise<void> => {
+    await page.evaluate(`location.hash = '#/${to}'`);
+    await page.locator(`nav a[href="#/${to.split('/')[0]}"][aria-current]`).waitFor();
+    await page.locator('main h1').waitFor();
+    await page
+      .locator('main')
+      .filter({ hasNotText: /Loading|読み込み中/ })
+      .waitFor();
+  };
+  const admin = await signIn('alice', 'admin', 'en');
+  await json('group', 'add', 'staff', 'alice');
+
+  // A device joins by the line of the page.
+  const echo = await echoServer(t);
+  await go(admin, 'device');
+  await admin.getByRole('button', { name: 'Let a device join' }).click();
+  await admin.getByLabel('Name', { exact: true }).fill('pump-7');
+  await admin.getByLabel('Service', { exact: true }).fill('echo');
+  await admin.getByLabel('Address on the device').fill(`127.0.0.1:${echo.port}`);
+  await admin.locator('dialog button[type=submit]').click();
+  const line = (await admin.locator('dialog .copy code').textContent()) ?? '';
+  await admin.getByRole('img', { name: 'The line as a QR code' }).waitFor();
+  const code = /--enroll '([^']+)'/.exec(line)?.[1] ?? '';
+  await startAgent(t, ['--gate', `https://127.0.0.1:${port}`, '--enroll', code]);
+  await admin.getByText('The device has joined').waitFor();
+  await admin.locator('dialog').getByRole('button', { name: 'Close' }).click();
+
+  // Somebody who needs a yes asks for an endpoint, in Japanese.
+  const member = await signIn('bob', 'member', 'ja');
+  await go(member, 'endpoint');
+  await member.getByRole('button', { name: 'エンドポイントを開く' }).click();
+  await member.getByLabel('接続先', { exact: true }).fill('device://pump-7/echo');
+  assert.equal(
+    await member.locator('input[name=from]').inputValue(),
+    '127.0.0.1',
+    'the asker’s own address is filled in',
+  );
+  await member.locator('input[name=reason]').fill('ポンプの点検');
+  await member.locator('dialog button[type=submit]').click();
+  await member.getByText('承認を待っています。').waitFor();
+  await member.locator('dialog').getByRole('button', { name: '閉じる' }).click();
+
+  await go(admin, 'endpoint');
+  await admin.getByText('ポンプの点検').waitFor();
+  await admin.getByRole('button', { name: 'Approve' }).click();
+  await until('it is open', async () => {
+    const { endpoints } = await json('endpoint', 'list');
+    return (endpoints as { state: string }[]).some(({ state }) => state === 'open');
+  });
+  const { endpoints } = await json('endpoint', 'list');
+  const [endpoint] = endpoints as { id: string; port: number }[];
+  const client = await talk(t, endpoint?.port ?? 0);
+  assert.equal(await client.say('hello pump\n'), 'hello pump\n');
+
+  // It is seen on the first page, and cut from there.
+  await go(admin, 'status');
+  const row = admin.locator('tr', { hasText: 'endpoint.connect' });
+  await row.getByRole('button', { name: 'Cut' }).click();
+  await admin.locator('dialog').getByRole('button', { name: 'Cut' }).click();
+  await client.over;
+
+  // A revoked device takes its ways with it.
+  const again = await talk(t, endpoint?.port ?? 0);
+  assert.equal(await again.say('still there\n'), 'still there\n');
+  const auditor = await signIn('山本', 'admin', 'ja');
+  for (const [page, language] of [
+    [admin, 'en'],
+    [auditor, 'ja'],
+  ] as const) {
+    for (const to of pages) {
+      await go(page, to);
+      assert.equal(await page.locator('main [role=alert]').count(), 0, `${to} in ${language}`);
+      assert.deepEqual(await complaints(page), [], `${to} in ${language}`);
+      if (shots === undefined) continue;
+      mkdirSync(shots, { recursive: true });
+      await page.screenshot({ path: join(shots, `${to.replaceAll('/', '-')}-${language}.png`), fullPage: true });
+    }
+  }
+  await go(admin, 'device/pump-7');
+  await admin.getByRole('button', { name: 'Revoke' }).click();
+  await admin.locator('dialog').getByRole('button', { name: 'Revoke' }).click();
+  await again.over;
+  await admin.getByText('revoked').first().waitFor();
+  if (shots === undefined) assert.deepEqual(chromium.errors, []);
+});
