@@ -365,7 +365,7 @@ test('a gate that starts anew gets its localproxies back, with and without a cli
       const shown = await second.call<Record<'source' | 'destination', { state: string }>>('tunnel', 'show', id);
       return shown.source.state === 'connected' && shown.destination.state === 'connected';
     },
-    30_000,
+    120_000,
   );
   const after = await talk(t, ports['echo'] ?? 0);
   assert.equal(await after.say('after'), 'after');
