@@ -6,7 +6,9 @@ import fc from 'fast-check';
 import type { Conn } from '../../src/core/parts.ts';
 import { openDoors } from './web-doors.ts';
 
-const runs = Number(process.env['FUZZ_RUNS'] ?? 100);
+/** Cases at a time: some streams are never answered, and are waited for a moment. */
+const batch = 32;
+const runs = Math.ceil(Number(process.env['FUZZ_RUNS'] ?? 100) / batch);
 
 const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 const [DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY] = [0, 1, 3, 4, 6, 7];
@@ -115,7 +117,11 @@ function framesOf(bytes: Buffer): { frames: Frame[]; rest: Buffer } {
 }
 
 /** Writes it all, and reads until the gate has said goodbye or has answered what it was asked last. */
-async function speak(stream: Conn['stream'], sent: readonly Buffer[]): Promise<{ statuses: number[]; text: string }> {
+async function speak(
+  stream: Conn['stream'],
+  sent: readonly Buffer[],
+  patience = 250,
+): Promise<{ statuses: number[]; text: string }> {
   let held: Buffer = Buffer.alloc(0);
   let text = '';
   const statuses: number[] = [];
@@ -136,7 +142,7 @@ async function speak(stream: Conn['stream'], sent: readonly Buffer[]): Promise<{
     if (isAnswered && open.size === 0) over.resolve();
   });
   // A stream that is refused without a word is never closed; nothing more is coming then.
-  const end = setTimeout(over.resolve, 250);
+  const end = setTimeout(over.resolve, patience);
   stream.write(
     Buffer.concat([preface, frame(SETTINGS, 0, 0, Buffer.alloc(0)), ...sent, frame(PING, 0, 0, Buffer.alloc(8))]),
   );
@@ -155,17 +161,23 @@ for (const [what, scheme, authority, sni] of [
 ] as const) {
   test(`no malformed HTTP/2 at ${what} makes an error of ours or passes the gate by`, async () => {
     await using doors = await openDoors();
-    let answered = 0;
+    const sound = Buffer.concat([
+      ...[literal(':method', 'GET'), literal(':path', '/x'), literal(':scheme', scheme)],
+      literal(':authority', authority),
+    ]);
+    await speak(doors.connect('h2', sni), [frame(HEADERS, END_HEADERS | END_STREAM, 1, sound)], 60_000);
+    assert.equal(doors.origin.seen.length, 1, 'what is sound passes');
     await fc.assert(
-      fc.asyncProperty(frames(authority, scheme), async sent => {
-        const { statuses, text } = await speak(doors.connect('h2', sni), sent);
-        answered += statuses.length;
-        assert.ok(!statuses.includes(internalError));
-        assert.doesNotMatch(text, /at .*\.ts:\d+/);
+      fc.asyncProperty(fc.array(frames(authority, scheme), { minLength: batch, maxLength: batch }), async cases => {
+        const one = async (sent: Buffer[]): Promise<void> => {
+          const { statuses, text } = await speak(doors.connect('h2', sni), sent);
+          assert.ok(!statuses.includes(internalError));
+          assert.doesNotMatch(text, /at .*\.ts:\d+/);
+        };
+        await Promise.all(cases.map(one));
       }),
       { numRuns: runs },
     );
-    assert.ok(answered > 0 && doors.origin.seen.length > 0, 'some of it was sound');
     doors.check();
   });
 }
