@@ -151,6 +151,10 @@ const english = {
   leases: 'Leases',
   noLeases: 'No leases.',
   nobodyHere: 'Nobody is on this hub.',
+  enrolLink: 'Enrolment link',
+  enrolTitle: 'A link with which a person fetches a certificate',
+  enrolText: 'Send this link to the person. It works once, until',
+  enrolFor: 'The link works for (15m, 8h, 7d)',
 } as const;
 type Words = { readonly [K in keyof typeof english]: string };
 
@@ -306,6 +310,10 @@ const japanese: Words = {
   leases: 'リース',
   noLeases: 'リースはありません。',
   nobodyHere: 'このハブには誰もいません。',
+  enrolLink: '登録リンク',
+  enrolTitle: '本人が証明書を受け取るためのリンク',
+  enrolText: 'このリンクを本人に送ってください。一度だけ使えます。期限:',
+  enrolFor: 'リンクの有効期間（15m、8h、7d など）',
 };
 
 export type Language = 'en' | 'ja';
