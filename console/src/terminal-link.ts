@@ -1,6 +1,7 @@
 // The WebSocket of a terminal: messages as src/wire/terminal-message.ts draws them. Passwords and keys go in here once
 // and are kept nowhere.
 import type { Said, Told } from '../../src/wire/terminal-message.ts';
+import { keyProtocol } from './api.ts';
 
 export type { Told } from '../../src/wire/terminal-message.ts';
 
@@ -22,7 +23,10 @@ export function openLink(
   { told, printed, over }: { told: (message: Told) => void; printed: (bytes: Uint8Array) => void; over: () => void },
 ): Promise<Link> {
   const query = new URLSearchParams({ device, service });
-  const socket = new WebSocket(`wss://${location.host}/v1/devices/terminal?${query}`, 'sekisho.terminal-1');
+  const socket = new WebSocket(`wss://${location.host}/v1/devices/terminal?${query}`, [
+    'sekisho.terminal-1',
+    ...keyProtocol(),
+  ]);
   socket.binaryType = 'arraybuffer';
   const send = (kind: 0 | 1, bytes: Uint8Array): void => {
     if (socket.readyState !== WebSocket.OPEN) return;

@@ -363,6 +363,10 @@ const english = {
   proveAgainText: 'You signed in a while ago. Prove once more who you are before this is changed.',
   secondFactorMissing:
     'Your roles need a second factor. Set up a passkey or an authenticator app, then sign in again with it; until then nothing else is open to you.',
+  enrolLink: 'Enrolment link',
+  enrolTitle: 'A link with which a person fetches a certificate',
+  enrolText: 'Send this link to the person. It works once, until',
+  enrolFor: 'The link works for (15m, 8h, 7d)',
 } as const;
 type Words = { readonly [K in keyof typeof english]: string };
 
@@ -731,6 +735,10 @@ const japanese: Words = {
   proveAgainText: 'サインインから時間がたっています。変更の前に、もう一度本人確認をしてください。',
   secondFactorMissing:
     'あなたの役割には二要素認証が必要です。パスキーか認証アプリを設定し、それを使ってサインインし直してください。それまで他の操作はできません。',
+  enrolLink: '登録リンク',
+  enrolTitle: '本人が証明書を受け取るためのリンク',
+  enrolText: 'このリンクを本人に送ってください。一度だけ使えます。期限:',
+  enrolFor: 'リンクの有効期間（15m、8h、7d など）',
 };
 
 export type Language = 'en' | 'ja';

@@ -5,6 +5,7 @@ import { Act, Answer, Dialog, Field, Form, Page, Table, Tag } from '../parts.tsx
 import { save } from '../save.ts';
 import { day, t } from '../text.ts';
 import { useAnswer } from '../use.ts';
+import { EnrolDialog } from './enrol.tsx';
 
 type Issued = AnswerOf<'cert.issue'>;
 const tones = { valid: 'good', expired: 'plain', revoked: 'bad' } as const;
@@ -12,6 +13,7 @@ const tones = { valid: 'good', expired: 'plain', revoked: 'bad' } as const;
 export function CertPage() {
   const asked = useAnswer('cert.list', { query: { limit: 500 } }, event => event.startsWith('cert'));
   const [isIssuing, setIssuing] = useState(false);
+  const [isInviting, setInviting] = useState(false);
   const [issued, setIssued] = useState<Issued & { name: string }>();
   return (
     <Page
@@ -20,9 +22,14 @@ export function CertPage() {
         <>
           <button
             type="button"
-            onClick={() => void call('cert.ca').then(({ cert }) => save('ca.pem', cert, 'application/x-pem-file'))}
+            onClick={() =>
+              void call('cert.ca').then(({ roots }) => save('ca.pem', roots.join(''), 'application/x-pem-file'))
+            }
           >
             {t('ca')}
+          </button>
+          <button type="button" onClick={() => setInviting(true)}>
+            {t('enrolLink')}
           </button>
           <button type="button" class="main" onClick={() => setIssuing(true)}>
             {t('issue')}
@@ -67,6 +74,7 @@ export function CertPage() {
           />
         )}
       </Answer>
+      {isInviting && <EnrolDialog close={() => setInviting(false)} />}
       {isIssuing && (
         <Dialog title={t('issueTitle')} close={() => setIssuing(false)}>
           <Form
