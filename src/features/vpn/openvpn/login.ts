@@ -3,7 +3,7 @@
 import { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { toFault } from '../../../core/fault.ts';
-import type { Conn, Principal } from '../../../core/parts.ts';
+import type { Address, Conn, Principal } from '../../../core/parts.ts';
 import type { Hubs } from '../hubs.ts';
 import type { Member } from '../members.ts';
 import { Refusal } from '../softether/errors.ts';
@@ -26,7 +26,7 @@ export async function proveOpenVpn(shown: Shown, deps: OpenVpnLoginDeps, signal:
   const { conn, password } = shown;
   const from = conn.peer;
   const certified = await byCertificate(conn, deps, signal);
-  const wish = whereTo(shown, certified?.id ?? '', deps);
+  const wish = await wished(shown, certified, from, deps);
   return proveMember({ ...wish, from }, deps, async member => {
     const pinned = member ? isPinned(conn, member, deps) : false;
     if (certified && certified.id !== member?.name) return undefined;
@@ -34,6 +34,21 @@ export async function proveOpenVpn(shown: Shown, deps: OpenVpnLoginDeps, signal:
     if (certified) return certified;
     return pinned && member ? deps.members.principal(member) : undefined;
   });
+}
+
+/** Names without a hub that they lead to are guesses like others. */
+async function wished(
+  shown: Shown,
+  certified: Principal | undefined,
+  from: Address,
+  deps: OpenVpnLoginDeps,
+): Promise<ReturnType<typeof whereTo>> {
+  try {
+    return whereTo(shown, certified?.id ?? '', deps);
+  } catch (error) {
+    await deps.attempts.begin({ from });
+    throw error;
+  }
 }
 
 /** The gate's user whose certificate this is; of a device's or of somebody else's CA nothing. */
@@ -66,8 +81,8 @@ function isPinned({ stream }: Conn, { certificate }: Member, { clock }: OpenVpnL
 }
 
 /**
- * `alice@lab` and `lab\alice` name the hub, or else the profile does. Without it: the one that this member is of, or the only one there is. Which
- * hubs there are is not told.
+ * `alice@lab` and `lab\alice` name the hub, or else the profile does. Without it: the one that this member is of, or the
+ * only one there is. Which hubs there are is not told.
  */
 export function whereTo(
   { user, hub }: Pick<Shown, 'user' | 'hub'>,
