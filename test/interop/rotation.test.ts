@@ -189,8 +189,9 @@ proxy:
   await until('the former root is forgotten on the devices', () => rootsOf(agent.dir).length === 1);
   assert.deepEqual(rootsOf(agent.dir), [next?.fingerprint]);
   assert.equal(await (await talk(t, pump)).say('for good'), 'for good');
-  await until('nothing leads to the former root any more', async () =>
-    !/Verification: OK/.test(await shows(port, 'old.pem')),
+  await until(
+    'nothing leads to the former root any more',
+    async () => !/Verification: OK/.test(await shows(port, 'old.pem')),
   );
   assert.match(await shows(port, 'new.pem'), /Verification: OK/);
   const events = (await gate.run('audit', 'search', '--event', 'cert.rotated')).stdout;
