@@ -43,6 +43,8 @@ export const chapters: readonly Chapter[] = [
       guide('tunnel', 'Tunnels', 'トンネル'),
       guide('vpn', 'Private networks', 'プライベートネットワーク'),
       guide('web', 'Internal web services', '社内 Web サービス'),
+      guide('cert', 'Certificates', '証明書'),
+      guide('sign-in', 'Signing in', 'サインイン'),
       guide('operations', 'Operations', '運用'),
     ],
   },
