@@ -65,7 +65,7 @@ export function App() {
   }, []);
   useEffect(() => {
     if (me === undefined || me === 'nobody') return closeLive();
-    openLive();
+    if (seesEvents(me)) openLive();
     return closeLive;
   }, [me]);
   const speak = (): void => {
@@ -82,6 +82,9 @@ export function App() {
     </>
   );
 }
+
+/** The events are the audit's: whose roles do not show it would only be refused. */
+const seesEvents = ({ roles }: Me): boolean => roles.some(role => role === 'admin' || role === 'auditor');
 
 /** Who came by an OpenID provider leaves it too. */
 async function leave(): Promise<void> {
@@ -115,7 +118,7 @@ function Shell({ me, speak, leave }: { me: Me; speak: () => void; leave: () => v
           ))}
         </ul>
         <div class="foot">
-          <Dot />
+          {seesEvents(me) && <Dot />}
           <a class="who" href="#/account" title={t('account')} aria-current={isAccount ? 'page' : undefined}>
             {me.id || me.kind}
           </a>

@@ -143,5 +143,7 @@ vpn: { hubs: { office: {} } }
   await admin.locator('dialog').getByRole('button', { name: 'Revoke' }).click();
   await again.over;
   await admin.getByText('revoked').first().waitFor();
-  if (shots === undefined) assert.deepEqual(chromium.errors, []);
+  // A member is refused some of what a page asks for, which Chromium notes; policy and scripts are what counts.
+  const complained = chromium.errors.filter(text => !text.startsWith('Failed to load resource'));
+  if (shots === undefined) assert.deepEqual(complained, []);
 });
