@@ -71,7 +71,7 @@ export function createServerCertificates(options: ServerCertificateOptions): Ser
     auto: names =>
       Promise.all(
         kinds.map(async kind => {
-          const wanted = [...new Set(names)].sort();
+          const wanted = [...new Set(names)]; // the first becomes the common name, which some clients still look at
           const at = fileName(wanted, kind);
           const one = kept.get(at) ?? keep(wanted, kind);
           kept.set(at, one);
@@ -108,4 +108,7 @@ const credentialOf = ({ cert }: Identity): string =>
   `cert:${new X509Certificate(cert).fingerprint256.replaceAll(':', '').toLowerCase()}`;
 
 const fileName = (names: readonly string[], kind: string): string =>
-  `${createHash('sha256').update(names.join('\n')).digest('hex').slice(0, 32)}-${kind}`;
+  `${createHash('sha256')
+    .update([...names].sort().join('\n'))
+    .digest('hex')
+    .slice(0, 32)}-${kind}`;
