@@ -86,7 +86,7 @@ export function StatusPage({ me }: { me: Me }) {
               columns={[
                 { title: t('name'), show: ({ name }) => name },
                 { title: t('listens'), kind: 'code', show: ({ listen }) => listen },
-                { title: '', show: ({ note }) => <span class="quiet">{note}</span> },
+                { title: '', show: ({ note }) => <span class="quiet wrap">{note}</span> },
               ]}
             />
             <h2>{t('warnings')}</h2>
