@@ -2,16 +2,23 @@
 import { parseDuration } from '../core/duration.ts';
 import { Fault } from '../core/fault.ts';
 import type { Address, Principal } from '../core/parts.ts';
-import { anonymous, type Enrolment, type EnrolmentWish, type Issued, type Signed } from '../trust/index.ts';
+import {
+  anonymous,
+  checkRenewable,
+  type Enrolment,
+  type EnrolmentWish,
+  type Issued,
+  type Signed,
+} from '../trust/index.ts';
 import { definedOf, subjectText } from './cert.ts';
 import type { EnrolmentAnswer } from './contract/enrolment.ts';
 import type { ApiDeps } from './deps.ts';
 import { act, type Handlers } from './verbs.ts';
 
-type Verbs = 'cert.enroll' | 'cert.enrolments' | 'cert.unlink' | 'cert.link' | 'cert.fetch';
+type Verbs = 'cert.enroll' | 'cert.renew' | 'cert.enrolments' | 'cert.unlink' | 'cert.link' | 'cert.fetch';
 
 export function enrolmentHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
-  const { authority, directory, enrolments, gate, house } = deps;
+  const { authority, clock, directory, enrolments, gate, house } = deps;
   /** A wrong code is written down, as every other proof that was wrong. */
   const proven = async <T>(from: Address, work: Promise<T>): Promise<T> =>
     work.catch(error => {
@@ -19,6 +26,8 @@ export function enrolmentHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
         gate.refuse({ who: anonymous, action: 'cert.enroll', resource: 'cert/*', from }, error.code);
       throw error;
     });
+  // In the fragment: it stands in no log of ours or of a proxy, and is sent to nobody as a referrer.
+  const linkOf = ({ code }: { readonly code: string }): string => `${house.origin()}/enrol#code=${code}`;
   return {
     'cert.enroll': async ({ body, note }) => {
       const { name, cn, ou, o, days, for: life } = body;
@@ -26,8 +35,20 @@ export function enrolmentHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       const user = (await directory.ensure({ name })).name;
       const made = await enrolments.invite({ user, wish, for: parseDuration(life) });
       note({ link: made.id, until: made.expires.toISOString() });
-      // In the fragment: it stands in no log of ours or of a proxy, and is sent to nobody as a referrer.
-      return { ...toEnrolment(made), link: `${house.origin()}/enrol#code=${made.code}` };
+      return { ...toEnrolment(made), link: linkOf(made) };
+    },
+    'cert.renew': async ({ params, body, note }) => {
+      const before = authority.show(params.serial);
+      if (before.kind === 'device')
+        throw new Fault('invalid', 'links are for people; a device renews by its link, or: sekisho device enroll');
+      checkRenewable(before, before, clock.now());
+      if (directory.find(before.name)?.state !== 'active')
+        throw new Fault('conflict', `${before.name} is disabled or gone, and so is what they could renew`);
+      const { name: user, subject, serial: replaces } = before;
+      const wish: EnrolmentWish = { ...subject, ...definedOf({ days: body.days }), replaces };
+      const made = await enrolments.invite({ user, wish, for: parseDuration(body.for) });
+      note({ link: made.id, user, until: made.expires.toISOString() });
+      return { ...toEnrolment(made), link: linkOf(made) };
     },
     'cert.enrolments': async ({ query }) => {
       const found = (await enrolments.list())
@@ -52,7 +73,7 @@ export function enrolmentHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
           const order = { user: enrolment.user, ...enrolment.wish };
           const made: Signed & Partial<Issued> =
             'csr' in body ? await authority.signCsr({ ...order, csr: body.csr }) : await authority.issueClient(order);
-          note({ serial: made.serial, fingerprint: made.fingerprint, link: enrolment.id });
+          note({ serial: made.serial, fingerprint: made.fingerprint, link: enrolment.id, replaces: order.replaces });
           return made;
         }),
       );
@@ -76,5 +97,5 @@ const enrolling = ({ id, user }: Enrolment, from: Address) => {
 const toEnrolment = ({ id, user, wish, created, expires, state, serial }: Enrolment): EnrolmentAnswer => ({
   ...{ id, user, state, subject: subjectText({ cn: user, ...wish }) },
   ...{ created: created.toISOString(), until: expires.toISOString() },
-  ...definedOf({ serial }),
+  ...definedOf({ serial, replaces: wish.replaces }),
 });

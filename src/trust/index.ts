@@ -54,6 +54,7 @@ export { openPasskeys, type Passkey, type PasskeyOptions, type PasskeySite, type
 export { createPasswords, type Passwords } from './passwords.ts';
 export type { Reason } from './pki-crl.ts';
 export { principalOf } from './principal.ts';
+export { checkRenewable, expiringWithin } from './renewable.ts';
 export { type Role, roles } from './roles.ts';
 export { openSealer, type Sealer } from './sealing.ts';
 export {
