@@ -441,6 +441,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       },
       authority: knowingUsers(authority, directory),
       signIn: () => current.file.config.trust,
+      est: () => current.file.config.trust.est,
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
       doors: () => doors,
