@@ -108,7 +108,7 @@ async function enroll(request: IncomingMessage, conn: Conn, deps: ApiDeps): Prom
 
 /** §4.2.2: the present certificate proves who asks, for this one act and nothing else. */
 async function reenroll(request: IncomingMessage, conn: Conn, deps: ApiDeps): Promise<Reply> {
-  const { authority, directory, gate } = deps;
+  const { authority, gate } = deps;
   const from = conn.peer;
   const { who, before } = await holderOf(conn, deps).catch(error => {
     if (error instanceof Fault && error.code === 'denied')
@@ -123,11 +123,6 @@ async function reenroll(request: IncomingMessage, conn: Conn, deps: ApiDeps): Pr
     const holder = before.kind === 'device' ? { device: name } : { user: name };
     const signed: Signed = await authority.signCsr({ ...subject, ...holder, replaces, csr });
     note({ serial: signed.serial, fingerprint: signed.fingerprint, replaces });
-    // Whoever was removed or disabled while it was signed.
-    if (before.kind === 'user' && directory.find(name)?.state !== 'active') {
-      await authority.revoke(signed.serial, 'cessationOfOperation');
-      throw new Fault('denied', 'the holder of the certificate counts no more');
-    }
     return signed;
   });
   return inPkcs7([made.cert]);

@@ -109,6 +109,16 @@ test('a program enrols with a code and renews with its certificate, and nobody e
   const api = ['-sS', '--cacert', at('ca.pem'), ...withFirst, '-o', '/dev/null', '-w', '%{http_code}'];
   assert.equal((await run('curl', [...api, `https://localhost:${port}/v1/certs`])).stdout, '401');
 
+  // A thing without our agent renews its certificate the same way, for as long as it is not revoked.
+  await gate.run('device', 'enroll', 'pump-9', '--pem', gate.folder);
+  const withPump = ['--cert', at('pump-9.crt'), '--key', at('pump-9.key')];
+  await request('pump', '/CN=pump-9');
+  writeFileSync(at('pump.crt'), await certificatesIn(await est('simplereenroll', 'pump', ...withPump)));
+  assert.match(await openssl('x509', '-in', 'pump.crt', '-noout', '-ext', 'subjectAltName'), /sekisho:device\/pump-9/);
+  await gate.run('device', 'revoke', 'pump-9');
+  for (const one of [withPump, ['--cert', at('pump.crt'), '--key', at('pump.key')]])
+    assert.equal((await est('simplereenroll', 'pump', ...one)).status, 403);
+
   // Revoking the first ends the line.
   await gate.run('cert', 'revoke', old);
   const withNext = ['--cert', at('next.crt'), '--key', at('next.key')];
