@@ -299,4 +299,48 @@ suite('the authority', () => {
     clock.move(3 * day);
     assert.deepEqual(names(30 * day), ['other-subject', 'b']);
   });
+
+  test('a prepared root that is abandoned counts no more, is kept aside, and the next attempt is another', async () => {
+    const told: string[] = [];
+    let first: string;
+    let second: string;
+    {
+      await using authority = await open();
+      authority.onRotated(step => told.push(step));
+      const before = await authority.issueClient({ user: 'alice', key: 'ecdsa' });
+      await assert.rejects(authority.rotate('abandon'), { code: 'conflict' });
+      const { cert: present } = authority.root();
+      await authority.rotate('prepare');
+      first = authority.roots()[1]?.fingerprint ?? '';
+      assert.equal(authority.crosses().length, 1);
+      assert.equal(authority.trust().builtin.length, 2);
+      await authority.rotate('abandon');
+      assert.deepEqual(
+        authority.roots().map(({ cert }) => cert),
+        [present],
+      );
+      assert.deepEqual([authority.crosses(), authority.trust().builtin.length], [[], 1]);
+      assert.equal(authority.rotation().stage, 'steady');
+      assert.equal(authority.isFormer(`cert:${before.fingerprint}`), false, 'what was issued before goes on');
+      assert.equal(authority.isBuiltin(authority.record(`cert:${before.fingerprint}`)?.issuer ?? ''), true);
+      await authority.issueClient({ user: 'bob', key: 'ecdsa' });
+      await assert.rejects(authority.rotate('abandon'), { code: 'conflict' });
+      const aside = await readdir(join(dir, 'ca/retired'));
+      assert.deepEqual(aside.sort(), [
+        ...['cross-2.crt', 'issuing-2.crt', 'issuing-2.key'],
+        ...['root-2.crt', 'root-2.key'],
+      ]);
+      await authority.rotate('prepare');
+      second = authority.roots()[1]?.fingerprint ?? '';
+    }
+    assert.notEqual(first, second);
+    assert.deepEqual(told, ['prepare', 'abandon', 'prepare']);
+    await using authority = await open();
+    assert.deepEqual(
+      authority.roots().map(({ fingerprint }) => fingerprint),
+      [authority.root().fingerprint, second],
+    );
+    await authority.rotate('switch');
+    await assert.rejects(authority.rotate('abandon'), { code: 'conflict' });
+  });
 });
