@@ -181,7 +181,10 @@ async function requestOf(request: IncomingMessage): Promise<Uint8Array> {
 const inPkcs7 = (pems: readonly string[]): Reply => ({
   status: 200,
   type: certificates,
-  body: Buffer.from(certsOnly(pems)).toString('base64').replace(/.{64}/g, '$&\r\n'),
+  // Lines as openssl and coreutils read and write them.
+  body: Buffer.from(certsOnly(pems))
+    .toString('base64')
+    .replace(/.{1,64}/g, '$&\n'),
   // RFC 8951 §3.2.1 tells receivers to ignore it; older ones want to see it.
   headers: { 'content-transfer-encoding': 'base64' },
 });
