@@ -53,7 +53,7 @@ export { bindingHash, createOidc, type Oidc, type OidcOptions, type OidcSignIn }
 export { oidcPeople } from './oidc-people.ts';
 export { openPasskeys, type Passkey, type PasskeyOptions, type PasskeySite, type Passkeys } from './passkeys.ts';
 export { createPasswords, type Passwords } from './passwords.ts';
-export { derBlocks, toPem } from './pem.ts';
+export { derBlocks } from './pem.ts';
 export { certsOnly } from './pkcs7.ts';
 export type { Reason } from './pki-crl.ts';
 export { principalOf } from './principal.ts';
