@@ -23,6 +23,7 @@ export const calls = {
   'cert.issue': 'POST /v1/certs',
   'cert.revoke': 'POST /v1/certs/:serial/revoke',
   'cert.enroll': 'POST /v1/certs/enrolments',
+  'cert.renew': 'POST /v1/certs/:serial/renewal',
   'cert.enrolments': 'GET /v1/certs/enrolments',
   'cert.unlink': 'DELETE /v1/certs/enrolments/:id',
   'cert.link': 'POST /v1/certs/enrolment',

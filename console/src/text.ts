@@ -367,6 +367,7 @@ const english = {
   enrolTitle: 'A link with which a person fetches a certificate',
   enrolText: 'Send this link to the person. It works once, until',
   enrolFor: 'The link works for (15m, 8h, 7d)',
+  renew: 'Renewal link',
 } as const;
 type Words = { readonly [K in keyof typeof english]: string };
 
@@ -739,6 +740,7 @@ const japanese: Words = {
   enrolTitle: '本人が証明書を受け取るためのリンク',
   enrolText: 'このリンクを本人に送ってください。一度だけ使えます。期限:',
   enrolFor: 'リンクの有効期間（15m、8h、7d など）',
+  renew: '更新リンク',
 };
 
 export type Language = 'en' | 'ja';

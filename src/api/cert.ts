@@ -1,7 +1,8 @@
 // cert: certificates of the gate's own CA.
 import { X509Certificate } from 'node:crypto';
+import { parseDuration } from '../core/duration.ts';
 import { Fault } from '../core/fault.ts';
-import type { Authority, CertificateRecord, Issued, Signed } from '../trust/index.ts';
+import { type Authority, type CertificateRecord, expiringWithin, type Issued, type Signed } from '../trust/index.ts';
 import type { CertificateAnswer } from './contract/cert.ts';
 import type { ParsedOf } from './contract/routes.ts';
 import { noteCuts } from './cut.ts';
@@ -41,12 +42,16 @@ export function certHandlers(
       return { ...common, p12: Buffer.from(p12).toString('base64') };
     },
     'cert.list': async ({ query }) => {
-      const found = authority
-        .list()
+      const { expiring } = query;
+      const all = authority.list();
+      const records =
+        expiring === undefined
+          ? [...all].sort((a, b) => b.notBefore.getTime() - a.notBefore.getTime())
+          : expiringWithin(all, clock.now(), parseDuration(expiring));
+      const found = records
         .filter(record => query.user === undefined || record.name === query.user)
         .map(record => toCertificate(record, clock.now()))
-        .filter(({ state }) => query.state === undefined || state === query.state)
-        .sort((a, b) => b.notBefore.localeCompare(a.notBefore));
+        .filter(({ state }) => query.state === undefined || state === query.state);
       return { certs: found.slice(0, query.limit), total: found.length };
     },
     'cert.show': async ({ params }) => {
@@ -90,7 +95,7 @@ async function issue(authority: Authority, order: Order): Promise<Issued | Signe
 }
 
 function toCertificate(record: CertificateRecord, now: Date): CertificateAnswer {
-  const { serial, fingerprint, kind, name, names, subject, notBefore, notAfter, revoked } = record;
+  const { serial, fingerprint, kind, name, names, subject, notBefore, notAfter, revoked, replaces } = record;
   return {
     serial,
     kind,
@@ -100,6 +105,7 @@ function toCertificate(record: CertificateRecord, now: Date): CertificateAnswer 
     notBefore: notBefore.toISOString(),
     notAfter: notAfter.toISOString(),
     state: revoked ? 'revoked' : notAfter <= now ? 'expired' : 'valid',
+    ...definedOf({ replaces }),
     ...(revoked ? { revoked: { at: revoked.at.toISOString(), reason: revoked.reason } } : {}),
   };
 }

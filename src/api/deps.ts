@@ -21,6 +21,8 @@ export interface ApiDeps {
   /** The second factor of people, where it is kept. */
   readonly totp?: Totp;
   readonly passkeys?: Passkeys;
+  /** Whether EST is spoken; default no. */
+  readonly est?: () => boolean;
   /** People of an OpenID provider, where one is configured. */
   readonly oidc?: () => Promise<Oidc | undefined>;
   /** How long sign-ins last, and whose roles want a second factor; default: the configuration's defaults. */

@@ -17,6 +17,7 @@ import { deviceHandlers } from './device.ts';
 import { deviceTerminalDoor } from './device-terminal.ts';
 import { endpointHandlers } from './endpoint.ts';
 import { enrolmentHandlers } from './enrolment.ts';
+import { estDoor } from './est.ts';
 import { faultHandler, pathOf, sendFault } from './faults.ts';
 import { gateHandlers } from './gate.ts';
 import { groupHandlers } from './group.ts';
@@ -54,7 +55,10 @@ export async function createApi(deps: ApiDeps): Promise<Api> {
   const app = fastify({
     serverFactory: listener => {
       const isLocal = (conn: Conn): boolean => local.has(conn);
-      const own = [awsDoor(deps), tunnelStreamDoor(deps, isLocal), deviceTerminalDoor(deps, isLocal), oidcDoor(deps)];
+      const own = [
+        ...[awsDoor(deps), tunnelStreamDoor(deps, isLocal), deviceTerminalDoor(deps, isLocal)],
+        ...[oidcDoor(deps), estDoor(deps)],
+      ];
       http = createHttpServer(listener, limits, () => [...own, ...(deps.doors?.() ?? [])]);
       return http.server;
     },

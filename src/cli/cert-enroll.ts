@@ -1,4 +1,4 @@
-// sekisho cert enroll, links, unlink: one-time links with which people fetch a certificate of their own.
+// sekisho cert enroll, renew, links, unlink: one-time links with which people fetch a certificate of their own.
 import type { Command } from 'commander';
 import type { EnrolmentAnswer } from '../api/contract/enrolment.ts';
 import { Fault } from '../core/fault.ts';
@@ -34,6 +34,18 @@ export function defineEnroll(command: Command, context: Context): void {
       context.screen.note(
         `works once, until ${minute(answer.until)}; whoever opens it gets the certificate of ${name}`,
       );
+    });
+  command
+    .command('renew <serial>')
+    .summary('make a one-time link with which a person renews a client certificate: the same subject, a new key')
+    .option('--days <count>', 'how long the new one is valid (default: as long as the present one was to be)')
+    .option('--for <duration>', 'how long the link works, 1m to 7d', '15m')
+    .action(async (serial: string, { days, ...wish }: Pick<Wish, 'days' | 'for'>) => {
+      const body = { ...wish, ...(days === undefined ? {} : { days: daysOf(days) }) };
+      const answer = await (await context.client()).call('cert.renew', { params: { serial }, body });
+      if (context.json) return context.screen.json(answer);
+      context.screen.line(answer.link);
+      context.screen.note(`works once, until ${minute(answer.until)}; it renews ${answer.subject}`);
     });
   command
     .command('links')

@@ -44,6 +44,8 @@ export function define(command: Command, context: Context): void {
     ['sekisho cert issue pump-7 --pem ./pump-7', 'pump-7.crt, pump-7.key, ca.crt'],
     ['sekisho cert issue db.internal --server --name 10.0.0.5 --pem ./db'],
     ['sekisho cert enroll staff01 --ou 医療事業部 --for 1d', 'a link to send; its bearer makes the key'],
+    ['sekisho cert list --expiring 30d'],
+    ['sekisho cert renew 3f0c… --for 1d', 'a link to send; the same subject, a new key'],
     ['sekisho cert rotate', 'where the CA stands, and what the next step would do'],
     ['sekisho cert revoke 3f0c… --reason keyCompromise'],
   );
@@ -55,14 +57,24 @@ function defineReads(command: Command, context: Context): void {
     .summary('certificates that this gate issued, newest first')
     .option('--state <state>', 'valid, expired or revoked')
     .option('--user <name>', 'only of this user')
+    .option(
+      '--expiring [duration]',
+      'those that end within this time (default 30d) and were not renewed, soonest first',
+    )
     .option('--limit <count>', 'how many at most', '100')
-    .action(async options => {
+    .action(async ({ expiring, ...rest }) => {
+      const options = {
+        ...rest,
+        ...(expiring === undefined ? {} : { expiring: expiring === true ? '30d' : expiring }),
+      };
       const { certs, total } = await (await context.client()).call('cert.list', { query: options });
       if (context.json) return context.screen.json({ certs, total });
       context.screen.table(
         [{ title: 'serial', shrinks: true }, 'kind', 'name', { title: 'subject', shrinks: true }, 'until', 'state'],
         certs.map(cert => [cert.serial, cert.kind, cert.name, cert.subject, day(cert.notAfter), stateCell(cert)]),
-        'no certificates yet; try: sekisho cert issue NAME --out NAME.p12',
+        expiring === undefined
+          ? 'no certificates yet; try: sekisho cert issue NAME --out NAME.p12'
+          : 'no certificate ends that soon without a successor',
       );
       if (total > certs.length) context.screen.note(`… of ${total}; see --limit`);
     });
@@ -83,6 +95,7 @@ function defineReads(command: Command, context: Context): void {
         ['until', cert.notAfter],
         ['state', stateCell(cert)],
         ['revoked', cert.revoked && `${cert.revoked.at} (${cert.revoked.reason})`],
+        ['renews', cert.replaces],
         ['sha-256', cert.fingerprint],
       ]);
     });

@@ -5,6 +5,7 @@ import type { Listener, Log } from '../core/parts.ts';
 import type { TunnelService } from '../features/tunnel/index.ts';
 import {
   type Authority,
+  type Bound,
   type CertificateChecker,
   type ClientTrust,
   certificateChecker,
@@ -39,10 +40,13 @@ export function knowingUsers(authority: Authority, directory: Pick<Directory, 'e
   };
   return {
     ...authority,
-    issueClient: async request => forUser(request.user, await authority.issueClient(request)),
-    signCsr: async request => forUser(request.user, await authority.signCsr(request)),
+    issueClient: async request => forUser(newcomer(request), await authority.issueClient(request)),
+    signCsr: async request => forUser(newcomer(request), await authority.signCsr(request)),
   };
 }
+
+/** A renewal is for somebody who is there: whoever was removed meanwhile is not brought back by it. */
+const newcomer = ({ user, replaces }: Bound): string | undefined => (replaces === undefined ? user : undefined);
 
 /** The checker of the trust that counts now, made once a trust. */
 export function latestChecker(trust: () => ClientTrust): () => CertificateChecker {

@@ -20,6 +20,7 @@ import { consoleDoor } from './console-files.ts';
 import { openDataDir } from './data-dir.ts';
 import { type DevicePlane, openDevicePlane } from './device-plane.ts';
 import { type EndpointPlane, endpointDevices, openEndpointPlane } from './endpoint-plane.ts';
+import { expiryWarnings, watchExpiry } from './expiry.ts';
 import { type GateDoor, openGateDoor, type Tenant } from './gate-door.ts';
 import { gateHttp, metricsHttp } from './gate-http.ts';
 import { firstLink, openFloor } from './gateway-floor.ts';
@@ -355,6 +356,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       .filter(({ standIn }) => standIn)
       .map(({ names }) => `${names.join(', ')}: the ACME certificate has not come yet; a self-signed one stands in`),
     ...caWarnings(authority, clock.now()),
+    ...expiryWarnings(authority, clock.now()),
     ...(gate.unwritten > 0 ? [`${gate.unwritten} audit records wait for the disk; is it full?`] : []),
   ];
   // With a CA of its own: to check must neither issue anything nor ask an ACME directory for it.
@@ -439,6 +441,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       },
       authority: knowingUsers(authority, directory),
       signIn: () => current.file.config.trust,
+      est: () => current.file.config.trust.est,
       policy: () => current.plan.policy,
       standing: who => directory.standing(who),
       doors: () => doors,
@@ -465,6 +468,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   })();
   stack.use(keepRetention({ audit, clock, log: room('audit'), keep: () => current.file.config.audit.retention }));
   stack.use(await openNotifyPlane({ file, audit, origin, clock, metrics, log: room('notify') }));
+  stack.use(watchExpiry({ authority, audit, clock, log: room('trust') })); // after those that listen for it
   await audit.append(lifeEvent('api.started', { version, config: file.path ?? file.name }));
 
   let state: 'open' | 'draining' | 'closed' = 'open';

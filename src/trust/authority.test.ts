@@ -12,6 +12,7 @@ import { type Authority, type AuthorityOptions, openAuthority } from './authorit
 import { parseCrl } from './crl.ts';
 import { keyFiles, writeFolder, writeNew } from './key-files.ts';
 import { derBlocks } from './pem.ts';
+import { expiringWithin } from './renewable.ts';
 import { openSealer } from './sealing.ts';
 import { createServerCertificates } from './server-certificates.ts';
 
@@ -235,5 +236,111 @@ suite('the authority', () => {
     await writeFile(join(dir, 'ca/issuing-2.key.0123.new'), '');
     const files = ['ca/issuing-1.crt', 'ca/issuing-1.key', 'ca/root.crt', 'ca/root.key', 'secrets.key'];
     assert.deepEqual(await keyFiles(dir), files);
+  });
+
+  test('a renewal has the same holder and subject and lives as long; only what counts is renewed', async () => {
+    await using authority = await open();
+    const order = { user: 'alice', ou: ['医療事業部'], key: 'ecdsa' as const };
+    const first = await authority.issueClient({ ...order, days: 30 });
+    clock.move(20 * day);
+    const second = await authority.issueClient({ ...order, replaces: first.serial });
+    assert.equal(second.notAfter.getTime(), clock.now().getTime() + 30 * day);
+    assert.equal(authority.show(second.serial).replaces, first.serial);
+    const refused = (more: object): Promise<void> =>
+      assert.rejects(authority.issueClient({ ...order, replaces: first.serial, ...more }), { code: 'conflict' });
+    await refused({ ou: ['other'] });
+    await refused({ user: 'bob' });
+    await refused({ replaces: (await authority.issueServer({ names: ['a.example'], key: 'ecdsa' })).serial });
+    await assert.rejects(authority.issueClient({ ...order, replaces: 'ff00' }), { code: 'missing' });
+    clock.move(10 * day);
+    await refused({});
+    const third = await authority.issueClient({ ...order, replaces: second.serial });
+    await authority.revoke(second.serial);
+    assert.ok(authority.show(third.serial).revoked, 'with the line');
+    assert.equal(authority.show(first.serial).revoked, undefined);
+    await refused({ replaces: third.serial });
+  });
+
+  test('who renews while their certificate is revoked ends up without any', async () => {
+    await using authority = await open();
+    const first = await authority.issueClient({ user: 'alice', key: 'ecdsa' });
+    const renewing = Array.from({ length: 4 }, () =>
+      authority.issueClient({ user: 'alice', key: 'ecdsa', replaces: first.serial }),
+    );
+    await Promise.allSettled([renewing[0], authority.revoke(first.serial), ...renewing]);
+    assert.equal(authority.list({ user: 'alice', revoked: false }).length, 0);
+  });
+
+  test('a holder renews ten times a day at most', async () => {
+    await using authority = await open();
+    let { serial } = await authority.issueClient({ user: 'alice', key: 'ecdsa' });
+    const renew = () => authority.issueClient({ user: 'alice', key: 'ecdsa', replaces: serial });
+    for (let i = 0; i < 10; i++) ({ serial } = await renew());
+    await assert.rejects(renew(), { code: 'limit' });
+    clock.move(day + 300_000);
+    await renew();
+  });
+
+  test('what ends soon is listed by its end, without what has a successor', async () => {
+    await using authority = await open();
+    const make = (user: string, days: number, more = {}) =>
+      authority.issueClient({ user, days, key: 'ecdsa', ...more });
+    const [old] = [await make('renewed', 5), await make('b', 9), await make('a', 3), await make('far', 90)];
+    await make('renewed', 90, { replaces: old.serial });
+    await make('again', 4);
+    await make('again', 90);
+    await make('other-subject', 8);
+    await make('other-subject', 90, { ou: ['x'] });
+    await authority.revoke((await make('revoked', 2)).serial);
+    const names = (within: number): string[] =>
+      expiringWithin(authority.list(), clock.now(), within).map(({ name }) => name);
+    assert.deepEqual(names(30 * day), ['a', 'other-subject', 'b']);
+    assert.deepEqual(names(3 * day), ['a']);
+    clock.move(3 * day);
+    assert.deepEqual(names(30 * day), ['other-subject', 'b']);
+  });
+
+  test('a prepared root that is abandoned counts no more, is kept aside, and the next attempt is another', async () => {
+    const told: string[] = [];
+    let first: string;
+    let second: string;
+    {
+      await using authority = await open();
+      authority.onRotated(step => told.push(step));
+      const before = await authority.issueClient({ user: 'alice', key: 'ecdsa' });
+      await assert.rejects(authority.rotate('abandon'), { code: 'conflict' });
+      const { cert: present } = authority.root();
+      await authority.rotate('prepare');
+      first = authority.roots()[1]?.fingerprint ?? '';
+      assert.equal(authority.crosses().length, 1);
+      assert.equal(authority.trust().builtin.length, 2);
+      await authority.rotate('abandon');
+      assert.deepEqual(
+        authority.roots().map(({ cert }) => cert),
+        [present],
+      );
+      assert.deepEqual([authority.crosses(), authority.trust().builtin.length], [[], 1]);
+      assert.equal(authority.rotation().stage, 'steady');
+      assert.equal(authority.isFormer(`cert:${before.fingerprint}`), false, 'what was issued before goes on');
+      assert.equal(authority.isBuiltin(authority.record(`cert:${before.fingerprint}`)?.issuer ?? ''), true);
+      await authority.issueClient({ user: 'bob', key: 'ecdsa' });
+      await assert.rejects(authority.rotate('abandon'), { code: 'conflict' });
+      const aside = await readdir(join(dir, 'ca/retired'));
+      assert.deepEqual(aside.sort(), [
+        ...['cross-2.crt', 'issuing-2.crt', 'issuing-2.key'],
+        ...['root-2.crt', 'root-2.key'],
+      ]);
+      await authority.rotate('prepare');
+      second = authority.roots()[1]?.fingerprint ?? '';
+    }
+    assert.notEqual(first, second);
+    assert.deepEqual(told, ['prepare', 'abandon', 'prepare']);
+    await using authority = await open();
+    assert.deepEqual(
+      authority.roots().map(({ fingerprint }) => fingerprint),
+      [authority.root().fingerprint, second],
+    );
+    await authority.rotate('switch');
+    await assert.rejects(authority.rotate('abandon'), { code: 'conflict' });
   });
 });

@@ -14,6 +14,7 @@ import { derBlocks, toPem } from './pem.ts';
 import type { AlternativeName, Subject } from './pki.ts';
 import type { Reason } from './pki-crl.ts';
 import { certificateCredential, subjectUri } from './principal.ts';
+import { checkRenewable, revokedMeanwhile } from './renewable.ts';
 import { openOwnCrls } from './revocation.ts';
 import { checkedName } from './users.ts';
 
@@ -68,6 +69,11 @@ export interface Bound {
   readonly ou?: readonly string[];
   readonly o?: string;
   readonly days?: number;
+  /**
+   * The serial of the certificate that is renewed: it must still count and be the same holder's with the same subject.
+   * Without `days` the new one lives as long as that one was to live.
+   */
+  readonly replaces?: string;
 }
 
 export interface P12Options {
@@ -106,6 +112,8 @@ export interface Authority extends AsyncDisposable {
    * well, since OpenSSL would stop at the root that it does not know. PEM.
    */
   anchor(): string;
+  /** PEM: the certificates by which one root certifies the next. */
+  crosses(): readonly string[];
   /** PEM: the issuing CA, then the root. */
   chain(): readonly string[];
   /** For ClientTrust: what TLS builds chains with, and which of it names our own users. */
@@ -153,6 +161,8 @@ const backdate = 300_000; // clocks of clients are a few minutes off
 /** Days. Apple's TLS refuses servers' certificates that live longer, from private CAs too. */
 const longestServer = 825;
 const longestClient = 3650;
+/** Of one holder: a client that runs wild fills no disk. */
+const renewalsADay = 10;
 
 /** Opens the CA, making it when the directory has none. @throws Fault `invalid` */
 export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
@@ -180,9 +190,10 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   };
   const certify = async (order: Order): Promise<Signed> => {
     const { signCertificate } = await import('./pki.ts');
+    const before = order.replaces === undefined ? undefined : renewable(order, order.replaces);
     const issuer = issuing();
     const now = clock.now().getTime();
-    const notAfter = new Date(Math.min(now + lifetime(order), issuer.facts.notAfter.getTime()));
+    const notAfter = new Date(Math.min(now + lifetime(order, before), issuer.facts.notAfter.getTime()));
     const der = await signCertificate(
       {
         subject: order.subject,
@@ -202,11 +213,32 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     await records.add({
       ...{ serial, fingerprint, kind, name, names, subject, cert },
       ...{ issuer: issuer.facts.fingerprint, notBefore: facts.notBefore, notAfter: facts.notAfter },
+      ...(before === undefined ? {} : { replaces: before.serial }),
     });
+    // It was revoked while this one was signed, and its line was looked up before this one stood in it.
+    if (before !== undefined && records.bySerial(before.serial)?.revoked) {
+      await authority.revoke(serial, 'superseded');
+      throw revokedMeanwhile(before.serial);
+    }
     log.info({ serial, kind, name, names, notAfter: facts.notAfter }, 'certificate issued');
     return { serial, fingerprint, cert, chain: [issuer.pem, ...cross()], notAfter: facts.notAfter };
   };
-  const lifetime = ({ kind, days }: Order): number => {
+  /** What is to be renewed. @throws Fault `missing`, `conflict`, `limit` */
+  const renewable = (order: Order, serial: string): CertificateRecord => {
+    const before = found(records.bySerial(normalSerial(serial)), serial);
+    checkRenewable(before, order, clock.now());
+    const since = clock.now().getTime() - day;
+    const sameDay = records
+      .all()
+      .filter(
+        ({ replaces, kind, name, notBefore }) =>
+          replaces !== undefined && kind === order.kind && name === order.name && notBefore.getTime() > since,
+      );
+    if (sameDay.length < renewalsADay) return before;
+    throw new Fault('limit', `${order.kind} ${order.name} has renewed ${renewalsADay} certificates within a day`);
+  };
+  const lifetime = ({ kind, days }: Order, before?: CertificateRecord): number => {
+    if (days === undefined && before) return before.notAfter.getTime() - before.notBefore.getTime() - backdate;
     const usual = options.lifetimes ?? { server: 90 * day, client: 365 * day };
     if (days === undefined) return kind === 'server' ? usual.server : usual.client;
     const most = kind === 'server' ? longestServer : longestClient;
@@ -232,10 +264,11 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     return line;
   };
 
-  return {
+  const authority: Authority = {
     root: () => ({ cert: files.root.pem, fingerprint: files.root.facts.fingerprint }),
     roots: () => [files.root, ...files.roots.filter(one => one !== files.root)].map(rootView),
     anchor: () => (cross().length > 0 ? '' : files.root.pem),
+    crosses: () => files.roots.flatMap(one => one.cross ?? []),
     chain: () => [issuing().pem, files.root.pem],
     trust: () => {
       const all = files.issuing.map(ca => ca.pem);
@@ -263,19 +296,24 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
         ),
     show: serial => found(records.bySerial(normalSerial(serial)), serial),
     async revoke(serial, reason = 'unspecified') {
-      const line = lineOf(serial);
+      const first = found(records.bySerial(normalSerial(serial)), serial);
       let ended = 0;
-      for (const one of line) {
-        if (!(await records.revoke(one.serial, clock.now(), reason))) continue;
+      const line = [first.serial];
+      for (const next of line) {
+        const isNews = await records.revoke(next, clock.now(), reason);
+        // Looked up once it counts no more: nothing can be renewed from it after that.
+        line.push(...records.renewalsOf(next));
+        const one = records.bySerial(next);
+        if (!isNews || !one) continue;
         ended += 1;
-        log.info({ serial: one.serial, reason }, 'certificate revoked');
+        log.info({ serial: next, reason }, 'certificate revoked');
         revoked.tell(certificateCredential(one.fingerprint));
       }
       if (ended > 0) {
         // It already counts here; the list is for others, and is made anew when it is next asked for.
         await crls.refresh().catch((error: unknown) => log.error({ error }, 'the revocation list could not be made'));
       }
-      return found(records.bySerial(line[0]?.serial ?? ''), serial);
+      return found(records.bySerial(first.serial), serial);
     },
     lineOf,
     crl: number => crls.current(number),
@@ -313,6 +351,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     },
     [Symbol.asyncDispose]: () => crls[Symbol.asyncDispose](),
   };
+  return authority;
 }
 
 interface Order {
@@ -322,6 +361,7 @@ interface Order {
   readonly names: readonly AlternativeName[];
   readonly publicKey: Uint8Array;
   readonly days: number | undefined;
+  readonly replaces?: string;
 }
 
 function orderFor(bound: Bound): Omit<Order, 'publicKey'> {
@@ -342,6 +382,7 @@ function orderFor(bound: Bound): Omit<Order, 'publicKey'> {
     subject,
     names: [`URI:${subjectUri(kind, name)}`],
     days: bound.days,
+    ...(bound.replaces === undefined ? {} : { replaces: bound.replaces }),
   };
 }
 

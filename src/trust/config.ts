@@ -40,6 +40,8 @@ export const trustConfig = z.strictObject({
       client: duration.refine(ms => ms >= 3_600_000 && ms <= 3650 * day, 'between 1h and 3650d').default(365 * day),
     })
     .prefault({}),
+  /** EST (RFC 7030) on the gate's port. Then holders of certificates renew them by themselves, for as long as they count. */
+  est: z.boolean().default(false),
   /** How long a browser stays signed in to the console; `sekisho login --for` says its own. */
   'sign-in': z
     .strictObject({

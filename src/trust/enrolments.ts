@@ -13,6 +13,8 @@ export interface EnrolmentWish {
   readonly ou?: readonly string[];
   readonly o?: string;
   readonly days?: number;
+  /** The serial of the certificate that this one renews. */
+  readonly replaces?: string;
 }
 
 export interface Enrolment {

@@ -34,6 +34,7 @@ export type { ClientTrust } from './client-trust.ts';
 export { type ClientTrustSource, clientTrustSource, type WantedClients } from './client-trust-source.ts';
 export type { NewCode } from './codes.ts';
 export { type OidcConfig, type RateLimitConfig, type TrustConfig, trustConfig } from './config.ts';
+export { checkSameNames } from './csr-names.ts';
 export {
   createDirectory,
   type Directory,
@@ -52,8 +53,11 @@ export { bindingHash, createOidc, type Oidc, type OidcOptions, type OidcSignIn }
 export { oidcPeople } from './oidc-people.ts';
 export { openPasskeys, type Passkey, type PasskeyOptions, type PasskeySite, type Passkeys } from './passkeys.ts';
 export { createPasswords, type Passwords } from './passwords.ts';
+export { derBlocks } from './pem.ts';
+export { certsOnly } from './pkcs7.ts';
 export type { Reason } from './pki-crl.ts';
 export { principalOf } from './principal.ts';
+export { checkRenewable, expiringWithin } from './renewable.ts';
 export { type Role, roles } from './roles.ts';
 export { openSealer, type Sealer } from './sealing.ts';
 export {

@@ -69,6 +69,7 @@ const may: Record<VerbName, string> = {
   'cert.rotation': 'admin operator auditor',
   'cert.rotate': 'admin',
   'cert.enroll': 'admin',
+  'cert.renew': 'admin',
   'cert.enrolments': 'admin operator auditor',
   'cert.unlink': 'admin',
   'cert.link': 'public',

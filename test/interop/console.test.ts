@@ -139,6 +139,35 @@ test('an administrator adds a user, issues a certificate, revokes it, and the au
   await appears(browser, button('Download 山本.p12'));
   await shoot(browser, 'cert-issued');
   await press(browser, 'Close');
+  // Links: one for a certificate to come, one that renews what is there. What they are for, the gate itself says.
+  const link = async (): Promise<string> => {
+    const text = await appears(
+      browser,
+      `document.querySelector('dialog[open]')?.innerText.match(/https:\\S+#code=\\S+/)?.[0]`,
+    );
+    await press(browser, 'Close');
+    await appears(browser, `!document.querySelector('dialog')`);
+    return text;
+  };
+  await press(browser, 'Enrolment link');
+  await fill(browser, 'name', '鈴木');
+  await fill(browser, 'ou', '医療事業部');
+  await browser.run(`document.querySelector('dialog form').requestSubmit()`);
+  const first = await link();
+  await press(browser, 'Renewal link');
+  const second = await link();
+  assert.match(first, /^https:\/\/localhost:\d+\/enrol#code=skc_/);
+  assert.notEqual(first, second);
+  const { enrolments } = JSON.parse((await gate.run('cert', 'links', '--json')).stdout) as {
+    enrolments: { subject: string; state: string; replaces?: string }[];
+  };
+  assert.deepEqual(
+    enrolments.map(({ subject, state, replaces }) => [subject, state, replaces !== undefined]),
+    [
+      ['cn=山本, ou=医療事業部', 'open', true],
+      ['cn=鈴木, ou=医療事業部', 'open', false],
+    ],
+  );
   await press(browser, 'Revoke');
   await appears(browser, `document.querySelector('dialog[open]')`);
   await press(browser, 'Revoke');

@@ -5,7 +5,7 @@ import { Act, Answer, Dialog, Field, Form, Page, Table, Tag } from '../parts.tsx
 import { save } from '../save.ts';
 import { day, t } from '../text.ts';
 import { useAnswer } from '../use.ts';
-import { EnrolDialog } from './enrol.tsx';
+import { EnrolDialog, type Link, LinkDialog } from './enrol.tsx';
 
 type Issued = AnswerOf<'cert.issue'>;
 const tones = { valid: 'good', expired: 'plain', revoked: 'bad' } as const;
@@ -14,6 +14,7 @@ export function CertPage() {
   const asked = useAnswer('cert.list', { query: { limit: 500 } }, event => event.startsWith('cert'));
   const [isIssuing, setIssuing] = useState(false);
   const [isInviting, setInviting] = useState(false);
+  const [renewal, setRenewal] = useState<Link>();
   const [issued, setIssued] = useState<Issued & { name: string }>();
   return (
     <Page
@@ -60,20 +61,29 @@ export function CertPage() {
               {
                 title: '',
                 kind: 'tools',
-                show: ({ serial, state }) =>
+                show: ({ serial, state, kind }) =>
                   state === 'valid' && (
-                    <Act
-                      label={t('revoke')}
-                      sure={t('sureRevoke')}
-                      danger
-                      run={() => call('cert.revoke', { params: { serial }, body: {} }).then(asked.again)}
-                    />
+                    <>
+                      {kind === 'user' && (
+                        <Act
+                          label={t('renew')}
+                          run={() => call('cert.renew', { params: { serial }, body: { for: '1d' } }).then(setRenewal)}
+                        />
+                      )}
+                      <Act
+                        label={t('revoke')}
+                        sure={t('sureRevoke')}
+                        danger
+                        run={() => call('cert.revoke', { params: { serial }, body: {} }).then(asked.again)}
+                      />
+                    </>
                   ),
               },
             ]}
           />
         )}
       </Answer>
+      {renewal && <LinkDialog link={renewal} close={() => setRenewal(undefined)} />}
       {isInviting && <EnrolDialog close={() => setInviting(false)} />}
       {isIssuing && (
         <Dialog title={t('issueTitle')} close={() => setIssuing(false)}>

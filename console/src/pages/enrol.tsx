@@ -4,25 +4,27 @@ import { type AnswerOf, call } from '../api.ts';
 import { Copy, Dialog, Field, Form } from '../parts.tsx';
 import { t, when } from '../text.ts';
 
-type Link = AnswerOf<'cert.enroll'>;
+export type Link = AnswerOf<'cert.enroll'>;
+
+export function LinkDialog({ link, close }: { link: Link; close: () => void }) {
+  return (
+    <Dialog title={link.user} close={close}>
+      <p>
+        {t('enrolText')} {when(link.until)}
+      </p>
+      <Copy text={link.link} />
+      <div class="tools">
+        <button type="button" onClick={close}>
+          {t('close')}
+        </button>
+      </div>
+    </Dialog>
+  );
+}
 
 export function EnrolDialog({ close }: { close: () => void }) {
   const [link, setLink] = useState<Link>();
-  if (link) {
-    return (
-      <Dialog title={link.user} close={close}>
-        <p>
-          {t('enrolText')} {when(link.until)}
-        </p>
-        <Copy text={link.link} />
-        <div class="tools">
-          <button type="button" onClick={close}>
-            {t('close')}
-          </button>
-        </div>
-      </Dialog>
-    );
-  }
+  if (link) return <LinkDialog link={link} close={close} />;
   return (
     <Dialog title={t('enrolTitle')} close={close}>
       <Form

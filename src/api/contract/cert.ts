@@ -1,10 +1,10 @@
 // cert: certificates of the gate's own CA.
 import { z } from 'zod';
 import { certificateDays, issued, part } from './cert-parts.ts';
-import { limit, time } from './common.ts';
+import { durationText, limit, time } from './common.ts';
 import { verb } from './verb.ts';
 
-const serial = z
+export const serial = z
   .string()
   .regex(/^[0-9A-Fa-f]{1,40}$/, 'a serial number is hexadecimal')
   .transform(text => text.toLowerCase());
@@ -19,6 +19,7 @@ export const certificate = z.object({
   notAfter: time,
   state: z.enum(['valid', 'expired', 'revoked']),
   revoked: z.object({ at: time, reason: z.string() }).optional(),
+  replaces: z.string().optional().meta({ description: 'the serial of the certificate that this one renewed' }),
 });
 export type CertificateAnswer = z.output<typeof certificate>;
 
@@ -85,6 +86,9 @@ export const certVerbs = {
     query: z.object({
       state: z.enum(['valid', 'expired', 'revoked']).optional(),
       user: z.string().max(253).optional(),
+      expiring: durationText.optional().meta({
+        description: 'those that count, end within this time and were not renewed; the soonest first',
+      }),
       limit,
     }),
     answer: z.object({ certs: z.array(certificate), total: z.number() }),

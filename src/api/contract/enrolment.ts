@@ -1,5 +1,6 @@
 // cert: one-time links with which people fetch a certificate of their own, and what their page asks the gate.
 import { z } from 'zod';
+import { serial } from './cert.ts';
 import { certificateDays, issued, part } from './cert-parts.ts';
 import { durationText, limit, name, time } from './common.ts';
 import { verb } from './verb.ts';
@@ -19,6 +20,7 @@ export const enrolment = z.object({
   until: time,
   state: z.enum(['open', 'used', 'revoked', 'expired']),
   serial: z.string().optional().meta({ description: 'of the certificate that came of it' }),
+  replaces: z.string().optional().meta({ description: 'the serial of the certificate that it renews' }),
 });
 export type EnrolmentAnswer = z.output<typeof enrolment>;
 
@@ -44,6 +46,23 @@ export const enrolmentVerbs = {
     changes: true,
     resource: 'cert/:name',
     cli: 'cert enroll',
+  }),
+  'cert.renew': verb({
+    method: 'POST',
+    path: '/v1/certs/:serial/renewal',
+    action: 'cert.link-create',
+    summary: 'Make a one-time link with which a person renews a client certificate: the same subject, a new key',
+    params: z.object({ serial }),
+    body: z.strictObject({
+      days: certificateDays.optional().meta({ description: 'default: as long as the present one was to live' }),
+      for: durationText.default('15m').meta({ description: 'how long the link works; 1m to 7d' }),
+    }),
+    answer: enrolment.extend({
+      link: z.string().meta({ description: 'shown this once; the code is in its fragment' }),
+    }),
+    changes: true,
+    resource: 'cert/:serial',
+    cli: 'cert renew',
   }),
   'cert.enrolments': verb({
     method: 'GET',
