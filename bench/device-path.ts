@@ -16,6 +16,7 @@ import {
 import { sshServer } from '../test/fixtures/ssh-server.ts';
 import type { Way } from './beside.ts';
 import { buildLoad, startBackend } from './load.ts';
+import { memory } from './machine.ts';
 
 export const device = 'pump-7';
 export const service = 'bench';
@@ -28,6 +29,9 @@ export async function startService(scope: Scope): Promise<number> {
   return port;
 }
 
+/** Bytes. `asItIs`: the heap before its garbage was collected; `total`: what the system counts (PSS), afterwards. */
+export type MemoryReport = Readonly<Record<'asItIs' | 'heapUsed' | 'external' | 'total', number>>;
+
 export interface LinkedGate {
   readonly gate: GateProcess;
   readonly port: number;
@@ -37,6 +41,8 @@ export interface LinkedGate {
   readonly agentFile: string;
   readonly gatePid: number;
   readonly agentPid: number;
+  /** Of the gate, after a collection of its garbage. */
+  memory(): Promise<MemoryReport>;
   /** `sekisho …`, its JSON. */
   call<T>(...args: string[]): Promise<T>;
 }
@@ -51,7 +57,11 @@ export async function startLinkedGate(
   const [port = 0] = await freePorts(1);
   const folder = newFolder();
   const text = `gate: { name: localhost, listen: "tls://127.0.0.1:${port}", workers: 0, drain: 1s }\nlog: { level: warn }\n${config}\n`;
-  const gate = await startGate(scope, { folder, config: text, env: profiled('gate') });
+  const gate = await startGate(scope, {
+    folder,
+    config: text,
+    env: profiled('gate', `--import=${join(import.meta.dirname, 'memory-report.ts')}`),
+  });
   endPolitely(scope, gate.child);
   const call = async <T>(...args: string[]): Promise<T> => {
     const { status, stdout, stderr } = await gate.run(...args, '--json');
@@ -77,7 +87,14 @@ export async function startLinkedGate(
     async () => /"online"/.test((await gate.run('device', 'list', '--json')).stdout),
     60_000,
   );
-  return { gate, port, folder, caFile, agentFile, gatePid: gate.child.pid ?? 0, agentPid: agent, call };
+  const gatePid = gate.child.pid ?? 0;
+  let reports = 0;
+  const report = async (): Promise<MemoryReport> => {
+    gate.signal('SIGUSR2');
+    const line = await gate.logged(new RegExp(`^memory ${++reports} `));
+    return { ...JSON.parse(line.slice(line.indexOf('{'))), total: memory(gatePid) };
+  };
+  return { gate, port, folder, caFile, agentFile, gatePid, agentPid: agent, memory: report, call };
 }
 
 /** A source beside clients: `sekisho tunnel connect` by the agent's file. */
@@ -118,9 +135,10 @@ function startProgram(scope: Scope, program: string, args: readonly string[]): n
 }
 
 /** PROFILE=DIR: a profile of each process's CPU, by `--cpu-prof`. */
-export function profiled(name: string): Record<string, string> {
+export function profiled(name: string, ...more: readonly string[]): Record<string, string> {
   const folder = process.env['PROFILE'];
-  return folder ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${join(folder, name)}` } : {};
+  const flags = [...(folder ? ['--cpu-prof', `--cpu-prof-dir=${join(folder, name)}`] : []), ...more];
+  return flags.length > 0 ? { NODE_OPTIONS: flags.join(' ') } : {};
 }
 
 /** A profile is written at the end. */

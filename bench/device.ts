@@ -37,7 +37,8 @@ await inScope(async scope => {
 process.exit(); // the idle devices of this process have nobody left to talk to
 
 /** Devices of this process, each with a certificate of its own; what the gate grew by is divided by their number. */
-async function measureIdle({ agentPid, gatePid, port, gate }: LinkedGate, idle: number): Promise<void> {
+async function measureIdle(linked: LinkedGate, idle: number): Promise<void> {
+  const { agentPid, gatePid, port, gate } = linked;
   const spent = cpuSeconds(agentPid);
   await new Promise(resolve => setTimeout(resolve, 5000));
   process.stdout.write(
@@ -69,11 +70,14 @@ async function measureIdle({ agentPid, gatePid, port, gate }: LinkedGate, idle: 
   };
   for (const identity of own.slice(0, 20)) await linkUp(identity);
   await new Promise(resolve => setTimeout(resolve, 2000));
-  const before = memory(gatePid);
+  const before = { untouched: memory(gatePid), ...(await linked.memory()) };
   for (const identity of own.slice(20)) await linkUp(identity);
   await new Promise(resolve => setTimeout(resolve, 3000));
+  const untouched = memory(gatePid);
+  const after = { untouched, ...(await linked.memory()) };
+  const each = (key: keyof typeof after): string => ((after[key] - before[key]) / 1024 / idle).toFixed(1);
   process.stdout.write(
-    `${idle} idle devices: ${((memory(gatePid) - before) / 1024 / idle).toFixed(1)} kB of gate memory each\n`,
+    `${idle} idle devices, kB of gate memory each: ${each('untouched')}; after a collection of garbage ${each('total')}, of which JavaScript heap ${each('heapUsed')} (${each('asItIs')} before it), external ${each('external')}\n`,
   );
 }
 
