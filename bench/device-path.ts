@@ -1,7 +1,7 @@
 // The ways that benches of devices compare: a gate with one linked device, and OpenSSH doing the same job.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildAgent } from '../src/daemon/agent-bundle.ts';
 import {
@@ -56,6 +56,7 @@ export async function startLinkedGate(
 ): Promise<LinkedGate> {
   const [port = 0] = await freePorts(1);
   const folder = newFolder();
+  scope.after(() => rmSync(folder, { recursive: true, force: true }));
   const text = `gate: { name: localhost, listen: "tls://127.0.0.1:${port}", workers: 0, drain: 1s }\nlog: { level: warn }\n${config}\n`;
   const gate = await startGate(scope, {
     folder,

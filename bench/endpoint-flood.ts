@@ -2,6 +2,7 @@
 // time to open one more, memory of an idle one. Needs gcc.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { loadavg } from 'node:os';
@@ -17,11 +18,14 @@ const many = 1000;
 /** Prints what it measures. */
 export const underFlood = (seconds: number): Promise<void> =>
   inScope(async scope => {
-    const flood = join(newFolder(), 'flood');
+    const folder = newFolder();
+    scope.after(() => rmSync(folder, { recursive: true, force: true }));
+    const flood = join(folder, 'flood');
     execFileSync('gcc', ['-O2', '-o', flood, join(import.meta.dirname, 'flood.c')]);
     const echo = await echoServer(scope);
     const target = `tcp://127.0.0.1:${echo.port}`;
     const gate = await startGate(scope, {
+      folder,
       config:
         'gate: { listen: "tls://127.0.0.1:0", workers: 0 }\nendpoint: { limits: { per-user: 3000 } }\nlog: { level: warn }\n',
       env: profiled('gate'),
