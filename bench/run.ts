@@ -5,20 +5,19 @@ import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
+import { buildLoad, holdLoad, type Mode, median, runLoad, startBackend as startLoadBackend } from './load.ts';
 import { cpuSeconds, describeMachine, memory } from './machine.ts';
 import { type Peer, peers, type Setup, sekisho, type Way, ways } from './peers.ts';
 import { type Cell, renderTable } from './table.ts';
 
 const root = join(import.meta.dirname, '..');
-const load = join(root, 'build/load');
 
 /** One measurement: what `load run` is asked for, and what is counted as work. */
 export interface Row {
   readonly name: string;
   readonly unit: string;
-  readonly mode: 'D' | 'U' | 'E' | 'C' | 'R' | 'H';
+  readonly mode: Mode;
   readonly conns: number;
   readonly kind?: 'tls12';
   /** Only where the client speaks TLS to the program under test. */
@@ -162,10 +161,8 @@ async function measureWay(way: Way, subjects: Subject[], certificate: { cert: st
  */
 async function warmUp(one: Running, way: Way): Promise<void> {
   const kind = way === 'terminate' ? 'tls13' : 'plain';
-  for (const [mode, conns, time, operations] of options.quick ? quickWarmUp : fullWarmUp) {
-    const args = ['run', String(one.port), kind, mode, String(conns), String(time), String(operations)];
-    await once(spawn(load, args, { stdio: 'ignore' }), 'exit');
-  }
+  for (const [mode, conns, time, operations] of options.quick ? quickWarmUp : fullWarmUp)
+    await runLoad({ port: one.port, kind, mode, conns, seconds: time, operations }, () => 0);
 }
 
 const never = 1e9;
@@ -199,38 +196,19 @@ interface Sample {
 async function measure(row: Row, way: Way, one: Running): Promise<Sample> {
   if (row.mode === 'H') return measureIdle(row, way, one);
   const kind = way === 'terminate' ? (row.kind ?? 'tls13') : 'plain';
-  const child = spawn(load, ['run', String(one.port), kind, row.mode, String(row.conns), String(seconds)]);
-  children.push(child);
-  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
-  const first = (await lines.next()).value as string;
-  const before = cpuSeconds(one.child.pid!);
-  // Where no connection could be opened there is nothing but the result.
-  const text = first === 'ready' ? ((await lines.next()).value as string) : first;
-  if (one.child.exitCode !== null || one.child.signalCode !== null)
-    throw new Error(`${one.name} has ended: ${one.output()}`);
-  const spent = cpuSeconds(one.child.pid!) - before;
-  const result = JSON.parse(text) as Record<'seconds' | 'bytes' | 'operations' | 'resumed' | 'errors' | 'p99', number>;
+  const { port, child } = one;
+  const cpu = (): number => cpuSeconds(child.pid!);
+  const result = await runLoad({ port, kind, mode: row.mode, conns: row.conns, seconds }, cpu);
+  if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${one.name} has ended: ${one.output()}`);
   const work = row.unit === 'MB' ? result.bytes / 1e6 : row.mode === 'R' ? result.resumed : result.operations;
-  return { rate: work / spent, wall: work / result.seconds, tail: result.p99, errors: result.errors };
+  return { rate: work / result.spent, wall: work / result.seconds, tail: result.p99, errors: result.errors };
 }
 
 /** In a fresh process: what earlier rows left in its heap would be used again and hide the cost. */
 async function measureIdle(row: Row, way: Way, warmed: Running): Promise<Sample> {
   const one = await warmed.again();
   const kind = way === 'terminate' ? 'tls13' : 'plain';
-  const hold = async (count: number): Promise<{ errors: number; release(): Promise<void> }> => {
-    const child = spawn(load, ['hold', String(one.port), kind, String(count)]);
-    children.push(child);
-    const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
-    const { errors } = JSON.parse(line) as { errors: number };
-    return {
-      errors,
-      async release() {
-        child.stdin.end();
-        await once(child, 'exit');
-      },
-    };
-  };
+  const hold = (count: number) => holdLoad(one.port, kind, count);
   const settle = (): Promise<void> => new Promise(resolve => setTimeout(resolve, 1000));
   const warm = await hold(20);
   await warm.release();
@@ -257,21 +235,6 @@ function summarise(samples: Sample[], base: Sample[]): Omit<Cell, 'way' | 'row' 
 const brief = (cell: Cell): string =>
   `${cell.rate.toFixed(1)} ${cell.unit}/cpu-s, ${cell.wall.toFixed(1)}/s, ratio ${cell.ratio.toFixed(2)}, errors ${cell.errors}`;
 
-function median(values: number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
-function buildLoad(): void {
-  mkdirSync(join(root, 'build'), { recursive: true });
-  const args = ['-O2', '-o', load, join(root, 'bench/load.c'), '-lssl', '-lcrypto'];
-  const { status, error } = spawnSync('gcc', args, { stdio: 'inherit' });
-  if (error || status !== 0) {
-    throw new Error('bench/load.c could not be built; it needs gcc and libssl-dev (apt-get install gcc libssl-dev)');
-  }
-}
-
 function makeCertificate(): { cert: string; key: string; ca: string } {
   const [cert, key] = [join(dir, 'cert.pem'), join(dir, 'key.pem')];
   const text = `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7 -subj /CN=localhost -addext subjectAltName=DNS:localhost`;
@@ -281,13 +244,12 @@ function makeCertificate(): { cert: string; key: string; ca: string } {
 }
 
 async function startBackend(way: Way, { cert, key }: { cert: string; key: string }): Promise<Running> {
-  const child = spawn(load, ['backend', '0', ...(way === 'originate' ? [cert, key] : [])]);
+  const { child, port } = await startLoadBackend(...(way === 'originate' ? [cert, key] : []));
   children.push(child);
-  const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
   return {
     name: 'backend',
     child,
-    port: Number(line.split(' ')[1]),
+    port,
     output: () => '',
     again: () => startBackend(way, { cert, key }),
   };

@@ -15,6 +15,7 @@ import {
   type VpnClient,
 } from '../test/fixtures/softether-programs.ts';
 import { inside, type Line, layLine } from '../test/lab/namespaces.ts';
+import { inScope } from './load.ts';
 import { cpuSeconds, describeMachine, memory } from './machine.ts';
 
 export interface BesideOptions {
@@ -52,19 +53,7 @@ const streams = {
 
 /** Prints a table of medians, ours beside theirs. */
 export async function besideSoftEther(options: BesideOptions): Promise<void> {
-  const undo: (() => unknown)[] = [];
-  const scope = { after: (call: () => unknown): void => void undo.unshift(call) };
-  try {
-    await measure(scope, options);
-  } finally {
-    for (const call of undo) {
-      try {
-        await call();
-      } catch {
-        // gone with what it was in
-      }
-    }
-  }
+  await inScope(scope => measure(scope, options));
 }
 
 async function measure(scope: { after(call: () => unknown): void }, options: BesideOptions): Promise<void> {
