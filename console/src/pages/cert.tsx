@@ -46,7 +46,7 @@ export function CertPage() {
             idOf={({ serial }) => serial}
             empty={t('noCerts')}
             columns={[
-              { title: t('state'), show: ({ state }) => <Tag tone={tones[state]}>{state}</Tag> },
+              { title: t('state'), show: ({ state }) => <Tag tone={tones[state]}>{t(state)}</Tag> },
               { title: t('kind'), show: ({ kind }) => kind },
               {
                 title: t('name'),
