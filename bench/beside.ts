@@ -71,7 +71,7 @@ export async function beside(ways: readonly Way[], { seconds, turns, rows: wante
 }
 
 /** By number, not by time: on a busy machine a second holds few. */
-async function warmUp({ port }: Way): Promise<void> {
+async function warmUp({ port, pids }: Way): Promise<void> {
   for (const [mode, conns, seconds, operations] of [
     ['C', 16, 10, 3000],
     ['E', 16, 5, 20_000],
@@ -83,14 +83,28 @@ async function warmUp({ port }: Way): Promise<void> {
       () => 0,
     );
   }
+  await quiet(cpuOf(pids));
 }
 
 async function measure({ mode, conns, unit }: Row, { port, pids }: Way, seconds: number): Promise<Sample> {
-  const cpu = (): number => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+  const cpu = cpuOf(pids);
   const result = await runLoad({ port, kind: 'plain', mode, conns, seconds }, cpu);
   const work = unit === 'MB' ? result.bytes / 1e6 : result.operations;
   const { p50, errors } = result;
+  await quiet(cpu);
   return { wall: work / result.seconds, perCpu: work / Math.max(0.01, result.spent), p50, errors };
+}
+
+const cpuOf = (pids: readonly number[]) => (): number => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+
+/** What was on its way when the load ended is dealt with, and not in the next one's time. Ten seconds at most. */
+async function quiet(cpu: () => number): Promise<void> {
+  for (let waited = 0, before = cpu(); waited < 10_000; waited += 200) {
+    await new Promise(resolve => setTimeout(resolve, 200));
+    const now = cpu();
+    if (now - before < 0.02) return;
+    before = now;
+  }
 }
 
 function line({ name, unit, mode }: Row, way: string, samples: readonly Sample[], base: readonly Sample[]): string {
