@@ -125,7 +125,7 @@ test('the completion scripts are taken by bash, which then completes commands an
     return execFileSync('bash', ['-c', script], { encoding: 'utf8', cwd: house.dir }).trim().split('\n');
   };
   assert.deepEqual(complete('sekisho', 'stat'), ['status']);
-  assert.deepEqual(complete('sekisho', 'cert', 're'), ['revoke']);
+  assert.deepEqual(complete('sekisho', 'cert', 'rev'), ['revoke']);
   assert.deepEqual(complete('sekisho', '--data', 'status', 'cert', 'iss'), ['issue']);
   assert.deepEqual(complete('sekisho', 'cert', 'issue', 'x', '--pe'), ['--pem']);
   assert.ok(complete('sekisho', 'cert', 'issue', 'x', '--').includes('--json'));
