@@ -80,6 +80,7 @@ async function connect(options: Options, context: Context): Promise<void> {
   }
   const end = await joined.ended;
   if (end.cause === 'refused') throw new Fault('denied', end.text);
+  if (end.cause === 'broken') throw new Fault('unreachable', end.text);
   if (end.cause === 'closed' && !options.stdio) screen.note(`the tunnel is over: ${end.text}`);
 }
 

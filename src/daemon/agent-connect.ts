@@ -46,6 +46,7 @@ export async function connectTunnel(
     if (!values.stdio) process.stdout.write(`${name || 'tunnel'} = ${formatAddress(address)}\n`);
   const end = await joined.ended;
   if (end.cause === 'refused') throw new Fault('denied', end.text);
+  if (end.cause === 'broken') throw new Fault('unreachable', end.text);
 }
 
 /** `ssh=127.0.0.1:10022`, `ssh=10022`, `10022`. */

@@ -48,9 +48,12 @@ export type TunnelState =
   | { readonly state: 'joined'; readonly services: readonly string[] }
   | { readonly state: 'away'; readonly reason: string; readonly retry: number };
 
-/** `closed`: the tunnel is over, as the far side said. `refused`: the token does not count (any more). `aborted`: by `signal`. */
+/**
+ * `closed`: the tunnel is over, as the far side said. `refused`: the token does not count (any more). `broken`: the only
+ * connection that this was for ended before its proper end. `aborted`: by `signal`.
+ */
 export interface TunnelEnd {
-  readonly cause: 'closed' | 'refused' | 'aborted';
+  readonly cause: 'closed' | 'refused' | 'broken' | 'aborted';
   readonly text: string;
 }
 
@@ -177,7 +180,15 @@ class Joining {
       ...{ pipe, place: 'end', extended: isOurs, log },
       role: mode === 'source' ? 'opener' : 'acceptor',
       ...(destinationClientType && !isOurs ? { dialect: destinationClientType } : {}),
-      onServices: told.resolve,
+      // At once: connections to them may stand in the same read.
+      onServices: services => {
+        try {
+          this.#map = mapServices(services, this.#options.services, mode);
+          told.resolve(services);
+        } catch (error) {
+          told.reject(error);
+        }
+      },
       onStream: stream => connectLocal(stream, this.#map.get(stream.service), log),
     });
     this.#mux = mux;
@@ -214,7 +225,6 @@ class Joining {
   async #ready(services: readonly string[]): Promise<void> {
     const { mode } = this.#options;
     this.#services = services;
-    this.#map = mapServices(services, this.#options.services, mode);
     if (mode === 'destination') return;
     for (const [service, place] of this.#map) {
       if (Object.hasOwn(this.#listening, service) || this.#life.signal.aborted) continue;
@@ -243,7 +253,10 @@ class Joining {
       try {
         const done = joinStreams(local, this.#mux.open(service), { signal: this.#life.signal });
         if (this.#isOnly(service))
-          void done.then(() => this.#end({ cause: 'closed', text: 'the connection has ended' }));
+          void done.then(end => {
+            if (end === 'far-reset') this.#end({ cause: 'broken', text: 'the far side broke off the connection' });
+            else this.#end({ cause: 'closed', text: 'the connection has ended' });
+          });
       } catch (error) {
         this.#options.log.warn({ service, cause: toFault(error).message }, 'a connection was refused');
         local.destroy();
@@ -285,12 +298,14 @@ class Joining {
   }
 }
 
-function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
+function deferred<T>() {
   let resolve: (value: T) => void = () => {};
-  const promise = new Promise<T>(done => {
+  let reject: (error: unknown) => void = () => {};
+  const promise = new Promise<T>((done, fail) => {
     resolve = done;
+    reject = fail;
   });
-  return { promise, resolve };
+  return { promise, resolve, reject };
 }
 
 function sleep(ms: number, signal: AbortSignal): Promise<void> {

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type AgentProcess, startAgent, startAgentFile } from '../../fixtures/agent.ts';
 import { makeCa, temporaryFolder } from '../../fixtures/certificates.ts';
-import { newFolder } from '../../fixtures/gate-process.ts';
+import { newFolder, until } from '../../fixtures/gate-process.ts';
 import { agentNodes, lackingNodes } from '../../fixtures/nodes.ts';
 import { ask, digestServer } from './ends.ts';
 import { type TunnelGate, tunnelGate } from './rig.ts';
@@ -103,16 +103,28 @@ for (const [major, node] of agentNodes) {
     );
 
     await t.test('stdin and stdout are one connection, as ssh’s ProxyCommand wants it', async t => {
-      const { sourceToken, destinationToken } = await house.open(undefined, ['digest']);
-      const destination = await startAgent(t, [...gate, ...service, '--token-file', tokenFile(destinationToken)], {
-        node,
-      });
+      const { id, sourceToken, destinationToken } = await house.open(undefined, ['digest']);
       const args = ['tunnel', 'connect', ...gate, '--token-file', tokenFile(sourceToken), '--stdio'];
       const near = await startAgentFile(t, args, { node, stdin: 'pipe' });
       near.child.stdin?.end(bytes);
+      // It stands in the same read as the tunnel's services when the destination comes at last.
+      await until('the connection', async () => (await house.call('tunnel', 'show', id))['connections'] === 1);
+      const to = [...gate, ...service, '--token-file', tokenFile(destinationToken)];
+      const destination = await startAgent(t, to, { node });
       await near.logged(new RegExp(`^${digestOf(bytes)}$`));
       assert.equal(await near.ended, 0);
       assert.deepEqual(near.lines, [digestOf(bytes)]);
+      await stopped(destination);
+    });
+
+    await t.test('a connection that the far side refuses is no success to who waits for it', async t => {
+      const { sourceToken, destinationToken } = await house.open(undefined, ['digest', 'other']);
+      const to = [...gate, ...service, '--token-file', tokenFile(destinationToken)];
+      const destination = await startAgent(t, to, { node });
+      const args = ['tunnel', 'connect', ...gate, '--token-file', tokenFile(sourceToken), '--stdio'];
+      const near = await startAgentFile(t, [...args, '--service', 'other'], { node, stdin: 'pipe' });
+      assert.equal(await near.ended, 6, near.lines.join('\n'));
+      assert.match(near.lines.join('\n'), /the far side broke off the connection/);
       await stopped(destination);
     });
 
