@@ -160,6 +160,19 @@ function serve(request: IncomingMessage, response: ServerResponse, caller: Calle
   }
 }
 
+/** An ordinary request that came the short way. False: it is not one. */
+export function serveLane(exchange: Exchange, url: string, caller: Caller, deps: ForwardDeps): boolean {
+  if (url.startsWith('/') || url === '*') return false;
+  let target: AbsoluteTarget;
+  try {
+    target = parseAbsolute(url, exchange.method);
+  } catch {
+    return false;
+  }
+  forward(exchange, caller, target, deps);
+  return true;
+}
+
 /** A request to the gate itself, on a connection that is the proxy's. */
 function own(exchange: Http1Exchange, url: string, caller: Caller, deps: ForwardDeps): void {
   // The form of the sign-in is the API's door, whatever name the proxy has.
