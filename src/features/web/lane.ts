@@ -8,6 +8,7 @@ import type { Conn } from '../../core/parts.ts';
 import type { AnswerHead, BodySource, Exchange, Front, Sink } from './exchange.ts';
 import { type Body, checkHostField, type Fields, fieldLines, requestBody, safeFields, valuesOf } from './headers.ts';
 import { type RequestHead, RequestParser } from './llhttp.ts';
+import { corkTurn } from './turn.ts';
 
 export interface LaneOptions {
   readonly conn: Conn;
@@ -297,7 +298,10 @@ class LaneExchange implements Exchange, Sink {
     const last = this.#framing === 'chunked' ? `0\r\n${fieldLines(this.#trailers)}\r\n` : '';
     const body = last === '' || text === '' ? text : `${text.length.toString(16)}\r\n${text}\r\n`;
     const all = `${head}${body}${last}`;
-    if (all !== '') this.#write(all);
+    if (all !== '') {
+      corkTurn(this.#lane.stream);
+      this.#write(all);
+    }
     this.#state = 'answered';
     this.#finish();
   }
