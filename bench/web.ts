@@ -20,6 +20,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
+import { freePorts } from '../test/fixtures/ports.ts';
 
 const seconds = Number(process.argv[2] ?? 2);
 const rounds = Number(process.argv[3] ?? 3);
@@ -29,7 +30,7 @@ const big = 256 * 1024 * 1024;
 const main = join(import.meta.dirname, '../src/main.ts');
 const dir = mkdtempSync(join(tmpdir(), 'sekisho-bench-web-'));
 chmodSync(dir, 0o777); // nginx's worker is nobody, and Squid is not root either
-const [gatePort, nginxPort, originPort, sinkPort, squidPort, otherPort] = await freePorts(6);
+const [gatePort = 0, nginxPort = 0, originPort = 0, sinkPort = 0, squidPort = 0, otherPort = 0] = await freePorts(6);
 const otherTree = process.env['BESIDE'];
 const cleanups: (() => void)[] = [() => rmSync(dir, { recursive: true, force: true })];
 process.on('exit', () => {
@@ -370,12 +371,4 @@ async function listening(port: number): Promise<void> {
     if (stands) return;
     await new Promise(resolve => setTimeout(resolve, 100));
   }
-}
-
-async function freePorts(count: number): Promise<[number, number, number, number, number, number]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
-  await Promise.all(servers.map(server => once(server, 'listening')));
-  const ports = servers.map(server => (server.address() as { port: number }).port);
-  for (const server of servers) server.close();
-  return ports as [number, number, number, number, number, number];
 }
