@@ -283,6 +283,10 @@ function takeOver(
 
 const isZero = (lengths: readonly string[]): boolean => lengths.every(length => length === '0');
 
+const flushHead = (response: ServerResponse): void => {
+  if (!response.writableEnded && !response.destroyed) response.flushHeaders();
+};
+
 export class Http1Exchange implements Exchange {
   readonly id: string;
   readonly method: string;
@@ -321,8 +325,9 @@ export class Http1Exchange implements Exchange {
       this.#response.writeEarlyHints({ link: links });
     }
   }
-  answer({ status, reason, fields }: AnswerHead): ServerResponse {
-    // Without all of the request's body the connection cannot go on.
+  answer({ status, reason, fields, hasBody }: AnswerHead): ServerResponse {
+    // A head whose body lets wait for itself goes alone: an event stream is open before its first event.
+    if (hasBody) setImmediate(flushHead, this.#response);
     return this.#response.writeHead(status, reason === '' ? undefined : reason, fields as string[]);
   }
   addTrailers(fields: Fields): void {
