@@ -361,6 +361,8 @@ const english = {
   signOutOthers: 'Sign out everywhere else',
   proveAgain: 'Prove that it is you',
   proveAgainText: 'You signed in a while ago. Prove once more who you are before this is changed.',
+  searchCerts: 'Search certificates',
+  searchUsers: 'Search users and groups',
   secondFactorMissing:
     'Your roles need a second factor. Set up a passkey or an authenticator app, then sign in again with it; until then nothing else is open to you.',
   enrolLink: 'Enrolment link',
@@ -734,6 +736,8 @@ const japanese: Words = {
   signOutOthers: 'ここ以外をすべてサインアウト',
   proveAgain: '本人確認',
   proveAgainText: 'サインインから時間がたっています。変更の前に、もう一度本人確認をしてください。',
+  searchCerts: '証明書を検索',
+  searchUsers: 'ユーザーとグループを検索',
   secondFactorMissing:
     'あなたの役割には二要素認証が必要です。パスキーか認証アプリを設定し、それを使ってサインインし直してください。それまで他の操作はできません。',
   enrolLink: '登録リンク',

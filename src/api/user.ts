@@ -38,7 +38,16 @@ export function userHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       if (password !== undefined) await directory.setPassword(user.name, password);
       return toUser(user);
     },
-    'user.list': async () => ({ users: directory.all().map(toUser) }),
+    'user.list': async ({ query }) => {
+      const { search = '', role, offset, limit } = query;
+      const wanted = search.toLowerCase();
+      const found = directory
+        .all()
+        .filter(user => role === undefined || user.roles.includes(role))
+        .filter(({ name, groups }) => [name, ...groups].some(text => text.toLowerCase().includes(wanted)));
+      const page = found.slice(offset, limit === undefined ? undefined : offset + limit);
+      return { users: page.map(toUser), total: found.length };
+    },
     'user.show': async ({ params }) => {
       const keys = directory.accessKeys(params.name).map(({ id, created, revoked }) => ({
         accessKeyId: id,
