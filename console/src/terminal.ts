@@ -11,6 +11,8 @@ export interface Screen {
   print(bytes: Uint8Array): void;
   /** What is typed goes there from now on. */
   attach(link: Link): void;
+  /** This size from now on, whatever would fit. */
+  setSize(columns: number, rows: number): void;
   readAloud(isOn: boolean): void;
   focus(): void;
   dispose(): void;
@@ -90,6 +92,10 @@ export function openScreen({ place, label, mayPaste }: ScreenOptions): Screen {
     attach(next) {
       link = next;
       next.say({ kind: 'size', columns: terminal.cols, rows: terminal.rows });
+    },
+    setSize(columns, rows) {
+      watcher.disconnect();
+      terminal.resize(columns, rows);
     },
     readAloud(isOn) {
       terminal.options.screenReaderMode = isOn;

@@ -101,11 +101,12 @@ async function issue(authority: Authority, order: Order): Promise<Issued | Signe
 
 /** Whether a certificate holds this text in its names, its subject or its serial. */
 function searching(search: string): (record: CertificateRecord) => boolean {
-  const wanted = search.toLowerCase();
+  const wanted = search.normalize('NFKC').toLowerCase();
   if (wanted === '') return () => true;
   const serial = wanted.replaceAll(':', '');
   return ({ name, names, subject: { cn = '', ou = [], o = '' }, serial: own }) =>
-    [name, cn, o, ...ou, ...names].some(text => text.toLowerCase().includes(wanted)) || own.includes(serial);
+    [name, cn, o, ...ou, ...names].some(text => text.normalize('NFKC').toLowerCase().includes(wanted)) ||
+    own.includes(serial);
 }
 
 const stateOf = ({ revoked, notAfter }: CertificateRecord, now: Date): CertificateAnswer['state'] =>

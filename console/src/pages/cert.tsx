@@ -57,47 +57,47 @@ export function CertPage() {
       <Answer asked={asked}>
         {({ certs, total }) => (
           <>
-          <Table
-            label={t('cert')}
-            rows={certs}
-            idOf={({ serial }) => serial}
-            empty={search === '' ? t('noCerts') : t('noneFound')}
-            columns={[
-              { title: t('state'), show: ({ state }) => <Tag tone={tones[state]}>{t(state)}</Tag> },
-              { title: t('kind'), show: ({ kind }) => kind },
-              {
-                title: t('name'),
-                show: ({ name, subject }) => (
-                  <>
-                    <strong>{name}</strong> <span class="quiet">{subject}</span>
-                  </>
-                ),
-              },
-              { title: t('serial'), kind: 'code', show: ({ serial }) => serial.slice(0, 16) },
-              { title: t('notAfter'), show: ({ notAfter }) => day(notAfter) },
-              {
-                title: '',
-                kind: 'tools',
-                show: ({ serial, state, kind }) =>
-                  state === 'valid' && (
+            <Table
+              label={t('cert')}
+              rows={certs}
+              idOf={({ serial }) => serial}
+              empty={search === '' ? t('noCerts') : t('noneFound')}
+              columns={[
+                { title: t('state'), show: ({ state }) => <Tag tone={tones[state]}>{t(state)}</Tag> },
+                { title: t('kind'), show: ({ kind }) => kind },
+                {
+                  title: t('name'),
+                  show: ({ name, subject }) => (
                     <>
-                      {kind === 'user' && (
-                        <Act
-                          label={t('renew')}
-                          run={() => call('cert.renew', { params: { serial }, body: { for: '1d' } }).then(setRenewal)}
-                        />
-                      )}
-                      <Act
-                        label={t('revoke')}
-                        sure={t('sureRevoke')}
-                        danger
-                        run={() => call('cert.revoke', { params: { serial }, body: {} }).then(asked.again)}
-                      />
+                      <strong>{name}</strong> <span class="quiet">{subject}</span>
                     </>
                   ),
-              },
-            ]}
-          />
+                },
+                { title: t('serial'), kind: 'code', show: ({ serial }) => serial.slice(0, 16) },
+                { title: t('notAfter'), show: ({ notAfter }) => day(notAfter) },
+                {
+                  title: '',
+                  kind: 'tools',
+                  show: ({ serial, state, kind }) =>
+                    state === 'valid' && (
+                      <>
+                        {kind === 'user' && (
+                          <Act
+                            label={t('renew')}
+                            run={() => call('cert.renew', { params: { serial }, body: { for: '1d' } }).then(setRenewal)}
+                          />
+                        )}
+                        <Act
+                          label={t('revoke')}
+                          sure={t('sureRevoke')}
+                          danger
+                          run={() => call('cert.revoke', { params: { serial }, body: {} }).then(asked.again)}
+                        />
+                      </>
+                    ),
+                },
+              ]}
+            />
             <Pager page={page} turn={turn} limit={limit} total={total} />
           </>
         )}

@@ -89,7 +89,11 @@ export const certVerbs = {
       expiring: durationText.optional().meta({
         description: 'those that count, end within this time and were not renewed; the soonest first',
       }),
-      search: z.string().max(128).optional().meta({ description: 'part of a name, a subject, a host name or a serial' }),
+      search: z
+        .string()
+        .max(128)
+        .optional()
+        .meta({ description: 'part of a name, a subject, a host name or a serial' }),
       offset,
       limit,
     }),
