@@ -78,8 +78,10 @@ export interface Rotation {
   readonly stage: RotationStage;
   /** Fingerprint of the root that issues. */
   readonly root: string;
-  /** Whether a root is certified by the one before it. */
+  /** Whether the newest root is certified by the one before it. */
   readonly hasCross: boolean;
+  /** Whether the root that issues can certify the next one; false while its key is offline. */
+  readonly hasRootKey: boolean;
   readonly ends: { readonly root: Date; readonly issuing: Date };
   /** Certificates that still count, have no successor, and would no longer count were the former root retired. */
   readonly former: readonly CertificateRecord[];
@@ -311,7 +313,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     rotation: () => ({
       stage: stageOf(files),
       root: files.root.facts.fingerprint,
-      hasCross: files.roots.some(one => one.cross !== undefined),
+      hasCross: files.roots.at(-1)?.cross !== undefined,
+      hasRootKey: files.root.key !== undefined,
       ends: { root: files.root.facts.notAfter, issuing: issuing().facts.notAfter },
       former: formerOf(records.all(), files, clock.now()),
     }),

@@ -96,12 +96,13 @@ test('a shell in the browser: types, resizes, speaks Japanese, is recorded, is c
   assert.match(await taken('Signed, JSON lines'), /"signature":"[^"]+"\}\n$/);
   assert.match(await taken('Signed, CSV'), /^seq,at,event[\s\S]*,audit\.export,signed,[\s\S]*\r\n$/);
   await auditor.getByRole('link', { name: 'Play' }).first().click();
-  await auditor.getByLabel('Speed').selectOption('8');
-  await shown(auditor, /sum=42/);
   await auditor.getByRole('button', { name: 'Pause' }).click();
   await auditor.getByRole('button', { name: 'Go on' }).click();
+  await auditor.getByLabel('Speed').selectOption('8');
+  await shown(auditor, /single-7/);
   await auditor.getByRole('button', { name: 'From the beginning' }).click();
-  await shown(auditor, /sum=42/);
+  await auditor.getByRole('button', { name: 'Pause', disabled: false }).waitFor();
+  await shown(auditor, /single-7/);
 
   // Another server under the same name.
   const second = await sshServer();

@@ -50,7 +50,7 @@ export function CertPage() {
       >
         {asked.value && (
           <span class="quiet" role="status">
-            {asked.value.total}
+            {t('cert')}: {asked.value.total}
           </span>
         )}
       </Search>
