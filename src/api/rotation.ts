@@ -69,10 +69,7 @@ const isOfOurs = ({ enrolled, revoked, lastSeen }: Device): boolean =>
   enrolled !== undefined && !revoked && lastSeen !== undefined;
 
 const sayings: Readonly<
-  Record<
-    RotationStep,
-    (facts: { waiting: number; former: number; hasCross: boolean; hasRootKey: boolean }) => Sayings
-  >
+  Record<RotationStep, (facts: { waiting: number; former: number; hasCross: boolean; hasRootKey: boolean }) => Sayings>
 > = {
   prepare: ({ hasRootKey }) => ({
     would: [
