@@ -69,7 +69,7 @@ vpn: { hubs: { office: {} } }
   }
   // Who is not signed in yet is told so, which Chromium notes.
   assert.deepEqual(
-    chromium.errors.filter(text => !/ 401 .*\/v1\/whoami$/.test(text)),
+    chromium.errors.filter(text => !/ 401 .*\/v1\/whoami:/.test(text)),
     [],
   );
 });

@@ -9,6 +9,9 @@ import { t } from '../text.ts';
 import { loadTerminal } from './shell.tsx';
 
 const speeds = [1, 2, 4, 8];
+/** Milliseconds, and events. */
+const atOnce = 10;
+const mostAtOnce = 50;
 
 export function PlaybackPage({ id }: { id: string }) {
   const place = useRef<HTMLDivElement>(null);
@@ -31,6 +34,7 @@ export function PlaybackPage({ id }: { id: string }) {
   }, [id]);
   // A screen of its own for each run from the beginning.
   const [run, setRun] = useState(0);
+  const [isReady, setReady] = useState(false);
   useEffect(() => {
     if (!cast) return;
     let isOver = false;
@@ -39,24 +43,31 @@ export function PlaybackPage({ id }: { id: string }) {
       screen.current = openScreen({ place: place.current, label: cast.title, mayPaste: () => false });
       screen.current.setSize(cast.columns, cast.rows);
       setAt(0);
-      setPlaying(true);
+      setReady(true);
     });
     return () => {
       isOver = true;
+      setReady(false);
       screen.current?.dispose();
       screen.current = undefined;
     };
   }, [cast, run]);
   const event = cast?.events[at];
   useEffect(() => {
-    if (!event || !isPlaying) return;
+    if (!cast || !event || !isPlaying || !isReady) return;
     const timer = setTimeout(() => {
-      if (event.print) screen.current?.print(event.print);
-      if (event.size) screen.current?.setSize(event.size.columns, event.size.rows);
-      setAt(at + 1);
+      // What came at once is shown at once: a browser waits some milliseconds for each timer.
+      let next = at;
+      do {
+        const { print, size } = cast.events[next] ?? {};
+        if (print) screen.current?.print(print);
+        if (size) screen.current?.setSize(size.columns, size.rows);
+        next += 1;
+      } while (next < at + mostAtOnce && (cast.events[next]?.after ?? Number.POSITIVE_INFINITY) / speed < atOnce);
+      setAt(next);
     }, event.after / speed);
     return () => clearTimeout(timer);
-  }, [event, isPlaying, speed, run]);
+  }, [cast, at, isPlaying, isReady, speed]);
   return (
     <Page title={cast?.title ?? id} back={{ href: '#/audit', label: t('audit') }}>
       {error && <Problem error={error} />}
@@ -64,7 +75,14 @@ export function PlaybackPage({ id }: { id: string }) {
         <button type="button" class="main" disabled={!event} onClick={() => setPlaying(!isPlaying)}>
           {t(isPlaying ? 'pause' : 'goOn')}
         </button>
-        <button type="button" disabled={!cast} onClick={() => setRun(run + 1)}>
+        <button
+          type="button"
+          disabled={!cast}
+          onClick={() => {
+            setPlaying(true);
+            setRun(run + 1);
+          }}
+        >
           {t('playAgain')}
         </button>
         <label>
