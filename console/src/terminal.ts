@@ -1,7 +1,7 @@
 // What only a terminal needs, loaded when somebody opens one: xterm.js, the size that fits, pastes that ask first.
 import { FitAddon } from '@xterm/addon-fit';
 import { Terminal } from '@xterm/xterm';
-import { documentOfSheets, whileSheets } from './sheets.ts';
+import { documentOfSheets, useSheets } from './sheets.ts';
 import { type Link, step } from './terminal-link.ts';
 
 export interface Screen {
@@ -50,7 +50,8 @@ export function openScreen({ place, label, mayPaste }: ScreenOptions): Screen {
   });
   const fit = new FitAddon();
   terminal.loadAddon(fit);
-  whileSheets(() => terminal.open(place));
+  useSheets();
+  terminal.open(place);
   fit.fit();
   const dress = (): void => {
     terminal.options.theme = night.matches ? colours.dark : colours.light;

@@ -30,6 +30,15 @@ test('a shell in the browser: types, resizes, speaks Japanese, is recorded, is c
   await run(page, "printf '%s・%s\\n' 関所 こんにちは");
   await shown(page, /関所・こんにちは/);
 
+  await run(page, "printf '\\033[7mreverse\\033[0m \\033[38;2;240;240;10mbright\\033[0m \\033[2;37mdim\\033[0m\\n'");
+  await shown(page, /reverse bright dim/);
+  const colourOf = (text: string): Promise<unknown> =>
+    page.evaluate(
+      `getComputedStyle([...document.querySelectorAll('.xterm-rows span')].findLast(one => one.textContent.includes('${text}'))).color`,
+    );
+  const usual = await colourOf('関所');
+  for (const text of ['reverse', 'bright']) assert.notEqual(await colourOf(text), usual, `${text} has its own colour`);
+
   const before = await sizeOf(page, 'one');
   await page.setViewportSize({ width: 900, height: 600 });
   let after = before;
