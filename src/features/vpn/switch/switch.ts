@@ -142,10 +142,11 @@ export class Switch {
     const tail = line === undefined ? from.filter?.tail : undefined;
     if (line !== undefined && line.delay > 0) {
       // The frame comes back later as if it had just passed.
+      const kept = Uint8Array.from(frame);
       this.#badLine.hold(line, () => {
-        if (from.state !== 'in' || !view.read(frame)) return;
+        if (from.state !== 'in' || !view.read(kept)) return;
         if (this.#turn === 'idle') this.#ask();
-        this.#deliver(from, view, frame, undefined);
+        this.#deliver(from, view, kept, undefined);
       });
       return;
     }
@@ -184,7 +185,7 @@ export class Switch {
         return;
       }
       if (line !== undefined && line.delay > 0) {
-        const late = out;
+        const late = Uint8Array.from(out);
         this.#badLine.hold(line, () => this.#queue(to, late));
         return;
       }

@@ -9,6 +9,9 @@ import type { TcpStream } from './stream.ts';
 const gatherSize = 65_536;
 /** Of a block that has less left than this, the rest is let go. */
 const leastLeft = 4096;
+/** Blocks whose bytes were written on at once: every connection gathers in them. */
+const spare: Uint8Array[] = [];
+const mostSpare = 8;
 const nothing: readonly (readonly [number, number])[] = [];
 
 /** When the peer is to hear of it: at the end of the turn, or at once (RFC 5681 §4.2). */
@@ -106,17 +109,23 @@ export class Incoming {
     this.expected = advance(this.expected, length);
     this.#hold(length);
     if (this.#gather !== undefined && this.#gathered + length > this.#gather.length) this.handOn();
-    if (this.#gather === undefined) this.#gather = Buffer.allocUnsafeSlow(gatherSize);
+    if (this.#gather === undefined) this.#gather = spare.pop() ?? Buffer.allocUnsafeSlow(gatherSize);
     this.#gather.set(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to), this.#gathered);
     this.#gathered += length;
   }
   handOn(): void {
     if (this.#gathered === 0 || this.#gather === undefined) return;
-    // A little of a large block would keep all of it: the rest of the block serves the next turn.
     const chunk = this.#gather.subarray(0, this.#gathered);
-    this.#gather = this.#gather.length - this.#gathered < leastLeft ? undefined : this.#gather.subarray(this.#gathered);
+    const block = this.#gather;
+    const left = block.length - this.#gathered;
     this.#gathered = 0;
-    this.#stream.arrived(chunk);
+    this.#gather = undefined;
+    if (this.#stream.arrived(chunk)) {
+      if (block.length === gatherSize && spare.length < mostSpare) spare.push(block);
+      return;
+    }
+    // A little of a large block would keep all of it: the rest of the block serves the next turn.
+    if (left >= leastLeft && this.#gather === undefined) this.#gather = block.subarray(block.length - left);
   }
 
   /** Looks at what the reader has taken meanwhile. */

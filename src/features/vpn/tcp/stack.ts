@@ -46,6 +46,8 @@ export interface TcpStackOptions {
   readonly memory?: number;
   /** The same for the connections of one owner; default 32 MiB. */
   readonly share?: number;
+  /** Whoever gets a frame is done with it before `turn` is called again; with `handedOver`. */
+  readonly recycles?: boolean;
 }
 
 const { syn, ack, rst, fin } = tcpFlags as { syn: 2; ack: 16; rst: 4; fin: 1 };
@@ -63,7 +65,7 @@ export class TcpStack {
   readonly #options: TcpStackOptions;
   readonly #limit: number;
   readonly #memory: number;
-  readonly #pool = new FramePool();
+  readonly #pool: FramePool;
   /** Remote address and port → the few connections from there. */
   readonly #connections = new Map<number, TcpConnection[]>();
   readonly #waiting = new Map<string, Waiting>();
@@ -81,6 +83,7 @@ export class TcpStack {
 
   constructor(options: TcpStackOptions) {
     this.#options = options;
+    this.#pool = new FramePool(options.recycles);
     this.#limit = options.limit ?? 4096;
     this.#memory = options.memory ?? 256 * 1024 * 1024;
     const share = options.share ?? 32 * 1024 * 1024;
@@ -168,12 +171,17 @@ export class TcpStack {
 
   /** Ends the turn: what came is handed on, what is due is sent. */
   turn(): void {
+    this.#pool.turnBegins();
     this.#isFresh = false;
     if (this.#awake.length === 0) return;
     this.#refresh();
     const awake = this.#awake;
     this.#awake = [];
     for (const connection of awake) connection.endTurn();
+  }
+  /** What was emitted so far has been handed over. */
+  handedOver(): void {
+    this.#pool.turnEnds();
   }
   /** Breaks what belongs to `owner`; undefined = all. */
   reset(owner?: unknown): void {
