@@ -13,6 +13,8 @@ import type { Address, Gate, Log, Metrics, Port, Principal } from '../../core/pa
 export interface HubPort extends Port {
   /** Sends what it can and drops the rest; answers how many were taken. Never waits. */
   sendBatch?(frames: readonly Uint8Array[]): number;
+  /** How full the way out of this port is, 0 to 1; when it is half full, senders get like shares of the rest. */
+  backlog?(): number;
   /** Where a port has this, the hub uses it instead of `receive`. The array is not kept beyond the call. */
   receiveBatch?(deliver: (frames: readonly Uint8Array[]) => void): void;
 }

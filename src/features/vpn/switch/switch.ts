@@ -113,7 +113,7 @@ export class Switch {
     }
     from.up.add(view.isGroup, frame.length);
     this.#up.add(view.isGroup, frame.length);
-    for (const monitor of this.#monitors) if (monitor !== from) this.#queue(monitor, frame);
+    for (const monitor of this.#monitors) if (monitor !== from) this.#queue(monitor, from, frame);
     this.#forward(from, view, frame);
   }
 
@@ -186,7 +186,7 @@ export class Switch {
       }
       if (line !== undefined && line.delay > 0) {
         const late = Uint8Array.from(out);
-        this.#badLine.hold(line, () => this.#queue(to, late));
+        this.#badLine.hold(line, () => this.#queue(to, from, late));
         return;
       }
     }
@@ -201,14 +201,14 @@ export class Switch {
     to.down.add(view.isGroup, frame.length);
     this.#down.add(view.isGroup, frame.length);
     if (to.service !== undefined) to.service.take(view, from);
-    else this.#queue(to, out);
+    else this.#queue(to, from, out);
   }
 
   #passes(line: FilterLine): boolean {
     return !line.discards && (line.loss === 0 || !this.#badLine.loses(line));
   }
-  #queue(plug: Plug, frame: Uint8Array): void {
-    if (plug.state !== 'in' || !plug.push(frame)) {
+  #queue(plug: Plug, from: Plug, frame: Uint8Array): void {
+    if (plug.state !== 'in' || !plug.push(frame, from.id, this.#now)) {
       this.#drop(plug);
       return;
     }
