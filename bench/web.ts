@@ -18,6 +18,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
+import { freePorts } from '../test/fixtures/ports.ts';
 
 const seconds = Number(process.argv[2] ?? 2);
 const rounds = Number(process.argv[3] ?? 3);
@@ -28,7 +29,7 @@ const main = join(import.meta.dirname, '../src/main.ts');
 const dir = mkdtempSync(join(tmpdir(), 'sekisho-bench-web-'));
 chmodSync(dir, 0o777); // nginx's worker is nobody, and Squid is not root either
 const data = join(dir, 'data');
-const [gatePort, nginxPort, originPort, sinkPort, squidPort] = await freePorts(5);
+const [gatePort = 0, nginxPort = 0, originPort = 0, sinkPort = 0, squidPort = 0] = await freePorts(5);
 const cleanups: (() => void)[] = [() => rmSync(dir, { recursive: true, force: true })];
 process.on('exit', () => {
   for (const clean of cleanups.splice(0).reverse()) clean();
@@ -362,12 +363,4 @@ async function listening(port: number): Promise<void> {
     if (stands) return;
     await new Promise(resolve => setTimeout(resolve, 100));
   }
-}
-
-async function freePorts(count: number): Promise<[number, number, number, number, number]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
-  await Promise.all(servers.map(server => once(server, 'listening')));
-  const ports = servers.map(server => (server.address() as { port: number }).port);
-  for (const server of servers) server.close();
-  return ports as [number, number, number, number, number];
 }

@@ -5,6 +5,7 @@ import type { Address, Conn, Listener } from '../core/parts.ts';
 import { normalizeHost } from '../wire/cidr.ts';
 import { type AcceptOptions, acceptFrom, listening } from './accept.ts';
 import { connOfDialled, connOfTcp } from './conn.ts';
+import { connecting } from './connecting.ts';
 import { dialFault, listenFault } from './reasons.ts';
 
 export interface TcpListenOptions extends AcceptOptions {
@@ -57,42 +58,24 @@ export interface TcpDialOptions {
 }
 
 /** @throws Fault `unreachable` or `timeout`; the signal's own reason when it aborts. */
-export function dialTcp(options: TcpDialOptions, signal: AbortSignal): Promise<Conn> {
+export async function dialTcp(options: TcpDialOptions, signal: AbortSignal): Promise<Conn> {
   const { host, port, bind, timeout, keepAlive = 60_000 } = options;
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason);
-    const socket = connect({
-      host,
-      port,
-      allowHalfOpen: true,
-      noDelay: options.noDelay ?? true,
-      keepAlive: keepAlive !== false,
-      keepAliveInitialDelay: keepAlive === false ? 0 : keepAlive,
-      ...(bind === undefined ? {} : { localAddress: bind }),
-      ...(options.onread === undefined ? {} : { onread: options.onread }),
-    });
-    const settle = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', abort);
-      socket.off('error', failed).off('connect', connected);
-    };
-    const fail = (reason: unknown): void => {
-      settle();
-      socket.on('error', () => {});
-      socket.destroy();
-      reject(reason);
-    };
-    const failed = (error: Error): void => fail(dialFault(error, `${host}:${port}`));
-    const abort = (): void => fail(signal.reason);
-    const connected = (): void => {
-      settle();
-      resolve(connOfDialled(socket));
-    };
-    const late = (): void =>
-      fail(new Fault('timeout', `${host}:${port} did not answer within ${timeout} ms`, { facts: { host, port } }));
-    const timer = timeout > 0 ? setTimeout(late, timeout) : undefined;
-    signal.addEventListener('abort', abort);
-    socket.once('error', failed).once('connect', connected);
+  signal.throwIfAborted();
+  const socket = connect({
+    host,
+    port,
+    allowHalfOpen: true,
+    noDelay: options.noDelay ?? true,
+    keepAlive: keepAlive !== false,
+    keepAliveInitialDelay: keepAlive === false ? 0 : keepAlive,
+    ...(bind === undefined ? {} : { localAddress: bind }),
+    ...(options.onread === undefined ? {} : { onread: options.onread }),
+  });
+  return connecting(socket, {
+    ...{ signal, timeout },
+    made: () => connOfDialled(socket),
+    fault: error => dialFault(error, `${host}:${port}`),
+    late: () => new Fault('timeout', `${host}:${port} did not answer within ${timeout} ms`, { facts: { host, port } }),
   });
 }
 

@@ -6,6 +6,7 @@ import { Fault } from '../core/fault.ts';
 import type { Conn, Listener } from '../core/parts.ts';
 import { type AcceptOptions, acceptFrom, listening } from './accept.ts';
 import { makeConn } from './conn.ts';
+import { connecting } from './connecting.ts';
 import { dialFault, listenFault } from './reasons.ts';
 
 export interface UnixListenOptions extends AcceptOptions {
@@ -49,33 +50,17 @@ export async function listenUnix(options: UnixListenOptions): Promise<Listener> 
 }
 
 /** @throws Fault `unreachable` or `timeout` */
-export function dialUnix(
+export async function dialUnix(
   { path, timeout = 10_000 }: { readonly path: string; readonly timeout?: number },
   signal: AbortSignal,
 ): Promise<Conn> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason);
-    const socket = connect({ path, allowHalfOpen: true });
-    const settle = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', abort);
-      socket.off('error', failed).off('connect', connected);
-    };
-    const fail = (reason: unknown): void => {
-      settle();
-      socket.on('error', () => {});
-      socket.destroy();
-      reject(reason);
-    };
-    const failed = (error: Error): void => fail(dialFault(error, path));
-    const abort = (): void => fail(signal.reason);
-    const connected = (): void => {
-      settle();
-      resolve(makeConn(socket, { peer: { path }, local: { path: '' } }));
-    };
-    const timer = setTimeout(() => fail(new Fault('timeout', `${path} did not answer within ${timeout} ms`)), timeout);
-    signal.addEventListener('abort', abort);
-    socket.once('error', failed).once('connect', connected);
+  signal.throwIfAborted();
+  const socket = connect({ path, allowHalfOpen: true });
+  return connecting(socket, {
+    ...{ signal, timeout },
+    made: () => makeConn(socket, { peer: { path }, local: { path: '' } }),
+    fault: error => dialFault(error, path),
+    late: () => new Fault('timeout', `${path} did not answer within ${timeout} ms`),
   });
 }
 

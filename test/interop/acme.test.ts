@@ -8,7 +8,8 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import https from 'node:https';
-import net, { type AddressInfo } from 'node:net';
+import type net from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -27,6 +28,7 @@ import {
   openAcme,
   openAuthority,
 } from '../../src/trust/index.ts';
+import { freePort } from '../fixtures/ports.ts';
 
 const log: Log = { child: () => log, debug() {}, info() {}, warn() {}, error() {} };
 const signal = (): AbortSignal => AbortSignal.timeout(60_000);
@@ -47,15 +49,6 @@ let tlsServer: tls.Server;
 let asked: string[];
 
 const portOf = (server: net.Server): number => (server.address() as AddressInfo).port;
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const port = portOf(server);
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** Every name is 127.0.0.1. */
 async function openNames(): Promise<Socket> {

@@ -15,6 +15,7 @@ import { parseCidr } from '../../src/wire/cidr.ts';
 import { writeProxyHeader } from '../../src/wire/proxy-protocol.ts';
 import { text } from '../conformance/streams.ts';
 import { makeCa, temporaryFolder } from '../fixtures/certificates.ts';
+import { freePort } from '../fixtures/ports.ts';
 import { memoryLog, memoryMetrics } from '../fixtures/quiet.ts';
 
 const never = new AbortController().signal;
@@ -55,10 +56,7 @@ async function start(program: string, args: readonly string[], port: number): Pr
   }
   return Object.assign(child, { [Symbol.dispose]: () => void child.kill('SIGKILL') });
 }
-async function freePort(): Promise<number> {
-  await using listener = await listenTcp({ host: '127.0.0.1', port: 0, log: memoryLog(), metrics: memoryMetrics() });
-  return portOf(listener);
-}
+
 const portOf = ({ address }: Listener): number => ('port' in address ? address.port : 0);
 
 /** Serves each conn; failures are kept as text. */

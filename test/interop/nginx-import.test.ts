@@ -6,6 +6,7 @@ import { before, suite, test } from 'node:test';
 import { type Ca, type Issued, makeCa, temporaryFolder } from '../fixtures/certificates.ts';
 import { openImported } from '../fixtures/imported.ts';
 import { nginxPrologue, startNginx } from '../fixtures/nginx-process.ts';
+import { freePort } from '../fixtures/ports.ts';
 import {
   answerAtEnd,
   ask,
@@ -14,7 +15,6 @@ import {
   backend,
   echo,
   firstAnswer,
-  freePort,
   halfClose,
   handshake,
   handshakeAfter,

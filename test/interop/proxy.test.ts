@@ -9,7 +9,7 @@ import { dialPlain, echo, openRig, plainServer, readAll } from '../e2e/proxy/rig
 import { type Issued, makeCa, temporaryFolder } from '../fixtures/certificates.ts';
 import { forwardTo, type Received, serveForward } from '../fixtures/fluentd.ts';
 import { nginxPrologue, startNginx } from '../fixtures/nginx-process.ts';
-import { freePort } from '../fixtures/probes.ts';
+import { freePort } from '../fixtures/ports.ts';
 import { run, serving } from '../fixtures/programs.ts';
 import { tap } from '../fixtures/tap.ts';
 import { startPostgres } from './postgres.ts';

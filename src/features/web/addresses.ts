@@ -2,26 +2,9 @@
 import { networkInterfaces } from 'node:os';
 import type { Address } from '../../core/parts.ts';
 import { type Cidr, matchCidr, normalizeHost, parseCidr } from '../../wire/cidr.ts';
+import { specialNetworks } from '../../wire/special-networks.ts';
 
-const forbidden: readonly (readonly [network: Cidr, what: string])[] = (
-  [
-    ['0.0.0.0/8', 'means this machine'],
-    ['127.0.0.0/8', 'is loopback'],
-    ['169.254.169.254/32', 'is a metadata service'],
-    ['169.254.0.0/16', 'is link-local'],
-    ['168.63.129.16/32', 'is a metadata service'], // Azure
-    ['100.100.100.200/32', 'is a metadata service'], // Alibaba Cloud
-    ['192.0.0.192/32', 'is a metadata service'], // Oracle Cloud, classic
-    ['224.0.0.0/4', 'is multicast'],
-    ['240.0.0.0/4', 'is reserved'], // broadcast too
-    ['::/128', 'means this machine'],
-    ['::1/128', 'is loopback'],
-    ['fe80::/10', 'is link-local'],
-    ['fd00:ec2::254/128', 'is a metadata service'],
-    ['fd20:ce::254/128', 'is a metadata service'], // Google Cloud
-    ['ff00::/8', 'is multicast'],
-  ] as const
-).map(([network, what]) => [parseCidr(network), what]);
+const forbidden = specialNetworks.map(([network, what]) => [parseCidr(network), what] as const);
 
 /** Forms of IPv6 that carry an IPv4 address which a translator on the way would reach, and where its four bytes are. */
 const translated: readonly (readonly [network: Cidr, bits: readonly number[]])[] = [

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Fault } from '../../../src/core/fault.ts';
 import { type Issued, makeCa, temporaryFolder } from '../../fixtures/certificates.ts';
+import { freePort } from '../../fixtures/ports.ts';
 import { closed, dialPlain, dialTlsTo, echo, echoes, openRig, plainServer, type Rig, readAll } from './rig.ts';
 
 const ca = makeCa('Reload CA');
@@ -255,8 +256,3 @@ test('a certificate file that was replaced is seen by the next reload', async ()
   assert.deepEqual(still.getPeerX509Certificate()?.raw, second.der);
   still.destroy();
 });
-
-async function freePort(): Promise<number> {
-  await using server = await plainServer(() => {});
-  return server.port;
-}

@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { memoryListener } from '../../../src/net/memory.ts';
 import { makeCa, temporaryFolder } from '../../fixtures/certificates.ts';
+import { freePort } from '../../fixtures/ports.ts';
 import { closed, dialPlain, dialTlsTo, echo, echoes, openRig, plainServer, readAll, readBytes } from './rig.ts';
 
 const ca = makeCa('Routes CA');
@@ -382,8 +383,3 @@ test('datagrams are forwarded both ways, a session for each client', async () =>
   assert.equal(second.notes.get('cause'), 'ended');
   backend.close();
 });
-
-async function freePort(): Promise<number> {
-  await using server = await plainServer(() => {});
-  return server.port;
-}

@@ -6,6 +6,7 @@ import { type ConnectionOptions, connect, createServer as createTlsServer, type 
 import { TestClock } from '../../../src/core/clock.ts';
 import { type Ca, type Issued, makeCa } from '../../fixtures/certificates.ts';
 import { testGate } from '../../fixtures/gate.ts';
+import { freePort } from '../../fixtures/ports.ts';
 import { closed, dialPlain, dialTlsTo, echo, echoes, openRig, plainServer, readAll } from './rig.ts';
 
 const ca = makeCa('TLS CA');
@@ -236,9 +237,4 @@ async function echoed(port: number, options: ConnectionOptions): Promise<'in' | 
   } finally {
     socket?.destroy();
   }
-}
-
-async function freePort(): Promise<number> {
-  await using server = await plainServer(() => {});
-  return server.port;
 }

@@ -1,21 +1,12 @@
 // Where the hub's NAT leads: into the networks of the routes that its DHCP hands out, and nowhere else.
-import { formatIpv4, type Ipv4Network, isInside, parseIpv4, parseIpv4Network } from '../../../wire/ipv4.ts';
+import { formatIpv4, isInside, parseIpv4, parseIpv4Network } from '../../../wire/ipv4.ts';
+import { specialNetworks } from '../../../wire/special-networks.ts';
 import type { NatOptions } from '../hub.ts';
 
 /** Never, whatever a route says. */
-const forbidden: readonly (readonly [network: Ipv4Network, what: string])[] = (
-  [
-    ['0.0.0.0/8', 'means this machine'],
-    ['127.0.0.0/8', 'is loopback'],
-    ['169.254.169.254/32', 'is a metadata service'],
-    ['169.254.0.0/16', 'is link-local'],
-    ['168.63.129.16/32', 'is a metadata service'], // Azure
-    ['100.100.100.200/32', 'is a metadata service'], // Alibaba Cloud
-    ['192.0.0.192/32', 'is a metadata service'], // Oracle Cloud, classic
-    ['224.0.0.0/4', 'is multicast'],
-    ['240.0.0.0/4', 'is reserved'], // broadcast too
-  ] as const
-).map(([network, what]) => [parseIpv4Network(network), what]);
+const forbidden = specialNetworks
+  .filter(([network]) => !network.includes(':'))
+  .map(([network, what]) => [parseIpv4Network(network), what] as const);
 
 /** Why an address is not reached, as the end of a sentence; undefined when it may be. */
 export type Reach = (address: number, port: number) => string | undefined;
