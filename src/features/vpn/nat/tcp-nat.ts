@@ -1,7 +1,6 @@
 // TCP through the hub's router: each connection ends here and goes on as an ordinary socket of this process.
 import { Fault, toFault } from '../../../core/fault.ts';
 import type { Conn } from '../../../core/parts.ts';
-import { markShared, readShared } from '../../../net/shared-read.ts';
 import { splice } from '../../../net/splice.ts';
 import { dialTcp } from '../../../net/tcp.ts';
 import { formatIpv4 } from '../../../wire/ipv4.ts';
@@ -44,11 +43,7 @@ export async function relayTcp(
   }
   try {
     await using session = await flows.admit(flow);
-    const far = await dialTcp(
-      { ...to, timeout: patience.dial, onread: readShared },
-      AbortSignal.any([session.signal, request.signal]),
-    );
-    markShared(far.stream);
+    const far = await dialTcp({ ...to, timeout: patience.dial }, AbortSignal.any([session.signal, request.signal]));
     let near: Conn;
     try {
       // A forward may lead to a name; only now is it known where that is.
