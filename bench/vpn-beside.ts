@@ -26,6 +26,8 @@ export interface BesideOptions {
   /** Parts of rows' names, and of subjects'; all when there are none. */
   readonly rows: readonly string[];
   readonly subjects: readonly string[];
+  /** Another checkout of ours, as a further subject. */
+  readonly before: string | undefined;
 }
 
 interface Subject {
@@ -41,7 +43,6 @@ type Samples = Map<string, Map<string, number[]>>;
 const hubs = { nat: 'lab', tap: 'tapped' } as const;
 const [user, password] = ['alice', 'secret of alice'];
 const admin = 'a long password';
-const main = join(import.meta.dirname, '../src/main.ts');
 const ip = (...args: string[]): void => void execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'] });
 
 const streams = {
@@ -63,6 +64,8 @@ async function measure(scope: { after(call: () => unknown): void }, options: Bes
   const subjects: Subject[] = [];
   for (const [name, start] of Object.entries({ vpnserver: startTheirs, Sekisho: startOurs }))
     if (isWanted(options.subjects, name)) subjects.push(await start(scope, line));
+  if (options.before !== undefined)
+    subjects.push(await startOurs(scope, line, { name: 'before', folder: options.before, port: 444, net: 43 }));
   const near = inside(line.right);
   await using _near = await serving('ip', [...near.slice(1), 'iperf3', '-s', '--forceflush'], /listening/);
   const samples: Samples = new Map();
@@ -102,18 +105,26 @@ async function privateNet(scope: { after(call: () => unknown): void }, line: Lin
   return inside(far);
 }
 
-async function startOurs(scope: { after(call: () => unknown): void }, line: Line): Promise<Subject> {
+async function startOurs(
+  scope: { after(call: () => unknown): void },
+  line: Line,
+  { name, folder: checkout, port, net } = {
+    ...{ name: 'Sekisho', folder: join(import.meta.dirname, '..'), port: 443, net: 41 },
+  },
+): Promise<Subject> {
+  const main = join(checkout, 'src/main.ts');
+  const tap = `tap_${net}`;
   const folder = mkdtempSync(join(tmpdir(), 'sekisho-bench-vpn-'));
   scope.after(() => rmSync(folder, { recursive: true, force: true }));
   const data = join(folder, 'data');
   writeFileSync(
     join(folder, 's.yaml'),
-    `gate: { name: gate.test, listen: "tls://0.0.0.0:443", workers: 0 }
+    `gate: { name: gate.test, listen: "tls://0.0.0.0:${port}", workers: 0 }
 log: { level: warn }
 vpn:
   hubs:
     ${hubs.nat}: { nat: { address: 192.168.30.1/24, dhcp: { range: 192.168.30.10-192.168.30.200, routes: [ 10.0.1.0/24 ] } } }
-    ${hubs.tap}: { bridge: tap_ours }
+    ${hubs.tap}: { bridge: ${tap} }
 `,
   );
   const profile = process.env['PROFILE'] ? ['--cpu-prof', `--cpu-prof-dir=${process.env['PROFILE']}`] : [];
@@ -142,9 +153,9 @@ vpn:
       input: `${password}\n`,
       stdio: ['pipe', 'ignore', 'inherit'],
     });
-  addAddress(line.right, 'tap_ours', '192.168.41.1/24');
-  ip('-n', line.right, 'link', 'set', 'tap_ours', 'up');
-  return { name: 'Sekisho', port: 443, pid: child.pid ?? 0, net: 41 };
+  addAddress(line.right, tap, `192.168.${net}.1/24`);
+  ip('-n', line.right, 'link', 'set', tap, 'up');
+  return { name, port, pid: child.pid ?? 0, net };
 }
 
 async function startTheirs(scope: { after(call: () => unknown): void }, line: Line): Promise<Subject> {
@@ -310,13 +321,18 @@ function add(samples: Samples, row: string, subject: Subject, value: number): vo
 
 /** The ratio is the median of the turns' own ratios. */
 function print(samples: Samples, subjects: readonly Subject[]): void {
-  const [theirs = { name: '–' }, ours = theirs] = subjects;
-  console.log(`| | ${ours.name} | ${theirs.name} | ratio |\n|---|---|---|---|`);
+  const ours = subjects.find(({ name }) => name === 'Sekisho');
+  const others = subjects.filter(subject => subject !== ours);
+  const shown = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(2));
+  const heads = others.flatMap(({ name }) => [name, 'ratio']);
+  console.log(`| | ${['Sekisho', ...heads].join(' | ')} |\n|---|---|${heads.map(() => '---|').join('')}`);
   for (const [row, values] of samples) {
-    const [mine = [], other = []] = [values.get(ours.name), values.get(theirs.name)];
-    const ratio = median(mine.map((value, turn) => value / (other[turn] ?? Number.NaN)));
-    const shown = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(2));
-    console.log(`| ${row} | ${shown(median(mine))} | ${shown(median(other))} | ${ratio.toFixed(2)} |`);
+    const mine = values.get('Sekisho') ?? [];
+    const cells = others.flatMap(({ name }) => {
+      const other = values.get(name) ?? [];
+      return [shown(median(other)), median(mine.map((value, turn) => value / (other[turn] ?? Number.NaN))).toFixed(2)];
+    });
+    console.log(`| ${row} | ${[shown(median(mine)), ...cells].join(' | ')} |`);
   }
 }
 

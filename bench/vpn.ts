@@ -19,6 +19,7 @@ const { values: options } = parseArgs({
     turns: { type: 'string', default: '3' },
     rows: { type: 'string', multiple: true, default: [] }, // parts of names: "TAP", "SecureNAT 1 stream up", "switch", "idle"
     subject: { type: 'string', multiple: true, default: [] },
+    before: { type: 'string' }, // the folder of another checkout, measured in the same turns
   },
 });
 const seconds = Number(options.seconds);
@@ -118,4 +119,5 @@ else
     ...{ seconds, turns: Number(options.turns), members: 200 },
     rows: options.rows,
     subjects: options.subject,
+    before: options.before,
   });

@@ -141,4 +141,14 @@ export async function call<N extends Called>(name: N, ...[input]: Args<InputOf<N
   throw new Refusal(answer?.error?.code ?? 'bug', answer?.error?.message ?? `status ${response.status}`);
 }
 
+/** A file that the gate gives: a link of a page would bring the cookie without its key. @throws Refusal */
+export async function fetchFile(path: string): Promise<Blob> {
+  const response = await fetch(path, { credentials: 'same-origin', headers: keyHeader() }).catch(() => {
+    throw new Refusal('unreachable', 'the gate does not answer');
+  });
+  if (response.ok) return response.blob();
+  const answer = (await response.json().catch(() => undefined)) as { error?: { code: string; message: string } };
+  throw new Refusal(answer?.error?.code ?? 'bug', answer?.error?.message ?? `status ${response.status}`);
+}
+
 type Args<I> = Record<never, never> extends I ? [input?: I] : [input: I];

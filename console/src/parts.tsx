@@ -76,8 +76,10 @@ export function Table<T>({
         <tbody>
           {rows.map(row => (
             <tr key={idOf(row)}>
-              {columns.map(({ show, kind }) => (
-                <td class={kind}>{show(row)}</td>
+              {columns.map(({ title, show, kind }) => (
+                <td class={kind} data-title={title}>
+                  {show(row)}
+                </td>
               ))}
             </tr>
           ))}

@@ -12,14 +12,12 @@ export function documentOfSheets(): Document {
   });
 }
 
-/** While it opens, xterm 6.0 asks the page's own document for one of its elements, whatever document it was handed. */
-export function whileSheets(open: () => void): void {
+/**
+ * Whatever document it was handed, xterm 6.0 makes its scrollbar's style and each cell whose colour is no class (reversed,
+ * dim, one of 16 million) with the page's own. So from its first opening on, that one makes such elements too.
+ */
+export function useSheets(): void {
   Object.defineProperty(document, 'createElement', { value: make, configurable: true });
-  try {
-    open();
-  } finally {
-    Reflect.deleteProperty(document, 'createElement');
-  }
 }
 
 function make(name: string): HTMLElement {

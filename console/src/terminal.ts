@@ -1,7 +1,7 @@
 // What only a terminal needs, loaded when somebody opens one: xterm.js, the size that fits, pastes that ask first.
 import { FitAddon } from '@xterm/addon-fit';
 import { Terminal } from '@xterm/xterm';
-import { documentOfSheets, whileSheets } from './sheets.ts';
+import { documentOfSheets, useSheets } from './sheets.ts';
 import { type Link, step } from './terminal-link.ts';
 
 export interface Screen {
@@ -11,6 +11,8 @@ export interface Screen {
   print(bytes: Uint8Array): void;
   /** What is typed goes there from now on. */
   attach(link: Link): void;
+  /** This size from now on, whatever would fit. */
+  setSize(columns: number, rows: number): void;
   readAloud(isOn: boolean): void;
   focus(): void;
   dispose(): void;
@@ -48,7 +50,8 @@ export function openScreen({ place, label, mayPaste }: ScreenOptions): Screen {
   });
   const fit = new FitAddon();
   terminal.loadAddon(fit);
-  whileSheets(() => terminal.open(place));
+  useSheets();
+  terminal.open(place);
   fit.fit();
   const dress = (): void => {
     terminal.options.theme = night.matches ? colours.dark : colours.light;
@@ -90,6 +93,10 @@ export function openScreen({ place, label, mayPaste }: ScreenOptions): Screen {
     attach(next) {
       link = next;
       next.say({ kind: 'size', columns: terminal.cols, rows: terminal.rows });
+    },
+    setSize(columns, rows) {
+      watcher.disconnect();
+      terminal.resize(columns, rows);
     },
     readAloud(isOn) {
       terminal.options.screenReaderMode = isOn;

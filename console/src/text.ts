@@ -305,10 +305,17 @@ const english = {
   outcomeFailed: 'failed',
   narrow: 'That is as many as one page shows; narrow the search, or export.',
   takeAway: 'Take it away',
-  exportText: 'The signed file holds every row and can be checked offline; CSV holds the rows that are shown here.',
+  exportText:
+    'Every row, with a signed last line that can be checked offline: JSON lines for programs, CSV for spreadsheets.',
   exportSigned: 'Signed, JSON lines',
   exportKey: 'Public key',
-  exportCsv: 'CSV of what is shown',
+  exportCsv: 'Signed, CSV',
+  play: 'Play',
+  playAgain: 'From the beginning',
+  pause: 'Pause',
+  goOn: 'Go on',
+  speed: 'Speed',
+  noRecording: 'This recording cannot be read',
   recordings: 'Recordings of terminals',
 
   // user
@@ -361,6 +368,7 @@ const english = {
   signOutOthers: 'Sign out everywhere else',
   proveAgain: 'Prove that it is you',
   proveAgainText: 'You signed in a while ago. Prove once more who you are before this is changed.',
+  searchCerts: 'Search certificates',
   secondFactorMissing:
     'Your roles need a second factor. Set up a passkey or an authenticator app, then sign in again with it; until then nothing else is open to you.',
   enrolLink: 'Enrolment link',
@@ -678,10 +686,17 @@ const japanese: Words = {
   outcomeFailed: '失敗',
   narrow: '1ページに表示できる上限です。検索を絞るか、書き出してください。',
   takeAway: '書き出し',
-  exportText: '署名付きファイルには全行が入り、オフラインで検証できます。CSVはここに表示している行です。',
+  exportText:
+    '全行を書き出します。最終行は署名で、オフラインで検証できます。JSON Linesはプログラム向け、CSVは表計算向けです。',
   exportSigned: '署名付き JSON Lines',
   exportKey: '公開鍵',
-  exportCsv: '表示中の行のCSV',
+  exportCsv: '署名付き CSV',
+  play: '再生',
+  playAgain: '最初から',
+  pause: '一時停止',
+  goOn: '続ける',
+  speed: '速度',
+  noRecording: 'この録画は読み取れません',
   recordings: 'ターミナルの録画',
 
   // user
@@ -734,6 +749,7 @@ const japanese: Words = {
   signOutOthers: 'ここ以外をすべてサインアウト',
   proveAgain: '本人確認',
   proveAgainText: 'サインインから時間がたっています。変更の前に、もう一度本人確認をしてください。',
+  searchCerts: '証明書を検索',
   secondFactorMissing:
     'あなたの役割には二要素認証が必要です。パスキーか認証アプリを設定し、それを使ってサインインし直してください。それまで他の操作はできません。',
   enrolLink: '登録リンク',

@@ -1,4 +1,4 @@
-// The audit as a file: JSON lines with a signed end that an offline verifier checks, or CSV for a spreadsheet.
+// The audit as a file, with a signed end: JSON lines that an offline verifier checks, or CSV for a spreadsheet.
 import { createHash } from 'node:crypto';
 import type { Kysely, Schema } from '../store/index.ts';
 import type { AuditKey, Checkpoint, SignedHead } from './audit-key.ts';
@@ -34,19 +34,44 @@ export interface ExportDeps {
 }
 
 /** Lines with their newline, a page of rows at a time. */
-export async function* exportLines(deps: ExportDeps): AsyncGenerator<string, void, undefined> {
+export const exportLines = (deps: ExportDeps): AsyncGenerator<string, void, undefined> =>
+  signed(deps, {
+    head: '',
+    rows: page => page.map(row => `${rowLine(row)}\n`).join(''),
+    end: end => `${JSON.stringify(end)}\n`,
+  });
+
+/**
+ * RFC 4180 with a header line. The signed end is one more record of the same columns: `audit.export`, `signed`, and what
+ * the last line of the other format says, as its facts.
+ */
+export const exportCsv = (deps: ExportDeps): AsyncGenerator<string, void, undefined> =>
+  signed(deps, {
+    head: `${csvColumns.map(([name]) => name).join(',')}\r\n`,
+    rows: page => page.map(row => csvRecord(csvColumns.map(([, of]) => of(row)))).join(''),
+    end: end => csvRecord(csvColumns.map(([name]) => csvEnd(end)[name] ?? null)),
+  });
+
+interface Format {
+  readonly head: string;
+  readonly rows: (page: readonly FlatRow[]) => string;
+  readonly end: (end: ExportEnd) => string;
+}
+
+async function* signed(deps: ExportDeps, format: Format): AsyncGenerator<string, void, undefined> {
   const { db, key, end, now } = deps;
   const scope = scopeOf(deps.filter);
   const checkpoint = await lastCheckpoint(db);
-  const digest = createHash('sha256');
+  const digest = createHash('sha256').update(format.head);
   let rows = 0;
   let last: ChainEnd = scope === 'all' && checkpoint ? checkpoint : end;
+  if (format.head !== '') yield format.head;
   for await (const page of selected(deps)) {
-    const lines = page.map(row => `${rowLine(row)}\n`).join('');
-    digest.update(lines);
+    const text = format.rows(page);
+    digest.update(text);
     rows += page.length;
     last = page.at(-1) ?? last;
-    yield lines;
+    yield text;
   }
   const tail = {
     head: key.signHead(scope === 'filtered' ? end : last, now().toISOString()),
@@ -55,15 +80,7 @@ export async function* exportLines(deps: ExportDeps): AsyncGenerator<string, voi
     rows,
     digest: digest.digest('hex'),
   };
-  yield `${JSON.stringify({ ...tail, signature: key.signExport(exportText(tail)) })}\n`;
-}
-
-/** RFC 4180 with a header line. */
-export async function* exportCsv(deps: ExportDeps): AsyncGenerator<string, void, undefined> {
-  yield `${csvColumns.map(([name]) => name).join(',')}\r\n`;
-  for await (const page of selected(deps)) {
-    yield page.map(row => `${csvColumns.map(([, of]) => csvCell(of(row))).join(',')}\r\n`).join('');
-  }
+  yield format.end({ ...tail, signature: key.signExport(exportText(tail)) });
 }
 
 async function* selected({ db, end, filter }: ExportDeps): AsyncGenerator<FlatRow[], void, undefined> {
@@ -113,6 +130,12 @@ const csvColumns: readonly (readonly [name: string, of: (row: FlatRow) => string
   ['facts', row => row.facts],
   ['hash', row => row.hash],
 ];
+
+const csvEnd = (end: ExportEnd): Readonly<Record<string, string>> => ({
+  ...{ at: end.head.at, event: 'audit.export', outcome: 'signed', facts: JSON.stringify(end) },
+});
+
+const csvRecord = (cells: readonly (string | number | null)[]): string => `${cells.map(csvCell).join(',')}\r\n`;
 
 /** A spreadsheet runs what begins like a formula, and names in certificates are written by strangers: those get a quote. */
 function csvCell(value: string | number | null): string {

@@ -33,7 +33,7 @@ export function auditHandlers(deps: ApiDeps, { draining }: Pick<Own, 'draining'>
       const { problems, notes, ...report } = await audit.verify({ head: body.head });
       return { ...report, problems: [...problems], notes: [...notes] };
     },
-    'audit.export': async ({ query }) => audit.export(query),
+    'audit.export': async ({ query: { format, ...filter } }) => audit.export(filter, format),
     'audit.head': async () => ({ head: { ...audit.head() }, publicKey: audit.publicKey }),
     'audit.recording-list': async ({ query }) => {
       const { device, user, limit } = query;

@@ -132,7 +132,7 @@ export function authHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
     },
     'auth.whoami': async ({ caller: { who, scope, from } }) => {
       const token = tokenOf(directory, who);
-      const isLimited = token?.kind === 'login' && !token.scope.includes('*');
+      const isLimited = token?.kind === 'login' && scope !== undefined && !scope.includes('*');
       return {
         kind: who.kind,
         id: who.id,

@@ -5,6 +5,7 @@ import { Fault } from '../core/fault.ts';
 import type { Action, Address, Conn, Principal } from '../core/parts.ts';
 import { localAdministrator, type Token } from '../trust/index.ts';
 import type { ApiDeps } from './deps.ts';
+import { lacksFactor, settingUp } from './factor.ts';
 
 export interface Caller {
   readonly who: Principal;
@@ -32,7 +33,7 @@ export async function identifyCaller(
   headers: IncomingHttpHeaders,
   conn: Conn,
   isLocal: boolean,
-  { authenticator, standing, directory }: Pick<ApiDeps, 'authenticator' | 'standing' | 'directory'>,
+  { authenticator, standing, directory, signIn }: Pick<ApiDeps, 'authenticator' | 'standing' | 'directory' | 'signIn'>,
 ): Promise<Caller> {
   const bearer = bearerOf(headers.authorization);
   const token = bearer ?? cookieOf(headers);
@@ -40,8 +41,10 @@ export async function identifyCaller(
   if (token !== undefined) {
     const proven = await authenticator.prove({ kind: 'token', token, from }, AbortSignal.timeout(10_000));
     const who = standing(proven);
-    checkBound(tokenOf(directory, who)?.bound ?? '', bearer === undefined, headers);
-    const scope = who.attributes.get('scope');
+    const shown = tokenOf(directory, who);
+    checkBound(shown?.bound ?? '', bearer === undefined, headers);
+    const isWeak = lacksFactor(shown, who.groups, signIn?.()['second-factor'] ?? []);
+    const scope = isWeak ? settingUp : who.attributes.get('scope');
     return scope === undefined ? { who, from } : { who, from, scope };
   }
   // File permissions of the gate's folder proved who opens the socket in it.
@@ -95,7 +98,10 @@ export function isInScope(action: Action | string, scope: readonly string[] | un
 }
 
 /** The token that a caller showed. */
-export function tokenOf(directory: Pick<ApiDeps['directory'], 'tokens'>, who: Principal): Token | undefined {
+export function tokenOf(
+  directory: Pick<ApiDeps['directory'], 'tokens'>,
+  who: Pick<Principal, 'id' | 'credential'>,
+): Token | undefined {
   const id = /^token:(.+)$/.exec(who.credential)?.[1];
   return id === undefined ? undefined : directory.tokens(who.id).find(token => token.id === id);
 }

@@ -42,17 +42,22 @@ export function certHandlers(
       return { ...common, p12: Buffer.from(p12).toString('base64') };
     },
     'cert.list': async ({ query }) => {
-      const { expiring } = query;
+      const { expiring, user, state, offset, limit } = query;
+      const now = clock.now();
       const all = authority.list();
       const records =
         expiring === undefined
           ? [...all].sort((a, b) => b.notBefore.getTime() - a.notBefore.getTime())
-          : expiringWithin(all, clock.now(), parseDuration(expiring));
-      const found = records
-        .filter(record => query.user === undefined || record.name === query.user)
-        .map(record => toCertificate(record, clock.now()))
-        .filter(({ state }) => query.state === undefined || state === query.state);
-      return { certs: found.slice(0, query.limit), total: found.length };
+          : expiringWithin(all, now, parseDuration(expiring));
+      const isWanted = searching(query.search ?? '');
+      const found = records.filter(
+        record =>
+          (user === undefined || record.name === user) &&
+          (state === undefined || stateOf(record, now) === state) &&
+          isWanted(record),
+      );
+      const page = found.slice(offset, offset + limit);
+      return { certs: page.map(record => toCertificate(record, now)), total: found.length };
     },
     'cert.show': async ({ params }) => {
       const record = authority.show(params.serial);
@@ -94,6 +99,19 @@ async function issue(authority: Authority, order: Order): Promise<Issued | Signe
   return csr === undefined ? authority.issueClient({ ...bound, ...made }) : authority.signCsr({ ...bound, csr });
 }
 
+/** Whether a certificate holds this text in its names, its subject or its serial. */
+function searching(search: string): (record: CertificateRecord) => boolean {
+  const wanted = search.normalize('NFKC').toLowerCase();
+  if (wanted === '') return () => true;
+  const serial = wanted.replaceAll(':', '');
+  return ({ name, names, subject: { cn = '', ou = [], o = '' }, serial: own }) =>
+    [name, cn, o, ...ou, ...names].some(text => text.normalize('NFKC').toLowerCase().includes(wanted)) ||
+    own.includes(serial);
+}
+
+const stateOf = ({ revoked, notAfter }: CertificateRecord, now: Date): CertificateAnswer['state'] =>
+  revoked ? 'revoked' : notAfter <= now ? 'expired' : 'valid';
+
 function toCertificate(record: CertificateRecord, now: Date): CertificateAnswer {
   const { serial, fingerprint, kind, name, names, subject, notBefore, notAfter, revoked, replaces } = record;
   return {
@@ -104,7 +122,7 @@ function toCertificate(record: CertificateRecord, now: Date): CertificateAnswer 
     fingerprint,
     notBefore: notBefore.toISOString(),
     notAfter: notAfter.toISOString(),
-    state: revoked ? 'revoked' : notAfter <= now ? 'expired' : 'valid',
+    state: stateOf(record, now),
     ...definedOf({ replaces }),
     ...(revoked ? { revoked: { at: revoked.at.toISOString(), reason: revoked.reason } } : {}),
   };

@@ -15,13 +15,13 @@ interface Sayings {
 
 export function rotationHandlers({ authority, house }: ApiDeps): Pick<Handlers, 'cert.rotation' | 'cert.rotate'> {
   const look = (): RotationAnswer => {
-    const { stage, root, former, hasCross } = authority.rotation();
+    const { stage, root, former, hasCross, hasRootKey } = authority.rotation();
     const roots = authority.roots();
     const present = roots.find(one => one.fingerprint === root)?.number ?? 1;
     const newest = roots.reduce((a, b) => (b.number > a.number ? b : a));
     const agents = (house.devices?.()?.registry.all() ?? []).filter(isOfOurs);
     const waiting = roots.length > 1 ? agents.filter(one => !one.agent?.roots?.includes(newest.fingerprint)) : [];
-    const facts = { waiting: waiting.length, former: former.length, hasCross };
+    const facts = { waiting: waiting.length, former: former.length, hasCross, hasRootKey };
     return {
       stage,
       roots: roots.map(({ fingerprint, notAfter, number, cert }) => ({
@@ -69,11 +69,13 @@ const isOfOurs = ({ enrolled, revoked, lastSeen }: Device): boolean =>
   enrolled !== undefined && !revoked && lastSeen !== undefined;
 
 const sayings: Readonly<
-  Record<RotationStep, (facts: { waiting: number; former: number; hasCross: boolean }) => Sayings>
+  Record<RotationStep, (facts: { waiting: number; former: number; hasCross: boolean; hasRootKey: boolean }) => Sayings>
 > = {
-  prepare: () => ({
+  prepare: ({ hasRootKey }) => ({
     would: [
-      'makes the next root and an issuing CA under it, and has the present root certify the next one',
+      hasRootKey
+        ? 'makes the next root and an issuing CA under it, and has the present root certify the next one'
+        : 'makes the next root and an issuing CA under it; the present root’s key (ca/root.key) is offline and does not certify the next one: put it back before, or who knows only this root will refuse the next',
       'both roots count from then on; the present one goes on issuing',
       'linked devices are told of the next root at once, others when they link; hand it to people: sekisho cert ca',
       'nothing is cut, and abandon takes it back',
@@ -88,7 +90,10 @@ const sayings: Readonly<
         : 'who does not know the next root will refuse the gate: the present root’s key was offline when it was made',
       'linked devices get certificates from under the next root at once; those of people still count',
     ],
-    against: waiting > 0 ? [`${waiting} devices do not know the next root yet`] : [],
+    against: [
+      ...(waiting > 0 ? [`${waiting} devices do not know the next root yet`] : []),
+      ...(hasCross ? [] : ['the present root has not certified the next one: people must have been given it before']),
+    ],
   }),
   retire: ({ former }) => ({
     would: [

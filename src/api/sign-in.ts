@@ -5,6 +5,7 @@ import type { Address, Claim, Principal } from '../core/parts.ts';
 import { bindingHash, type Token, trustConfig } from '../trust/index.ts';
 import { boundTo, type Caller, tokenOf } from './caller.ts';
 import type { ApiDeps } from './deps.ts';
+import { isStrong, settingUp, wantsFactor } from './factor.ts';
 
 /** What somebody shows. */
 export type Shown =
@@ -27,9 +28,6 @@ export const passkeyPurpose = 'sign-in';
 export const oidcPurpose = (how: string, binding: string): string => `${how} ${bindingHash(binding)}`;
 /** How long ago the last proof may be when passkeys and codes are changed. */
 const recent = 15 * 60_000;
-/** All that somebody may do whose roles want a second factor and who has shown none. */
-export const settingUp = ['user.passkey-create', 'user.totp-create', 'user.passwd'];
-
 const defaults = trustConfig.parse({});
 
 export function createProver(deps: ApiDeps) {
@@ -80,8 +78,8 @@ export function createProver(deps: ApiDeps) {
   };
 
   function limited(who: Principal, how: string): Proof {
-    const isWanted = settings()['second-factor'].some(role => who.groups.includes(`role:${role}`));
-    return isWanted && !how.includes('+') ? { who, how, scope: settingUp } : { who, how };
+    const isWanted = wantsFactor(who.groups, settings()['second-factor']);
+    return isWanted && !isStrong(how) ? { who, how, scope: settingUp } : { who, how };
   }
 }
 

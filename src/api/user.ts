@@ -20,6 +20,9 @@ type Verbs =
   | 'user.totp-remove'
   | 'user.role';
 
+/** Full-width and half-width letters are one: people type what their keyboard gives. */
+const folded = (text: string): string => text.normalize('NFKC').toLowerCase();
+
 export function userHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
   const { directory, authenticator, sessions, totp, house } = deps;
   const toUser = ({ name, state, roles, groups, created }: User): UserAnswer => ({
@@ -38,7 +41,16 @@ export function userHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       if (password !== undefined) await directory.setPassword(user.name, password);
       return toUser(user);
     },
-    'user.list': async () => ({ users: directory.all().map(toUser) }),
+    'user.list': async ({ query }) => {
+      const { search = '', role, offset, limit } = query;
+      const wanted = folded(search);
+      const found = directory
+        .all()
+        .filter(user => role === undefined || user.roles.includes(role))
+        .filter(({ name, groups }) => [name, ...groups].some(text => folded(text).includes(wanted)));
+      const page = found.slice(offset, limit === undefined ? undefined : offset + limit);
+      return { users: page.map(toUser), total: found.length };
+    },
     'user.show': async ({ params }) => {
       const keys = directory.accessKeys(params.name).map(({ id, created, revoked }) => ({
         accessKeyId: id,

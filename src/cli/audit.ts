@@ -1,11 +1,12 @@
 // sekisho audit: the record.
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { AuditRowAnswer } from '../api/contract/audit.ts';
 import { parseDuration } from '../core/duration.ts';
 import { Fault } from '../core/fault.ts';
+import { proofOf } from './audit-proof.ts';
 import { defineVerify } from './audit-verify.ts';
 import { type Context, examples } from './command.ts';
-import { createFile } from './files.ts';
+import { createFile, type NewFile } from './files.ts';
 import { formatWho, second } from './format.ts';
 import type { Screen, Tone } from './screen.ts';
 import { cut, displayWidth, harmless, pad } from './width.ts';
@@ -37,6 +38,7 @@ export function define(command: Command, context: Context): void {
     ['sekisho audit verify --head head.json'],
     ['sekisho audit export --out audit.jsonl --public-key audit.pub'],
     ['sekisho audit verify --file audit.jsonl --key audit.pub', 'offline, without a gate'],
+    ['sekisho audit export --format csv --out audit.csv --proof audit --public-key audit.pub', 'for openssl alone'],
   );
 }
 
@@ -65,13 +67,15 @@ function defineSearch(command: Command, context: Context): void {
 function defineExport(command: Command, context: Context): void {
   command
     .command('export')
-    .summary('everything an offline verifier needs, one JSON value a line')
+    .summary('everything an offline verifier needs, one JSON value a line, or as CSV; the last line is signed')
     .option('--out <file>', 'into a file instead of stdout')
+    .addOption(new Option('--format <format>', 'how it is written').choices(['jsonl', 'csv']).default('jsonl'))
+    .option('--proof <name>', 'for openssl: NAME.txt, which was signed, and NAME.sig; see the guide to operations')
     .option('--public-key <file>', 'the key that checks it, into another file')
     .option('--since <time>', 'RFC 3339, or so long ago: 30d')
     .option('--until <time>', 'likewise')
     .option('--force', 'replace files that exist')
-    .action(async (options: { out?: string; publicKey?: string; since?: string; until?: string; force?: true }) => {
+    .action(async (options: Export) => {
       const { screen } = context;
       const client = await context.client();
       const force = options.force === true;
@@ -82,12 +86,25 @@ function defineExport(command: Command, context: Context): void {
         await key.write((await client.call('audit.head')).publicKey);
         await key.keep();
       }
-      const query = { since: timeOf(options.since), until: timeOf(options.until) };
+      const proof = options.proof === undefined ? undefined : await proofFiles(options.proof, force);
+      await using text = proof?.text;
+      await using signature = proof?.signature;
+      const query = { since: timeOf(options.since), until: timeOf(options.until), format: options.format };
       const answer = await client.open('audit.export', { query });
+      let tail = Buffer.alloc(0);
       const work = async (): Promise<void> => {
-        for await (const chunk of answer) file ? await file.write(chunk) : await screen.write(chunk);
+        for await (const chunk of answer) {
+          tail = Buffer.concat([tail, chunk]).subarray(-longestEnd);
+          file ? await file.write(chunk) : await screen.write(chunk);
+        }
       };
       await (file ? screen.progress(`exporting to ${options.out}`, work()) : work());
+      if (text && signature) {
+        const made = proofOf(tail.toString('utf8').trimEnd().split('\n').at(-1) ?? '');
+        await text.write(made.text);
+        await signature.write(made.signature);
+        for (const one of [text, signature]) await one.keep();
+      }
       await file?.keep();
     });
   command
@@ -99,6 +116,28 @@ function defineExport(command: Command, context: Context): void {
       context.screen.facts(Object.entries(head).map(([name, value]) => [name, String(value)] as const));
       context.screen.line(publicKey.trimEnd());
     });
+}
+
+interface Export {
+  readonly out?: string;
+  readonly publicKey?: string;
+  readonly since?: string;
+  readonly until?: string;
+  readonly format: 'jsonl' | 'csv';
+  readonly proof?: string;
+  readonly force?: true;
+}
+/** Bytes that the signed end may have. */
+const longestEnd = 64 * 1024;
+
+async function proofFiles(name: string, force: boolean): Promise<{ text: NewFile; signature: NewFile }> {
+  const text = await createFile(`${name}.txt`, { mode: 0o644, force });
+  try {
+    return { text, signature: await createFile(`${name}.sig`, { mode: 0o644, force }) };
+  } catch (error) {
+    await text[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 function defineRecordings(command: Command, context: Context): void {

@@ -61,7 +61,9 @@ function defineReads(command: Command, context: Context): void {
       '--expiring [duration]',
       'those that end within this time (default 30d) and were not renewed, soonest first',
     )
+    .option('--search <text>', 'part of a name, a subject, a host name or a serial')
     .option('--limit <count>', 'how many at most', '100')
+    .option('--offset <count>', 'how many to leave out first', '0')
     .action(async ({ expiring, ...rest }) => {
       const options = {
         ...rest,
@@ -76,7 +78,7 @@ function defineReads(command: Command, context: Context): void {
           ? 'no certificates yet; try: sekisho cert issue NAME --out NAME.p12'
           : 'no certificate ends that soon without a successor',
       );
-      if (total > certs.length) context.screen.note(`… of ${total}; see --limit`);
+      if (total > certs.length) context.screen.note(`… of ${total}; see --limit and --offset`);
     });
   command
     .command('show <serial>')

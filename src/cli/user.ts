@@ -87,9 +87,13 @@ function defineReads(command: Command, context: Context): void {
   command
     .command('list')
     .summary('users')
-    .action(async () => {
-      const { users } = await (await context.client()).call('user.list');
-      if (context.json) return context.screen.json({ users });
+    .option('--search <text>', 'part of a name, or of a group')
+    .addOption(new Option('--role <role>', 'only with this role').choices(role.options))
+    .option('--limit <count>', 'how many at most (default: all)')
+    .option('--offset <count>', 'how many to leave out first', '0')
+    .action(async options => {
+      const { users, total } = await (await context.client()).call('user.list', { query: options as never });
+      if (context.json) return context.screen.json({ users, total });
       context.screen.table(
         ['name', 'roles', 'groups', 'password', 'since'],
         users.map(user => [
@@ -99,8 +103,11 @@ function defineReads(command: Command, context: Context): void {
           user.password ? 'yes' : { text: 'no', tone: 'dim' },
           user.created.slice(0, 10),
         ]),
-        'no users yet; try: sekisho user add NAME',
+        total === 0 && options.search === undefined && options.role === undefined
+          ? 'no users yet; try: sekisho user add NAME'
+          : 'no user is like that',
       );
+      if (total > users.length) context.screen.note(`… of ${total}; see --limit and --offset`);
     });
   command
     .command('show <name>')

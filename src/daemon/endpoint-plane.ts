@@ -139,6 +139,7 @@ export async function openEndpointPlane(options: EndpointPlaneOptions): Promise<
       own: () => current().plan.gate?.identities ?? [],
       named: name => certificates.named(name),
       clients: () => current().plan.trust,
+      staple: options.authority.staple,
     },
     reach: { device: options.devices?.dialer, resolver: createResolver(), isOwn, addressFault },
     findDevice: nameOrAlias => options.devices?.find(nameOrAlias),

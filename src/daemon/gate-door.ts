@@ -7,7 +7,7 @@ import { isProxyRequest, type SitesService, type WebService } from '../features/
 import { peek } from '../net/peek.ts';
 import { expectProxyHeader } from '../net/proxy-header.ts';
 import { type ServerTlsOptions, upgradeTls } from '../net/tls.ts';
-import { acmeAlpn, type ChallengeBoard, type ClientTrust } from '../trust/index.ts';
+import { acmeAlpn, type ChallengeBoard, type ClientTrust, type Staple } from '../trust/index.ts';
 import { parseCidr } from '../wire/cidr.ts';
 import type { ClientHello } from '../wire/client-hello.ts';
 import type { GateConfig } from './config.ts';
@@ -27,6 +27,8 @@ export interface GateDoorOptions {
   readonly sites?: () => SitesService | undefined;
   /** Further protocols behind the same TLS. */
   readonly tenants?: readonly Tenant[];
+  /** OCSP answers about the certificates that are shown. */
+  readonly staple?: Staple;
   /** A protocol that brings a TLS of its own, or none. */
   readonly raw?: RawTenant;
   readonly log: Log;
@@ -79,11 +81,13 @@ const farewell = 5000;
 export function openGateDoor(options: GateDoorOptions): GateDoor {
   const { listeners, config, board, api, tenants = [], log, metrics } = options;
   const patience = config.limits.handshake;
-  const upgrade = upgradeTls(gateTlsOptions(options.tls, patience));
-  const proxyUpgrade = upgradeTls(proxyTlsOptions(options.tls, patience));
-  const upgradeFor = tenantTls(patience);
-  const plain = plainTls(gateTlsOptions(options.tls, patience));
-  const inner = plainTls(serverTls(options.tls, 0));
+  const stapled = (tls: ServerTlsOptions): ServerTlsOptions =>
+    options.staple ? { ...tls, staple: options.staple } : tls;
+  const upgrade = upgradeTls(stapled(gateTlsOptions(options.tls, patience)));
+  const proxyUpgrade = upgradeTls(stapled(proxyTlsOptions(options.tls, patience)));
+  const upgradeFor = tenantTls(patience, stapled);
+  const plain = plainTls(stapled(gateTlsOptions(options.tls, patience)));
+  const inner = plainTls(stapled(serverTls(options.tls, 0)));
   const kept = (peer: Address): string | undefined => {
     for (const { keeps } of tenants) {
       const fingerprint = keeps?.(peer);
@@ -91,7 +95,7 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     }
     return undefined;
   };
-  const siteUpgrade = siteUpgrades(patience);
+  const siteUpgrade = siteUpgrades(patience, options.staple);
   const proxyName = options.tls.proxy?.name;
   let tls = options.tls;
   const from = config['proxy-protocol']?.from.map(parseCidr);
@@ -154,11 +158,11 @@ export function openGateDoor(options: GateDoorOptions): GateDoor {
     },
     replace(next) {
       // Both are tried before either is changed.
-      upgradeTls(proxyTlsOptions(next, patience))[Symbol.dispose]();
-      upgrade.replace(gateTlsOptions(next, patience));
-      plain.replace(gateTlsOptions(next, patience));
-      inner.replace(serverTls(next, 0));
-      proxyUpgrade.replace(proxyTlsOptions(next, patience));
+      upgradeTls(stapled(proxyTlsOptions(next, patience)))[Symbol.dispose]();
+      upgrade.replace(stapled(gateTlsOptions(next, patience)));
+      plain.replace(stapled(gateTlsOptions(next, patience)));
+      inner.replace(stapled(serverTls(next, 0)));
+      proxyUpgrade.replace(stapled(proxyTlsOptions(next, patience)));
       tls = next;
     },
     [Symbol.asyncDispose]: () => port[Symbol.asyncDispose](),
@@ -203,7 +207,10 @@ function proxyTlsOptions({ identities, trust, proxy }: GateTls, handshake: numbe
 }
 
 /** TLS as a tenant wants it; its context is made anew when the gate's certificate or the tenant's trust is another. */
-function tenantTls(handshake: number): (tenant: Tenant, tls: GateTls) => Upgrade {
+function tenantTls(
+  handshake: number,
+  stapled: (tls: ServerTlsOptions) => ServerTlsOptions,
+): (tenant: Tenant, tls: GateTls) => Upgrade {
   const made = new Map<Tenant, { readonly identities: unknown; readonly trust: unknown; readonly upgrade: Upgrade }>();
   return (tenant, tls) => {
     const { protocols = [], clients } = tenant.alpn ?? {};
@@ -212,7 +219,7 @@ function tenantTls(handshake: number): (tenant: Tenant, tls: GateTls) => Upgrade
     const known = made.get(tenant);
     if (known?.identities === identities && known.trust === trust) return known.upgrade;
     const upgrade = upgradeTls({
-      ...serverTls({ identities }, handshake),
+      ...stapled(serverTls({ identities }, handshake)),
       alpn: [...protocols],
       ...(clients && trust ? { clients: { mode: clients.mode, ca: trust.cas, depth: trust.depth } } : {}),
       session: { tickets: false, cache: 0, timeout: 300_000 },

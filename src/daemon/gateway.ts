@@ -1,7 +1,7 @@
 // A configuration becomes a running gate: every room is opened in order, introduced to the others, and closed in reverse.
 import { join } from 'node:path';
 import { createApprovals, createGate, createSessions } from '../access/index.ts';
-import { createApi, type House, type HttpDoor } from '../api/index.ts';
+import { createApi, cutWeak, type House, type HttpDoor } from '../api/index.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Address, Log, Principal } from '../core/parts.ts';
 import { formatAccessLine } from '../features/proxy/index.ts';
@@ -230,6 +230,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
           ...{ config: config.gate, board: certificates.board, metrics, log: room('gate') },
           listeners: await inOrder(config.gate.listen, address => open('gate.listen', address, 'gate')),
           tls: gateTls(current.plan, authority.anchor()),
+          staple: authority.staple,
           api: () => api ?? { handle: async conn => void conn.stream.destroy() },
           web: () => web,
           tenants,
@@ -379,6 +380,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       log,
     },
     warnings,
+    cutWeak: () => void cutWeak({ sessions, directory, wanted: current.file.config.trust['second-factor'] }),
     anchor: () => authority.anchor(),
     proxies,
     read: async () => (await options.readAgain?.()) ?? file,

@@ -42,6 +42,8 @@ export interface ReloaderOptions {
   readonly sessions: Sessions;
   readonly gate: LiveGate;
   readonly warnings: () => readonly string[];
+  /** Ends what sign-ins have open that lack the second factor which is wanted now. */
+  readonly cutWeak: () => void;
   readonly clock: Clock;
   readonly log: RootLog;
   /** The access log, where there is one. */
@@ -125,6 +127,7 @@ export function createReloader(options: ReloaderOptions): Reloader {
     const lapsed = [...live.lapsed(), ...((await proxies.workers()?.lapsed()) ?? [])];
     const gone = new Set(lapsed.map(({ route, credential }) => `proxy/${route} ${credential}`));
     if (gone.size > 0) sessions.cutBy(({ resource, who }) => gone.has(`${resource} ${who.credential}`));
+    options.cutWeak();
     gate.recheck();
   };
 

@@ -2,7 +2,7 @@
 import type { Upgrade } from '../core/parts.ts';
 import type { Identity } from '../features/proxy/index.ts';
 import { upgradeTls } from '../net/tls.ts';
-import type { ClientTrust } from '../trust/index.ts';
+import type { ClientTrust, Staple } from '../trust/index.ts';
 
 export interface SitesTls {
   /** The site of a server name; its key stands for everything that its handshake depends on. */
@@ -19,6 +19,7 @@ export interface SiteTls {
 /** TLS for a server name, made once a site and configuration; undefined when the name is no site. */
 export function siteUpgrades(
   handshake: number,
+  staple?: Staple,
 ): (tls: SitesTls | undefined, name: string | undefined) => Upgrade | undefined {
   let of: SitesTls | undefined;
   const made = new Map<string, Upgrade>();
@@ -38,6 +39,7 @@ export function siteUpgrades(
       ...(site.asks && cas.length > 0 ? { clients: { mode: 'requested', ca: cas, depth } } : {}),
       session: { tickets: true, cache: 0, timeout: 300_000 },
       context: JSON.stringify(['site', site.key, site.asks ? cas : []]),
+      ...(staple ? { staple } : {}),
       handshake,
     });
     made.set(site.key, upgrade);

@@ -28,7 +28,7 @@ export interface TunnelPlaneOptions {
   readonly store: Store;
   readonly gate: Gate;
   readonly audit: Pick<Audit, 'append'>;
-  readonly authority: Pick<Authority, 'anchor'>;
+  readonly authority: Pick<Authority, 'anchor' | 'staple'>;
   readonly directory: Pick<Directory, 'standing'>;
   readonly limiter: Limiter;
   /** The device registry, where there is one. */
@@ -132,6 +132,7 @@ function mqttTls({ current, authority }: TunnelPlaneOptions): () => Upgrade {
         clients: { mode: 'required', ca: trust.cas, depth: trust.depth },
         session: { tickets: false, cache: 0, timeout: 300_000 },
         context: JSON.stringify(['mqtt', trust.cas]),
+        staple: authority.staple,
       });
       made = { of: plan, upgrade };
     }

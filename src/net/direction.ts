@@ -2,7 +2,7 @@
 // no allocation of ours.
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
-import { isShared, take, untake } from './shared-read.ts';
+import { isShared, type Lender, take, takesAtOnce, untake } from './shared-read.ts';
 
 /** What the two directions of a transfer tell it. */
 export interface Meeting {
@@ -38,8 +38,9 @@ export class Direction {
   #allowance = 0;
   #reported = 0;
   #corked = false;
-  /** TLS has what it is given when `write` returns; others may still wait for the socket with it. */
-  readonly #encrypts: boolean;
+  /** It has what it is given when `write` returns, as TLS does; others may still wait for the socket with it. */
+  readonly #takesAtOnce: boolean;
+  readonly #lender: Partial<Lender>;
   readonly #uncork: () => void;
   #onData: (chunk: Buffer) => void;
   #onDrain: () => void;
@@ -55,7 +56,8 @@ export class Direction {
     this.#allowance = rate ?? 0;
     if (from.readableObjectMode) this.#onData = chunk => this.#datagram(chunk);
     else this.#onData = rate === undefined ? chunk => this.#pass(chunk) : chunk => this.#meter(chunk);
-    this.#encrypts = to instanceof TLSSocket;
+    this.#takesAtOnce = to instanceof TLSSocket || takesAtOnce(to);
+    this.#lender = from as Partial<Lender>;
     this.#uncork = () => {
       this.#corked = false;
       to.uncork();
@@ -122,11 +124,12 @@ export class Direction {
       setImmediate(this.#uncork);
     }
     if (!to.write(chunk) && to.writableLength >= ahead) this.from.pause();
+    if (to.writableLength === 0) this.#lender.reuse?.(); // all of it is with the kernel
   }
   /** Memory that is read into again in a moment: nothing is made, and nothing is read until it is with the kernel. */
   #shared(chunk: Buffer): void {
     const { from, to } = this;
-    if (!this.#encrypts || this.#rate !== undefined || to.writableLength > 0) {
+    if (!this.#takesAtOnce || this.#rate !== undefined || to.writableLength > 0) {
       this.#onData(Buffer.from(chunk));
       return;
     }

@@ -18,6 +18,16 @@ export const readShared: OnReadOpts = {
   },
 } as OnReadOpts;
 
+/** A source that may use the memory of its last chunk again, when it is told so before the chunk's `data` is over. */
+export interface Lender {
+  reuse(): void;
+}
+
+const copying = new WeakSet<object>();
+/** Notes that this stream has copied what it is given when `write` returns. */
+export const markTakesAtOnce = (stream: Duplex): void => void copying.add(stream);
+export const takesAtOnce = (stream: Duplex): boolean => copying.has(stream);
+
 const shared = new WeakSet<object>();
 /** Notes that this socket was made with `readShared`; what comes before `take` waits, as a banner of SSH does. */
 export function markShared(stream: Duplex): void {

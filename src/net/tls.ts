@@ -12,6 +12,7 @@ import { failWhenTruncated } from './tls-close.ts';
 import { makeContext, sessionContext, type Tuning, tuningOf } from './tls-context.ts';
 import { type ClientCheck, judge, SeenLeaves } from './tls-judge.ts';
 import { acceptFault } from './tls-reasons.ts';
+import { handshakeServer, type Staple } from './tls-staple.ts';
 import { parseCertificates } from './tls-verify.ts';
 
 export { type ClientTlsOptions, dialTls, type OriginateOptions, originateTls } from './tls-dial.ts';
@@ -40,6 +41,8 @@ export interface ServerTlsOptions extends Tuning {
   };
   /** One text per trust set and name: a session made under another one is not resumed. */
   readonly context: string;
+  /** Shown to clients that ask for it in the handshake (OCSP stapling). */
+  readonly staple?: Staple;
   /** Milliseconds for the handshake; 0 = only the caller's signal counts. */
   readonly handshake: number;
 }
@@ -89,6 +92,8 @@ function prepare(options: ServerTlsOptions, before?: Ready): Ready {
     },
     'certificate',
   );
+  const certs = identities.map(identity => identity.cert);
+  const server = handshakeServer({ cache, staple: options.staple, certs, context });
   return {
     options,
     cache,
@@ -102,7 +107,7 @@ function prepare(options: ServerTlsOptions, before?: Ready): Ready {
       secureContext: context,
       requestCert: clients !== undefined,
       rejectUnauthorized: clients?.mode === 'required',
-      ...(cache ? { server: cache.server } : {}),
+      ...(server ? { server } : {}),
       ...(alpn === undefined || alpn.length === 0 ? {} : { ALPNProtocols: [...alpn] }),
     },
   };

@@ -343,4 +343,44 @@ suite('the authority', () => {
     await authority.rotate('switch');
     await assert.rejects(authority.rotate('abandon'), { code: 'conflict' });
   });
+
+  test('with the root key offline the next root is made uncertified, which is said; put back, it certifies', async () => {
+    await open().then(authority => authority[Symbol.asyncDispose]());
+    const away = join(dir, 'root.key');
+    await rename(join(dir, 'ca/root.key'), away);
+    const warned: string[] = [];
+    const loud: Log = { ...log, child: () => loud, warn: (_facts, text) => void warned.push(String(text)) };
+    await using authority = await open({ log: loud });
+    assert.equal(authority.rotation().hasRootKey, false);
+    await authority.rotate('prepare');
+    assert.match(warned.join(), /root key is offline, so the next root is not certified/);
+    assert.deepEqual([authority.rotation().stage, authority.rotation().hasCross], ['prepared', false]);
+    assert.equal(authority.crosses().length, 0);
+    assert.equal(authority.roots().length, 2, 'both count nevertheless');
+    // The way back, and again with the key: nothing of the first attempt is left.
+    await authority.rotate('abandon');
+    await rename(away, join(dir, 'ca/root.key'));
+    await using again = await open();
+    assert.equal(again.rotation().hasRootKey, true);
+    await again.rotate('prepare');
+    assert.equal(again.rotation().hasCross, true);
+    // Certified by the present root, as OpenSSL judges it.
+    const [cross = ''] = again.crosses();
+    const issued = new X509Certificate(cross);
+    assert.ok(issued.verify(new X509Certificate(again.root().cert).publicKey));
+    // Offline once more: the step needs no key of the former root.
+    await rename(join(dir, 'ca/root.key'), away);
+    await using third = await open();
+    await third.rotate('switch');
+    const { cert, chain } = await third.issueServer({ names: ['gate.example.com'], key: 'ecdsa' });
+    assert.ok(new X509Certificate(cert).verify(new X509Certificate(chain[0] ?? '').publicKey));
+    assert.ok(new X509Certificate(chain[0] ?? '').verify(issued.publicKey), 'under the next root');
+    await third.rotate('retire');
+    assert.deepEqual([third.rotation().stage, third.roots().length], ['steady', 1]);
+    // And the next round without a key is told apart from the one before, whose certificate still lies there.
+    await rename(join(dir, 'ca/root-3.key'), join(dir, 'root-3.key'));
+    await using fourth = await open();
+    await fourth.rotate('prepare');
+    assert.equal(fourth.rotation().hasCross, false);
+  });
 });

@@ -5,18 +5,28 @@ import { Fault } from '../core/fault.ts';
 import type { Log } from '../core/parts.ts';
 import type { Store } from '../store/index.ts';
 import { type CaFiles, type CaOptions, issuerOf, openCaFiles, type RootCa } from './ca-files.ts';
-import { type RotationStage, type RotationStep, rotateCa, stageOf } from './ca-rotation.ts';
+import { formerOf, type RotationStage, type RotationStep, rotateCa, stageOf } from './ca-rotation.ts';
 import { parseCertificate, usageOids } from './certificate.ts';
 import { type CertificateRecord, openCertificateRecords } from './certificate-records.ts';
 import { createNotices } from './notices.ts';
 import { answerOcsp } from './ocsp.ts';
+import {
+  type Bound,
+  backdate,
+  type ClientRequest,
+  type Lifetimes,
+  lifetimeOf,
+  type Order,
+  orderFor,
+  type ServerRequest,
+  serverNames,
+} from './orders.ts';
 import { derBlocks, toPem } from './pem.ts';
-import type { AlternativeName, Subject } from './pki.ts';
 import type { Reason } from './pki-crl.ts';
-import { certificateCredential, subjectUri } from './principal.ts';
+import { certificateCredential } from './principal.ts';
 import { checkRenewable, revokedMeanwhile } from './renewable.ts';
 import { openOwnCrls } from './revocation.ts';
-import { checkedName } from './users.ts';
+import { createStaples, type Staple } from './staples.ts';
 
 export interface AuthorityOptions {
   readonly store: Store;
@@ -29,7 +39,7 @@ export interface AuthorityOptions {
   /** The CA's own keys when it is made; `rsa` for clients that cannot verify ECDSA. */
   readonly key?: 'ecdsa' | 'rsa';
   /** How long what it issues lives, milliseconds; default 90 and 365 days. */
-  readonly lifetimes?: { readonly server: number; readonly client: number };
+  readonly lifetimes?: Lifetimes;
   /** Written into certificates as their CRL distribution point, when there is one. */
   readonly crlUrl?: string;
   /** `http://gate.example.com`: where the gate answers OCSP and, without a `crlUrl`, hands out each CA's list. */
@@ -47,34 +57,6 @@ export interface Issued {
   readonly notAfter: Date;
 }
 export type Signed = Omit<Issued, 'key'>;
-
-export interface ServerRequest {
-  /** Host names and IP addresses. */
-  readonly names: readonly string[];
-  /** Default `rsa`, which every client understands. */
-  readonly key?: 'rsa' | 'ecdsa';
-  readonly days?: number;
-}
-
-export interface ClientRequest extends Bound {
-  readonly key?: 'rsa' | 'ecdsa';
-}
-
-/** Whom a certificate is for (exactly one of `user` and `device`), and what stands in its name. */
-export interface Bound {
-  readonly user?: string;
-  readonly device?: string;
-  /** Default: the user's or device's name. */
-  readonly cn?: string;
-  readonly ou?: readonly string[];
-  readonly o?: string;
-  readonly days?: number;
-  /**
-   * The serial of the certificate that is renewed: it must still count and be the same holder's with the same subject.
-   * Without `days` the new one lives as long as that one was to live.
-   */
-  readonly replaces?: string;
-}
 
 export interface P12Options {
   /** What the importing program shows; default: the user's name. */
@@ -96,8 +78,10 @@ export interface Rotation {
   readonly stage: RotationStage;
   /** Fingerprint of the root that issues. */
   readonly root: string;
-  /** Whether a root is certified by the one before it. */
+  /** Whether the newest root is certified by the one before it. */
   readonly hasCross: boolean;
+  /** Whether the root that issues can certify the next one; false while its key is offline. */
+  readonly hasRootKey: boolean;
   readonly ends: { readonly root: Date; readonly issuing: Date };
   /** Certificates that still count, have no successor, and would no longer count were the former root retired. */
   readonly former: readonly CertificateRecord[];
@@ -140,6 +124,8 @@ export interface Authority extends AsyncDisposable {
   crl(number?: number): Promise<{ readonly pem: string; readonly der: Uint8Array }>;
   /** One OCSP request, answered; DER both. Never throws. */
   ocsp(request: Uint8Array): Promise<Uint8Array>;
+  /** What a server shows with its certificates, so that clients need not ask. */
+  readonly staple: Staple;
   /** Is this the SHA-256 fingerprint (hex) of one of our own issuing CAs' certificates? */
   isBuiltin(fingerprintOfIssuer: string): boolean;
   /** A certificate of ours by its credential (`cert:…`). */
@@ -157,10 +143,7 @@ export interface Authority extends AsyncDisposable {
 }
 
 const day = 86_400_000;
-const backdate = 300_000; // clocks of clients are a few minutes off
-/** Days. Apple's TLS refuses servers' certificates that live longer, from private CAs too. */
-const longestServer = 825;
-const longestClient = 3650;
+const usual: Lifetimes = { server: 90 * day, client: 365 * day };
 /** Of one holder: a client that runs wild fills no disk. */
 const renewalsADay = 10;
 
@@ -175,6 +158,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   const crls = openOwnCrls({ store, issuing: () => files.issuing, records, clock, log });
   const revoked = createNotices<string>(log);
   const rotated = createNotices<RotationStep>(log);
+  const staple = createStaples({ issuing: () => files.issuing, records, onRevoked: revoked.on, clock, log });
   const issuing = (): CaFiles['issuing'][number] => presentIssuer(files);
   /** The way up for who knows only the root before. */
   const cross = (): string[] => {
@@ -193,7 +177,9 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     const before = order.replaces === undefined ? undefined : renewable(order, order.replaces);
     const issuer = issuing();
     const now = clock.now().getTime();
-    const notAfter = new Date(Math.min(now + lifetime(order, before), issuer.facts.notAfter.getTime()));
+    const notAfter = new Date(
+      Math.min(now + lifetimeOf(order, options.lifetimes ?? usual, before), issuer.facts.notAfter.getTime()),
+    );
     const der = await signCertificate(
       {
         subject: order.subject,
@@ -236,14 +222,6 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
       );
     if (sameDay.length < renewalsADay) return before;
     throw new Fault('limit', `${order.kind} ${order.name} has renewed ${renewalsADay} certificates within a day`);
-  };
-  const lifetime = ({ kind, days }: Order, before?: CertificateRecord): number => {
-    if (days === undefined && before) return before.notAfter.getTime() - before.notBefore.getTime() - backdate;
-    const usual = options.lifetimes ?? { server: 90 * day, client: 365 * day };
-    if (days === undefined) return kind === 'server' ? usual.server : usual.client;
-    const most = kind === 'server' ? longestServer : longestClient;
-    if (days > 0 && days <= most) return days * day;
-    throw new Fault('invalid', `this certificate may live for up to ${most} days, not ${days}`);
   };
   const issue = async (order: Omit<Order, 'publicKey'>, kind: 'rsa' | 'ecdsa'): Promise<Issued> => {
     const { newKey, publicKeyOf } = await import('./pki.ts');
@@ -318,6 +296,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     lineOf,
     crl: number => crls.current(number),
     ocsp: request => answerOcsp(request, { issuing: () => files.issuing, records, clock }),
+    staple,
     isBuiltin: fingerprint =>
       files.issuing.some(ca => ca.facts.fingerprint === fingerprint.toLowerCase().replaceAll(':', '')),
     record: credential => (credential.startsWith('cert:') ? records.byFingerprint(credential.slice(5)) : undefined),
@@ -334,7 +313,8 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     rotation: () => ({
       stage: stageOf(files),
       root: files.root.facts.fingerprint,
-      hasCross: files.roots.some(one => one.cross !== undefined),
+      hasCross: files.roots.at(-1)?.cross !== undefined,
+      hasRootKey: files.root.key !== undefined,
       ends: { root: files.root.facts.notAfter, issuing: issuing().facts.notAfter },
       former: formerOf(records.all(), files, clock.now()),
     }),
@@ -354,68 +334,10 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
   return authority;
 }
 
-interface Order {
-  readonly kind: CertificateRecord['kind'];
-  readonly name: string;
-  readonly subject: Subject;
-  readonly names: readonly AlternativeName[];
-  readonly publicKey: Uint8Array;
-  readonly days: number | undefined;
-  readonly replaces?: string;
-}
-
-function orderFor(bound: Bound): Omit<Order, 'publicKey'> {
-  const kind = bound.device === undefined ? 'user' : 'device';
-  const given = bound.device ?? bound.user;
-  if (given === undefined || (bound.device !== undefined && bound.user !== undefined)) {
-    throw new Fault('invalid', 'a client certificate is for one user or for one device');
-  }
-  const name = checkedName(given, kind);
-  const subject: Subject = {
-    cn: bound.cn ?? name,
-    ...(bound.ou === undefined ? {} : { ou: bound.ou }),
-    ...(bound.o === undefined ? {} : { o: bound.o }),
-  };
-  return {
-    kind,
-    name,
-    subject,
-    names: [`URI:${subjectUri(kind, name)}`],
-    days: bound.days,
-    ...(bound.replaces === undefined ? {} : { replaces: bound.replaces }),
-  };
-}
-
-async function serverNames(hosts: readonly string[]): Promise<{ names: AlternativeName[]; subject: Subject }> {
-  const { alternativeName, hostName } = await import('./pki.ts');
-  const { isIP } = await import('node:net');
-  const names = [
-    ...new Set(hosts.map(host => (isIP(host) === 0 ? alternativeName(hostName(host)) : alternativeName(host)))),
-  ];
-  const first = names[0]?.replace(/^\w+:/, '');
-  if (!first) throw new Fault('invalid', 'a server certificate needs at least one name or address');
-  // A CN holds 64 characters; the names that count are the alternative ones anyway.
-  return { names, subject: first.length <= 64 ? { cn: first } : { cn: 'sekisho' } };
-}
-
 function presentIssuer(files: CaFiles): CaFiles['issuing'][number] {
   const newest = issuerOf(files);
   if (!newest) throw new Fault('invalid', 'the CA folder has no issuing CA');
   return newest;
-}
-
-/** What still counts and has no successor under the root that issues: a device's and a server's by name, a person's by its renewal. */
-function formerOf(all: readonly CertificateRecord[], files: CaFiles, now: Date): readonly CertificateRecord[] {
-  const rootOf = new Map(files.issuing.map(ca => [ca.facts.fingerprint, ca.root]));
-  const alive = all.filter(record => !record.revoked && record.notAfter > now);
-  const holder = ({ kind, name, names }: CertificateRecord): string => JSON.stringify([kind, name, [...names].sort()]);
-  const present = alive.filter(record => rootOf.get(record.issuer) === files.root.number);
-  const holders = new Set(present.map(holder));
-  const replaced = new Set(present.map(({ replaces }) => replaces));
-  return alive.filter(record => {
-    if ((rootOf.get(record.issuer) ?? files.root.number) >= files.root.number) return false;
-    return record.kind === 'user' ? !replaced.has(record.serial) : !holders.has(holder(record));
-  });
 }
 
 const rootView = ({ pem, facts, number }: RootCa): Root => ({

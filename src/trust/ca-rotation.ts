@@ -21,6 +21,7 @@ import {
   rootSubject,
 } from './ca-files.ts';
 import { parseCertificate } from './certificate.ts';
+import type { CertificateRecord } from './certificate-records.ts';
 import { replaceFile, writeNew } from './key-files.ts';
 import { toPem } from './pem.ts';
 
@@ -123,4 +124,18 @@ async function certifyRoot(number: number, der: Uint8Array, root: RootCa, { now,
     { key: root.key, certificate: root.facts.der },
   );
   return toPem('CERTIFICATE', cross);
+}
+
+/** What still counts and has no successor under the root that issues: a device's and a server's by name, a person's by its renewal. */
+export function formerOf(all: readonly CertificateRecord[], files: CaFiles, now: Date): readonly CertificateRecord[] {
+  const rootOf = new Map(files.issuing.map(ca => [ca.facts.fingerprint, ca.root]));
+  const alive = all.filter(record => !record.revoked && record.notAfter > now);
+  const holder = ({ kind, name, names }: CertificateRecord): string => JSON.stringify([kind, name, [...names].sort()]);
+  const present = alive.filter(record => rootOf.get(record.issuer) === files.root.number);
+  const holders = new Set(present.map(holder));
+  const replaced = new Set(present.map(({ replaces }) => replaces));
+  return alive.filter(record => {
+    if ((rootOf.get(record.issuer) ?? files.root.number) >= files.root.number) return false;
+    return record.kind === 'user' ? !replaced.has(record.serial) : !holders.has(holder(record));
+  });
 }

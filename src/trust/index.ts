@@ -19,13 +19,10 @@ export { type AuthenticatorOptions, createAuthenticator } from './authenticator.
 export {
   type Authority,
   type AuthorityOptions,
-  type Bound,
-  type ClientRequest,
   type Issued,
   openAuthority,
   type Root,
   type Rotation,
-  type ServerRequest,
   type Signed,
 } from './authority.ts';
 export { type RotationStage, type RotationStep, stepsAfter } from './ca-rotation.ts';
@@ -51,6 +48,7 @@ export type { AccessKey, NewToken, Token } from './keyring.ts';
 export { createLimiter, type Limiter } from './limiter.ts';
 export { bindingHash, createOidc, type Oidc, type OidcOptions, type OidcSignIn } from './oidc.ts';
 export { oidcPeople } from './oidc-people.ts';
+export type { Bound, ClientRequest, ServerRequest } from './orders.ts';
 export { openPasskeys, type Passkey, type PasskeyOptions, type PasskeySite, type Passkeys } from './passkeys.ts';
 export { createPasswords, type Passwords } from './passwords.ts';
 export { derBlocks } from './pem.ts';
@@ -65,5 +63,6 @@ export {
   type ServerCertificateOptions,
   type ServerCertificates,
 } from './server-certificates.ts';
+export type { Staple } from './staples.ts';
 export { openTotp, type Totp, type TotpOptions } from './totp.ts';
 export type { Group, NewUser, User, UserChange } from './users.ts';

@@ -12,7 +12,7 @@ export interface OcspOptions {
 }
 
 /** How long an answer may be kept: a revocation is known everywhere within the hour. */
-const life = 3_600_000;
+export const ocspLife = 3_600_000;
 
 /** Answers one request, DER; what cannot be read gets `malformedRequest`. Never throws. */
 export async function answerOcsp(request: Uint8Array, { issuing, records, clock }: OcspOptions): Promise<Uint8Array> {
@@ -35,7 +35,7 @@ export async function answerOcsp(request: Uint8Array, { issuing, records, clock 
       status: isIssuer(ca.facts.der, one) ? statusOf(one.serial) : ('unknown' as const),
     }));
     const at = clock.now();
-    const nextUpdate = new Date(at.getTime() + life);
+    const nextUpdate = new Date(at.getTime() + ocspLife);
     return signOcsp(
       { answers, at, nextUpdate, ...(nonce ? { nonce } : {}) },
       { key: ca.key, certificate: ca.facts.der },

@@ -74,6 +74,22 @@ export function isIssuer(ca: Uint8Array, { hash, issuerName, issuerKey }: OcspQu
   return digest(name).equals(issuerName) && digest(bitsOf(bits)).equals(issuerKey);
 }
 
+/** CertID of a certificate that this CA issued, DER; SHA-1, as everybody who looks into a stapled answer computes it. */
+export function certIdOf(ca: Uint8Array, serial: string): Uint8Array {
+  const [, bits] = children(readWhole(parseCertificate(ca).publicKey, tags.sequence), 2);
+  const digest = (bytes: Uint8Array): Buffer => createHash('sha1').update(bytes).digest();
+  // A serial number is positive: where the first bit is set, a zero stands before it.
+  const number = Buffer.from(serial.padStart(serial.length + (serial.length % 2), '0'), 'hex');
+  const positive = (number[0] ?? 0) >= 0x80 ? Buffer.concat([Buffer.of(0), number]) : number;
+  const id = sequence(
+    sequence(new asn1.ObjectIdentifier({ value: '1.3.14.3.2.26' }), new asn1.Null()),
+    octets(digest(encodedSubject(ca))),
+    octets(digest(bits ? bitsOf(bits) : new Uint8Array())),
+    new asn1.Integer({ valueHex: exact(positive) }),
+  );
+  return new Uint8Array(id.toBER());
+}
+
 /** The subject's Name, DER: the sixth field of tbs, or the fifth without a version. */
 function encodedSubject(ca: Uint8Array): Uint8Array {
   const [tbs] = children(readWhole(ca, tags.sequence), 3);

@@ -260,6 +260,35 @@ test('status says what is open, to whom, until when and why; cutting a session e
   assert.equal(rows.find(row => row.outcome === 'done')?.facts['reason'], 'laptop lost');
 });
 
+test('people and certificates come by pages, and are searched, whatever width their letters have', async t => {
+  const house = await openHouse(t);
+  for (const [at, name] of ['anna', 'bert', 'carl', 'dora', '山本'].entries())
+    await house.local('/v1/users', { body: { name, groups: [at < 2 ? 'Night' : 'day'], roles: ['member'] } });
+  await house.local('/v1/users', { body: { name: 'eve', roles: ['auditor'] } });
+  const names = async (query: string): Promise<[string[], number]> => {
+    const { users, total } = (await house.local(`/v1/users?${query}`)).body;
+    return [users.map(({ name }: { name: string }) => name), total];
+  };
+  const [all, count] = await names('');
+  assert.equal(all.length, count);
+  assert.deepEqual(await names('offset=2&limit=2'), [all.slice(2, 4), count]);
+  assert.deepEqual(await names(`search=${encodeURIComponent('ｎｉｇｈｔ')}`), [['anna', 'bert'], 2]);
+  assert.deepEqual(await names(`search=${encodeURIComponent('山')}`), [['山本'], 1]);
+  assert.deepEqual(await names('role=auditor'), [['eve'], 1]);
+  assert.deepEqual(await names('search=nobody'), [[], 0]);
+  assert.equal((await house.local('/v1/users?limit=0')).status, 400);
+
+  for (const user of ['anna', 'bert', 'carl'])
+    await house.authority.issueClient({ user, ou: ['医療事業部'], key: 'ecdsa' });
+  const certs = async (query: string) => (await house.local(`/v1/certs?${query}`)).body;
+  const { total, certs: first } = await certs('limit=2');
+  assert.deepEqual([total, first.length], [3, 2]);
+  const { certs: rest } = await certs('limit=2&offset=2');
+  assert.equal(new Set([...first, ...rest].map(({ serial }) => serial)).size, 3);
+  assert.deepEqual([(await certs('search=BERT')).total, (await certs(`search=${first[0].serial}`)).total], [1, 1]);
+  assert.equal((await certs(`search=${encodeURIComponent('医療')}`)).total, 3);
+});
+
 test('the record is searched, followed, checked, exported, and its head is signed', async t => {
   const house = await openHouse(t);
   for (const name of ['a', 'b', 'c']) await house.local('/v1/users', { body: { name } });

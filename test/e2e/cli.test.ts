@@ -7,6 +7,7 @@ import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { displayWidth } from '../../src/cli/width.ts';
+import { type Outcome, run } from '../fixtures/programs.ts';
 import { openHouse } from './api-house.ts';
 import { type RunOptions, runSekisho } from './cli-run.ts';
 
@@ -288,6 +289,26 @@ test('the record from the terminal: searched by time and pattern, exported, and 
   // The head's file brings the key that an export is checked with.
   const short = ['audit', 'verify', '--file', path('audit.jsonl'), '--head', path('head.json')];
   assert.match((await sekisho(short)).out, /^the record is whole/);
+  // OpenSSL alone, for either format: the text that was signed, and the digest of all that stands before the last line.
+  for (const format of ['csv', 'jsonl']) {
+    const [file, proof] = [path(`proven.${format}`), path(`proof-${format}`)];
+    const args = ['audit', 'export', '--format', format, '--out', file, '--proof', proof];
+    assert.equal((await sekisho(args)).status, 0);
+    const check = ['-verify', '-pubin', '-inkey', path('audit.pub'), '-rawin'];
+    const verify = (): Promise<Outcome> =>
+      run('openssl', ['pkeyutl', ...check, '-in', `${proof}.txt`, '-sigfile', `${proof}.sig`]);
+    assert.match((await verify()).stdout, /Signature Verified Successfully/);
+    const digest = (await readFile(`${proof}.txt`, 'utf8')).split('\n')[3];
+    const digestOf = async (): Promise<string | undefined> =>
+      (await run('sh', ['-c', 'head -n -1 "$0" | openssl dgst -sha256 -r', file])).stdout.split(' ')[0];
+    assert.equal(await digestOf(), digest);
+    const whole = await readFile(file, 'utf8');
+    assert.match(whole, /user\/alice/);
+    await writeFile(file, whole.replace('user/alice', 'user/mallo'));
+    assert.notEqual(await digestOf(), digest, 'a changed row');
+    await writeFile(`${proof}.txt`, (await readFile(`${proof}.txt`, 'utf8')).replace(/^all$/m, 'range'));
+    assert.doesNotMatch((await verify()).stdout, /Verified Successfully/);
+  }
   const text = await readFile(path('audit.jsonl'), 'utf8');
   await writeFile(path('audit.jsonl'), text.replace('user/alice', 'user/mallo'));
   const changed = await sekisho(line);

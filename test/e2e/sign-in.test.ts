@@ -4,6 +4,7 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { after, test } from 'node:test';
 import { TOTP } from 'otpauth';
 import { type Lies, softPasskey } from '../fixtures/authenticator.ts';
+import { until } from '../fixtures/gate-process.ts';
 import { type Owner, openGate } from './console-rig.ts';
 
 const password = 'correct horse';
@@ -262,6 +263,46 @@ test('whose roles want a second factor may do nothing without one but set it up'
   assert.equal((await ask('GET', '/v1/users', entered(full))).status, 200);
   await add('bob', 'member');
   assert.equal((await json('GET', '/v1/whoami', (await signIn('bob')).headers)).secondFactor, undefined);
+});
+
+test('who has signed in already is asked for the second factor as soon as it is wanted: what is open ends', async t => {
+  const { gate, ask, json, local, signIn, add, port, addPasskey, asked, own, entered } = await openHouse(t, '');
+  const { headers } = await signIn();
+  const { passkey } = await addPasskey(headers);
+  const strong = entered(await ask('POST', '/v1/sign-in', own, { passkey: passkey.show(await asked()) }));
+  await add('bob', 'member');
+  const bob = (await signIn('bob')).headers;
+  const made = await local('POST', '/v1/tokens', { user: 'alice', scope: ['*'] });
+  const program = { authorization: `Bearer ${made.token}` };
+  const isIn = async (who: Record<string, string>): Promise<number> => (await ask('GET', '/v1/users', who)).status;
+  assert.deepEqual([await isIn(headers), await isIn(strong), await isIn(program)], [200, 200, 200]);
+  const ended: string[] = [];
+  const watching = [
+    ask('GET', '/v1/events', headers).then(() => ended.push('weak')),
+    ask('GET', '/v1/events', strong).then(
+      () => ended.push('strong'),
+      () => {},
+    ),
+  ];
+  const watched = async (): Promise<number> => (await local('GET', '/v1/sessions?action=audit.*')).sessions.length;
+  await until('both watch', async () => (await watched()) === 2);
+
+  const listen = `gate: { listen: 'tls://127.0.0.1:${port}', workers: 0 }\n`;
+  gate.write(`${listen}trust: { second-factor: [ admin ] }\n`);
+  assert.equal((await gate.run('reload')).status, 0);
+  await watching[0];
+  assert.deepEqual(ended, ['weak'], 'who has shown two factors goes on watching');
+  assert.deepEqual([await isIn(headers), await isIn(strong), await isIn(program)], [403, 200, 200]);
+  assert.equal((await json('GET', '/v1/whoami', headers)).secondFactor, 'missing');
+  assert.equal((await json('GET', '/v1/whoami', strong)).secondFactor, undefined);
+  assert.equal((await ask('GET', '/v1/events', headers)).status, 403);
+
+  // Another role ends what somebody is signed in with: nobody comes to it by an older sign-in.
+  await local('PUT', '/v1/users/bob/roles', { roles: ['admin'] });
+  assert.equal(await isIn(bob), 401);
+  gate.write(listen);
+  assert.equal((await gate.run('reload')).status, 0);
+  assert.equal(await isIn(headers), 200, 'no longer wanted');
 });
 
 test('guessing at one user’s password or code locks out neither them where they signed in before nor anybody else', async t => {

@@ -13,6 +13,8 @@ import { claimsOpenVpn, decodeControl, encodeControl, opcodes, PacketSplitter } 
 import { decodeKeyExchange, encodeKeyExchange, LineSplitter } from '../../src/wire/openvpn-keys.ts';
 
 const numRuns = Number(process.env['FUZZ_RUNS'] ?? 5000);
+/** Milliseconds; a million runs take some minutes. */
+const timeout = Math.max(120_000, numRuns * 2);
 
 function holds<T>(read: () => T): T | undefined {
   try {
@@ -40,7 +42,7 @@ const control = encodeControl({
   ...{ opcode: opcodes.control, keyId: 1, session: randomBytes(8), acks: [1, 2, 3], far: randomBytes(8), id: 4 },
   payload: randomBytes(100),
 });
-test('control packets, alone and in streams', () => {
+test('control packets, alone and in streams', { timeout }, () => {
   fc.assert(
     fc.property(fc.oneof({ weight: 8, arbitrary: mutated(control) }, { weight: 1, arbitrary: any }), bytes => {
       holds(() => decodeControl(bytes));
@@ -66,7 +68,7 @@ const exchange = encodeKeyExchange({
   ]),
 });
 const link = { kind: 'udp', peer: { path: '' }, isOpen: true, send: () => 0, close: async () => {} } as const;
-test('exchanges of keys, and what is read out of them', () => {
+test('exchanges of keys, and what is read out of them', { timeout }, () => {
   fc.assert(
     fc.property(fc.oneof({ weight: 8, arbitrary: mutated(exchange) }, { weight: 1, arbitrary: any }), bytes => {
       const read = holds(() => decodeKeyExchange(bytes));
@@ -79,7 +81,7 @@ test('exchanges of keys, and what is read out of them', () => {
   );
 });
 
-test('no packet that was changed on its way is opened', () => {
+test('no packet that was changed on its way is opened', { timeout }, () => {
   const clock = new TestClock();
   const key = randomBytes(256);
   const wrapped = tlsCrypt(key, clock, 'client').wrap(control);

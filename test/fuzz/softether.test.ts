@@ -11,6 +11,8 @@ import { decodePack, encodePack, ipFields, packIp, packText, packTime, unistr } 
 import { encodeFrames, encodeKeepAlive, FrameDecoder } from '../../src/wire/vpn-frame.ts';
 
 const numRuns = Number(process.env['FUZZ_RUNS'] ?? 5000);
+/** Milliseconds; a million runs take some minutes. */
+const timeout = Math.max(120_000, numRuns * 2);
 
 function holds<T>(read: () => T): T | undefined {
   try {
@@ -54,7 +56,7 @@ function mutate(bytes: Buffer, { kind, at, value, size }: Mutation): Buffer {
 const mutated = (of: Buffer): fc.Arbitrary<Buffer> =>
   fc.array(mutation, { minLength: 1, maxLength: 4 }).map(list => list.reduce(mutate, of));
 
-test('PACKs', () => {
+test('PACKs', { timeout }, () => {
   const any = fc.oneof(
     { weight: 8, arbitrary: mutated(login) },
     { weight: 1, arbitrary: fc.uint8Array({ maxLength: 300 }).map(bytes => Buffer.from(bytes)) },
@@ -80,7 +82,7 @@ test('PACKs', () => {
   );
 });
 
-test('nested and endless announcements allocate nothing', () => {
+test('nested and endless announcements allocate nothing', { timeout }, () => {
   const before = process.memoryUsage().arrayBuffers;
   for (const text of ['0003ffff', '00000001000000026100000000ffffffff', '000000010000000261000000010000000117000000']) {
     const bytes = Buffer.concat([Buffer.from(text, 'hex'), Buffer.alloc(64)]);
@@ -89,7 +91,7 @@ test('nested and endless announcements allocate nothing', () => {
   assert.ok(process.memoryUsage().arrayBuffers - before < 8_000_000);
 });
 
-test('data streams', () => {
+test('data streams', { timeout }, () => {
   const stream = Buffer.concat([
     encodeKeepAlive(randomBytes(100)),
     encodeFrames([randomBytes(60), randomBytes(1514), randomBytes(90)]),
@@ -111,7 +113,7 @@ test('data streams', () => {
   );
 });
 
-test('requests, and whom they are for', () => {
+test('requests, and whom they are for', { timeout }, () => {
   const head = 'POST /vpnsvc/vpn.cgi HTTP/1.1\r\nContent-Type: application/octet-stream\r\nHost: gate\r\n';
   const whole = Buffer.concat([Buffer.from(`${head}Content-Length: ${login.length}\r\n\r\n`), login]);
   fc.assert(

@@ -18,6 +18,8 @@ import { encodeSstpControl, encodeSstpData, judgeBinding, SstpDecoder, statusOf 
 import { encodeUdp } from '../../src/wire/udp.ts';
 
 const numRuns = Number(process.env['FUZZ_RUNS'] ?? 3000);
+/** Milliseconds; a million runs take some minutes. */
+const timeout = Math.max(120_000, numRuns * 2);
 
 function holds<T>(read: () => T): T | undefined {
   try {
@@ -70,7 +72,7 @@ const frames = [
   frame(pppProtocols.ipv6cp, 1, 1, Buffer.from('010a0102030405060708', 'hex')),
 ];
 
-test('streams', () => {
+test('streams', { timeout }, () => {
   const stream = Buffer.concat([
     encodeSstpControl(1, [{ id: 1, value: Uint8Array.of(0, 1) }]),
     encodeSstpData(frames, new Uint8Array(0)),
@@ -96,7 +98,7 @@ test('streams', () => {
   );
 });
 
-test('a link hears noise', () => {
+test('a link hears noise', { timeout }, () => {
   fc.assert(
     fc.property(fc.array(mutated(...frames), { maxLength: 12 }), heard => {
       const clock = new TestClock();
@@ -126,7 +128,7 @@ test('a link hears noise', () => {
   );
 });
 
-test('requests, and names', () => {
+test('requests, and names', { timeout }, () => {
   const head =
     'SSTP_DUPLEX_POST /sra_{BA195980-CD49-458b-9E23-C84EE0ADCD75}/ HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n';
   fc.assert(
@@ -142,7 +144,7 @@ test('requests, and names', () => {
   );
 });
 
-test('packets that are questions to a DHCP server, or too large', () => {
+test('packets that are questions to a DHCP server, or too large', { timeout }, () => {
   const lease = { address: 0xc0a81e0a, bits: 24, routes: [], dns: [1], domain: 'x', mtu: 1500, server: 0xc0a81e01 };
   const payload = encodeDhcp({
     ...{

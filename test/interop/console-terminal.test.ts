@@ -1,84 +1,14 @@
 // The terminal in the browser with what others wrote: Chromium, the agent's own process, OpenSSH's server.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import type { Page } from 'playwright-core';
-import { startAgent } from '../fixtures/agent.ts';
-import { freePorts, startGate, until } from '../fixtures/gate-process.ts';
-import { openChromium } from '../fixtures/playwright.ts';
+import { test } from 'node:test';
 import { sshServer } from '../fixtures/ssh-server.ts';
-
-async function house(t: TestContext) {
-  const [port = 0] = await freePorts(1);
-  const gate = await startGate(t, {
-    config: `gate: { listen: 'tls://127.0.0.1:${port}', workers: 0 }
-device: { terminal: { recording: { devices: ['pump-*'] } } }
-`,
-  });
-  const json = async (...args: string[]): Promise<never> => {
-    const { status, stdout, stderr } = await gate.run(...args, '--json');
-    assert.equal(status, 0, stderr);
-    return JSON.parse(stdout) as never;
-  };
-  const ca = join(gate.folder, 'ca.pem');
-  writeFileSync(ca, (await gate.run('cert', 'ca')).stdout);
-  // What the device's service leads to, so that another SSH server can stand there the next time.
-  let target = 0;
-  const relay = createServer(socket => {
-    const far = connect(target, '127.0.0.1');
-    for (const end of [socket, far]) end.on('error', () => {});
-    socket.pipe(far).pipe(socket);
-    socket.on('close', () => far.destroy());
-    far.on('close', () => socket.destroy());
-  });
-  relay.listen(0, '127.0.0.1');
-  t.after(() => relay.close());
-  await until('the relay listens', () => relay.listening);
-  const address = relay.address() as { port: number };
-  const { code } = await json('device', 'enroll', 'pump-7', '--service', `ssh=127.0.0.1:${address.port}`);
-  await startAgent(t, ['--gate', `https://127.0.0.1:${port}`, '--enroll', code]);
-  await until('the device is online', async () => (await json('device', 'show', 'pump-7'))['state'] === 'online');
-  const chromium = await openChromium(t, ca);
-  const signIn = async (user: string, role: string): Promise<Page> => {
-    await json('user', 'add', user, '--role', role);
-    const { link } = await json('user', 'link', user);
-    const page = await chromium.page();
-    await page.goto(link);
-    await page.locator('dialog .plain').click();
-    return page;
-  };
-  const leadTo = (to: { readonly port: number }): void => {
-    target = to.port;
-  };
-  return { gate, json, signIn, chromium, leadTo };
-}
-
-type Server = Awaited<ReturnType<typeof sshServer>>;
-
-async function logIn(page: Page, { folder, user }: Server): Promise<void> {
-  await page.getByRole('button', { name: 'Private key' }).click();
-  await page.getByLabel('User on the device').fill(user);
-  await page.locator('textarea[name=key]').fill(readFileSync(join(folder, 'user'), 'utf8'));
-  await page.getByRole('button', { name: 'Connect', exact: true }).click();
-}
-const shown = (page: Page, pattern: RegExp) =>
-  page.locator('.xterm-rows').filter({ hasText: pattern }).waitFor({ state: 'visible', timeout: 60_000 });
-async function run(page: Page, line: string): Promise<void> {
-  await page.keyboard.insertText(line);
-  await page.keyboard.press('Enter');
-}
-async function sizeOf(page: Page, mark: string): Promise<string> {
-  await run(page, `echo ${mark}:$(stty size):`);
-  await shown(page, new RegExp(`${mark}:\\d+ \\d+:`));
-  const text = (await page.locator('.xterm-rows').textContent()) ?? '';
-  return new RegExp(`${mark}:(\\d+ \\d+):`).exec(text.replaceAll('\u00a0', ' '))?.[1] ?? '';
-}
+import { logIn, paste, run, shown, sizeOf, terminalHouse } from '../fixtures/terminal-house.ts';
 
 test('a shell in the browser: types, resizes, speaks Japanese, is recorded, is cut, and knows its device', async t => {
-  const { gate, json, signIn, chromium, leadTo } = await house(t);
+  const { gate, json, signIn, chromium, leadTo } = await terminalHouse(t);
   const first = await sshServer();
   t.after(() => first[Symbol.asyncDispose]());
   leadTo(first);
@@ -100,6 +30,15 @@ test('a shell in the browser: types, resizes, speaks Japanese, is recorded, is c
   await run(page, "printf '%s・%s\\n' 関所 こんにちは");
   await shown(page, /関所・こんにちは/);
 
+  await run(page, "printf '\\033[7mreverse\\033[0m \\033[38;2;240;240;10mbright\\033[0m \\033[2;37mdim\\033[0m\\n'");
+  await shown(page, /reverse bright dim/);
+  const colourOf = (text: string): Promise<unknown> =>
+    page.evaluate(
+      `getComputedStyle([...document.querySelectorAll('.xterm-rows span')].findLast(one => one.textContent.includes('${text}'))).color`,
+    );
+  const usual = await colourOf('関所');
+  for (const text of ['reverse', 'bright']) assert.notEqual(await colourOf(text), usual, `${text} has its own colour`);
+
   const before = await sizeOf(page, 'one');
   await page.setViewportSize({ width: 900, height: 600 });
   let after = before;
@@ -115,6 +54,22 @@ test('a shell in the browser: types, resizes, speaks Japanese, is recorded, is c
   await run(page, 'typed-without-echo');
   await run(page, 'echo length=$(printf %s "$secret" | wc -c)');
   await shown(page, /length=18/);
+
+  // Several lines are shown before they run; what is refused is not typed.
+  await paste(page, 'echo one-$((10+1))\necho two-$((20+2))\n');
+  await page.locator('dialog .preview').getByText('echo one').waitFor();
+  await page.locator('dialog').getByRole('button', { name: 'Cancel' }).click();
+  await run(page, 'echo not-$((3+3))');
+  await shown(page, /not-6/);
+  assert.doesNotMatch((await page.locator('.xterm-rows').textContent()) ?? '', /one-11/);
+  await paste(page, 'echo one-$((10+1))\necho two-$((20+2))\n');
+  await page.locator('dialog').getByRole('button', { name: 'Paste' }).click();
+  await page.keyboard.press('Enter');
+  await shown(page, /one-11/);
+  await shown(page, /two-22/);
+  await paste(page, 'echo single-$((7+0))');
+  await page.keyboard.press('Enter');
+  await shown(page, /single-7/);
 
   const { sessions } = await json('session', 'list', '--action', 'device.terminal');
   const [session] = sessions as { id: string; resource: string; who: { id: string }; rule: string }[];
@@ -137,6 +92,25 @@ test('a shell in the browser: types, resizes, speaks Japanese, is recorded, is c
     /OPENSSH PRIVATE KEY|typed-without-echo/,
     'nor is it, or the key, in a log or the audit',
   );
+
+  // Whoever may look at it plays it on the page, and takes it away as it is; and the record, signed.
+  const auditor = await signIn('dora', 'auditor');
+  await auditor.evaluate(`location.hash = '#/audit'`);
+  const taken = async (name: string): Promise<string> => {
+    const coming = auditor.waitForEvent('download');
+    await auditor.getByRole('button', { name, exact: true }).first().click();
+    return readFileSync(await (await coming).path(), 'utf8');
+  };
+  assert.equal(await taken('Download'), cast);
+  assert.match(await taken('Signed, JSON lines'), /"signature":"[^"]+"\}\n$/);
+  assert.match(await taken('Signed, CSV'), /^seq,at,event[\s\S]*,audit\.export,signed,[\s\S]*\r\n$/);
+  await auditor.getByRole('link', { name: 'Play' }).first().click();
+  await auditor.getByRole('button', { name: 'Pause' }).click();
+  await auditor.getByRole('button', { name: 'Go on' }).click();
+  await auditor.getByLabel('Speed').selectOption('8');
+  await shown(auditor, /single-7/);
+  await auditor.getByRole('button', { name: 'From the beginning' }).click();
+  await shown(auditor, /single-7/);
 
   // Another server under the same name.
   const second = await sshServer();
@@ -163,7 +137,7 @@ test('a shell in the browser: types, resizes, speaks Japanese, is recorded, is c
 });
 
 test('whoever may not, is told so and reaches nothing', async t => {
-  const { json, signIn, leadTo } = await house(t);
+  const { json, signIn, leadTo } = await terminalHouse(t);
   const server = await sshServer();
   t.after(() => server[Symbol.asyncDispose]());
   leadTo(server);

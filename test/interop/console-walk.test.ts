@@ -1,39 +1,17 @@
-// One walk through the console as people take it, in both languages: a device joins, an endpoint is asked for, approved by
-// somebody else and used by a TCP client, and is cut; axe-core looks at every page.
+// One walk through the console as people take it: a device joins, an endpoint is asked for in Japanese, approved by somebody
+// else and used by a TCP client, and is cut; axe-core looks at every page, and none is wider than a phone. Every page in both
+// languages, by day and by night: test/lab/console-pages.test.ts.
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { startAgent } from '../fixtures/agent.ts';
+import { complaints, go, keep, narrow, pages, shots, sideways } from '../fixtures/console-pages.ts';
 import { echoServer, freePorts, startGate, talk, until } from '../fixtures/gate-process.ts';
 import { openChromium } from '../fixtures/playwright.ts';
 
-/** Screenshots are kept here when it is set; they are for eyes, not for comparing. */
-const shots = process.env['SEKISHO_SCREENSHOTS'];
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const pages = [
-  ...['status', 'device', 'device/pump-7', 'device/pump-7/terminal/ssh', 'endpoint', 'tunnel', 'proxy', 'web'],
-  ...['vpn', 'approval', 'cert', 'user', 'audit'],
-];
-
-interface Violation {
-  readonly id: string;
-  readonly impact: string;
-  readonly nodes: readonly { readonly html: string }[];
-}
-/** What is serious or worse on the page as it stands. The DevTools run it, which no Content-Security-Policy stops. */
-async function complaints(page: Page): Promise<string[]> {
-  const found = (await page.evaluate(
-    `(async () => { ${axe}; return (await axe.run(document)).violations; })()`,
-  )) as Violation[];
-  return found
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(' | ')}`);
-}
-
-test('a walk through the console in both languages, with a device, an approval, a TCP client and axe on every page', async t => {
+test('a walk through the console, with a device, an approval, a TCP client and axe on every page', async t => {
   const [port = 0] = await freePorts(1);
   const gate = await startGate(t, {
     config: `gate: { listen: 'tls://127.0.0.1:${port}', workers: 0 }
@@ -59,15 +37,6 @@ vpn: { hubs: { office: {} } }
     await page.goto(link);
     await page.locator('dialog .plain').click();
     return page;
-  };
-  const go = async (page: Page, to: string): Promise<void> => {
-    await page.evaluate(`location.hash = '#/${to}'`);
-    await page.locator(`nav a[href="#/${to.split('/')[0]}"][aria-current]`).waitFor();
-    await page.locator('main h1').waitFor();
-    await page
-      .locator('main')
-      .filter({ hasNotText: /Loading|読み込み中/ })
-      .waitFor();
   };
   const admin = await signIn('alice', 'admin', 'en');
   await json('group', 'add', 'staff', 'alice');
@@ -124,20 +93,19 @@ vpn: { hubs: { office: {} } }
   // A revoked device takes its ways with it.
   const again = await talk(t, endpoint?.port ?? 0);
   assert.equal(await again.say('still there\n'), 'still there\n');
-  const auditor = await signIn('山本', 'admin', 'ja');
-  for (const [page, language] of [
-    [admin, 'en'],
-    [auditor, 'ja'],
-  ] as const) {
-    for (const to of pages) {
-      await go(page, to);
-      assert.equal(await page.locator('main [role=alert]').count(), 0, `${to} in ${language}`);
-      assert.deepEqual(await complaints(page), [], `${to} in ${language}`);
-      if (shots === undefined) continue;
-      mkdirSync(shots, { recursive: true });
-      await page.screenshot({ path: join(shots, `${to.replaceAll('/', '-')}-${language}.png`), fullPage: true });
-    }
+  for (const to of pages) {
+    await go(admin, to);
+    assert.equal(await admin.locator('main [role=alert]').count(), 0, to);
+    assert.deepEqual(await complaints(admin), [], to);
+    await keep(admin, to);
   }
+  await admin.setViewportSize({ width: narrow, height: 844 });
+  for (const to of pages) {
+    await go(admin, to);
+    assert.deepEqual(await sideways(admin), [], `${to} on a phone`);
+    await keep(admin, `${to}-narrow`);
+  }
+  await admin.setViewportSize({ width: 1280, height: 860 });
   await go(admin, 'device/pump-7');
   await admin.getByRole('button', { name: 'Revoke' }).click();
   await admin.locator('dialog').getByRole('button', { name: 'Revoke' }).click();

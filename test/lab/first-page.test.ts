@@ -11,7 +11,7 @@ import { openGate } from '../e2e/console-rig.ts';
 import { startGate } from '../fixtures/gate-process.ts';
 import { endProperly } from './house.ts';
 
-const [auditRows, devices, times] = [100_000, 5000, 15];
+const [auditRows, devices, certificates, people, times] = [100_000, 5000, 20_000, 5000, 15];
 /** Milliseconds, the median of some: the promise to people who open a page. */
 const most = 300;
 
@@ -35,6 +35,23 @@ async function fill(data: string): Promise<void> {
   await using registry = await openDeviceRegistry({ store, clock, log });
   for (let number = 0; number < devices; number++)
     await registry.invite(`d${number}`, { tags: { site: `s${number % 9}` } });
+  const created = clock.now().toISOString();
+  const rows = Array.from({ length: certificates }, (_, number) => {
+    const serial = `ab${number.toString(16).padStart(30, '0')}`;
+    return {
+      ...{ serial, fingerprint: serial.padStart(64, '0'), issuer: 'f'.repeat(64), kind: 'user' as const },
+      ...{ name: `user${number % people}`, names: '[]', subject: `{"cn":"user${number}","ou":["unit ${number % 9}"]}` },
+      not_before: new Date(Date.now() - number * 60_000).toISOString(),
+      not_after: new Date(Date.now() + (number - 2000) * 3_600_000).toISOString(),
+      pem: '-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n',
+      ...{ revoked: number % 20 === 0 ? created : null, reason: null, replaces: null },
+    };
+  });
+  for (let at = 0; at < rows.length; at += 500)
+    await store.db
+      .insertInto('certificate')
+      .values(rows.slice(at, at + 500))
+      .execute();
 }
 
 test('first pages come at once, whatever has been written before', async (t: TestContext) => {
@@ -55,8 +72,13 @@ test('first pages come at once, whatever has been written before', async (t: Tes
     '/v1/audit?outcome=failed&limit=100',
     '/v1/audit?since=2020-11-22T00:00:00Z&limit=100',
     '/v1/devices',
-    '/v1/users',
+    '/v1/users?limit=100',
+    '/v1/users?search=user4&offset=200&limit=100',
     '/v1/certs',
+    '/v1/certs?offset=15000',
+    '/v1/certs?search=unit%204&offset=1000',
+    '/v1/certs?state=revoked',
+    '/v1/certs?expiring=30d',
     '/v1/status',
     '/v1/sessions',
     '/v1/approvals',

@@ -1,10 +1,11 @@
 // Audit: search, follow, older rows, whether the chain holds, files for others, and the recordings of terminals.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { type AnswerOf, call, Refusal } from '../api.ts';
+import { type AnswerOf, call, fetchFile, Refusal } from '../api.ts';
 import { Act, Field, Form, Page, Problem, Table, Tag } from '../parts.tsx';
-import { save } from '../save.ts';
+import { save, saveBlob } from '../save.ts';
 import { bytes, nameOf, t, when } from '../text.ts';
-import { useAnswer } from '../use.ts';
+import { useAnswer, usePath } from '../use.ts';
+import { PlaybackPage } from './playback.tsx';
 
 type Row = AnswerOf<'audit.search'>['rows'][number];
 type Filter = Readonly<Record<string, string>>;
@@ -21,6 +22,11 @@ const page = 100;
 const most = 2000;
 
 export function AuditPage() {
+  const [, part, id] = usePath();
+  return part === 'recording' && id !== undefined ? <PlaybackPage key={id} id={id} /> : <AuditRows />;
+}
+
+function AuditRows() {
   const [filter, setFilter] = useState<Filter>({});
   const [isFollowing, setFollowing] = useState(true);
   const following = useRef(isFollowing);
@@ -143,20 +149,18 @@ export function AuditPage() {
       <h2>{t('takeAway')}</h2>
       <p class="quiet">{t('exportText')}</p>
       <div class="tools left">
-        <a class="button" href="/v1/audit/export" download="audit.jsonl">
-          {t('exportSigned')}
-        </a>
+        <Act
+          label={t('exportSigned')}
+          run={() => fetchFile('/v1/audit/export').then(file => saveBlob('audit.jsonl', file))}
+        />
+        <Act
+          label={t('exportCsv')}
+          run={() => fetchFile('/v1/audit/export?format=csv').then(file => saveBlob('audit.csv', file))}
+        />
         <Act
           label={t('exportKey')}
           run={() => call('audit.head').then(({ publicKey }) => save('audit.pub', publicKey, 'application/x-pem-file'))}
         />
-        <button
-          type="button"
-          disabled={!rows || rows.length === 0}
-          onClick={() => save('audit.csv', csvOf(rows ?? []), 'text/csv;charset=utf-8')}
-        >
-          {t('exportCsv')}
-        </button>
       </div>
       <Recordings />
     </Page>
@@ -197,9 +201,15 @@ function Recordings() {
             title: '',
             kind: 'tools',
             show: ({ id }) => (
-              <a class="button" href={`/v1/audit/recordings/${id}`} download={`${id}.cast`}>
-                {t('download')}
-              </a>
+              <>
+                <a class="button" href={`#/audit/recording/${encodeURIComponent(id)}`}>
+                  {t('play')}
+                </a>
+                <Act
+                  label={t('download')}
+                  run={() => fetchFile(`/v1/audit/recordings/${id}`).then(file => saveBlob(`${id}.cast`, file))}
+                />
+              </>
             ),
           },
         ]}
@@ -209,23 +219,3 @@ function Recordings() {
 }
 
 const unique = (rows: readonly Row[]): Row[] => [...new Map(rows.map(row => [row.seq, row])).values()];
-
-/**
- * RFC 4180, with a byte order mark for spreadsheets that take UTF-8 for something else. A cell that begins like a formula is
- * quoted by an apostrophe: audit rows hold what strangers sent.
- */
-function csvOf(rows: readonly Row[]): string {
-  const columns = ['seq', 'at', 'event', 'outcome', 'who', 'from', 'resource', 'rule', 'facts'] as const;
-  const cell = (value: unknown): string => {
-    const text = value === null || value === undefined ? '' : String(value);
-    const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-    return `"${safe.replaceAll('"', '""')}"`;
-  };
-  const line = (row: Row): string =>
-    columns
-      .map(name =>
-        cell(name === 'who' ? row.who.id || row.who.kind : name === 'facts' ? JSON.stringify(row.facts) : row[name]),
-      )
-      .join(',');
-  return `\ufeff${[columns.join(','), ...rows.map(line)].join('\r\n')}\r\n`;
-}

@@ -1,7 +1,7 @@
 // Certificates: the CA, what it issued, issuing and revoking.
 import { useState } from 'preact/hooks';
 import { type AnswerOf, call } from '../api.ts';
-import { Act, Answer, Dialog, Field, Form, Page, Table, Tag } from '../parts.tsx';
+import { Act, Answer, Dialog, Field, Form, Page, Pager, Search, Table, Tag, usePage } from '../parts.tsx';
 import { save } from '../save.ts';
 import { day, t } from '../text.ts';
 import { useAnswer } from '../use.ts';
@@ -11,7 +11,10 @@ type Issued = AnswerOf<'cert.issue'>;
 const tones = { valid: 'good', expired: 'plain', revoked: 'bad' } as const;
 
 export function CertPage() {
-  const asked = useAnswer('cert.list', { query: { limit: 500 } }, event => event.startsWith('cert'));
+  const { page, turn, limit } = usePage();
+  const [search, setSearch] = useState('');
+  const query = { search, offset: page * limit, limit };
+  const asked = useAnswer('cert.list', { query }, event => event.startsWith('cert'));
   const [isIssuing, setIssuing] = useState(false);
   const [isInviting, setInviting] = useState(false);
   const [renewal, setRenewal] = useState<Link>();
@@ -38,49 +41,65 @@ export function CertPage() {
         </>
       }
     >
+      <Search
+        label={t('searchCerts')}
+        search={text => {
+          turn(0);
+          setSearch(text);
+        }}
+      >
+        {asked.value && (
+          <span class="quiet" role="status">
+            {t('cert')}: {asked.value.total}
+          </span>
+        )}
+      </Search>
       <Answer asked={asked}>
-        {({ certs }) => (
-          <Table
-            label={t('cert')}
-            rows={certs}
-            idOf={({ serial }) => serial}
-            empty={t('noCerts')}
-            columns={[
-              { title: t('state'), show: ({ state }) => <Tag tone={tones[state]}>{t(state)}</Tag> },
-              { title: t('kind'), show: ({ kind }) => kind },
-              {
-                title: t('name'),
-                show: ({ name, subject }) => (
-                  <>
-                    <strong>{name}</strong> <span class="quiet">{subject}</span>
-                  </>
-                ),
-              },
-              { title: t('serial'), kind: 'code', show: ({ serial }) => serial.slice(0, 16) },
-              { title: t('notAfter'), show: ({ notAfter }) => day(notAfter) },
-              {
-                title: '',
-                kind: 'tools',
-                show: ({ serial, state, kind }) =>
-                  state === 'valid' && (
+        {({ certs, total }) => (
+          <>
+            <Table
+              label={t('cert')}
+              rows={certs}
+              idOf={({ serial }) => serial}
+              empty={search === '' ? t('noCerts') : t('noneFound')}
+              columns={[
+                { title: t('state'), show: ({ state }) => <Tag tone={tones[state]}>{t(state)}</Tag> },
+                { title: t('kind'), show: ({ kind }) => kind },
+                {
+                  title: t('name'),
+                  show: ({ name, subject }) => (
                     <>
-                      {kind === 'user' && (
-                        <Act
-                          label={t('renew')}
-                          run={() => call('cert.renew', { params: { serial }, body: { for: '1d' } }).then(setRenewal)}
-                        />
-                      )}
-                      <Act
-                        label={t('revoke')}
-                        sure={t('sureRevoke')}
-                        danger
-                        run={() => call('cert.revoke', { params: { serial }, body: {} }).then(asked.again)}
-                      />
+                      <strong>{name}</strong> <span class="quiet">{subject}</span>
                     </>
                   ),
-              },
-            ]}
-          />
+                },
+                { title: t('serial'), kind: 'code', show: ({ serial }) => serial.slice(0, 16) },
+                { title: t('notAfter'), show: ({ notAfter }) => day(notAfter) },
+                {
+                  title: '',
+                  kind: 'tools',
+                  show: ({ serial, state, kind }) =>
+                    state === 'valid' && (
+                      <>
+                        {kind === 'user' && (
+                          <Act
+                            label={t('renew')}
+                            run={() => call('cert.renew', { params: { serial }, body: { for: '1d' } }).then(setRenewal)}
+                          />
+                        )}
+                        <Act
+                          label={t('revoke')}
+                          sure={t('sureRevoke')}
+                          danger
+                          run={() => call('cert.revoke', { params: { serial }, body: {} }).then(asked.again)}
+                        />
+                      </>
+                    ),
+                },
+              ]}
+            />
+            <Pager page={page} turn={turn} limit={limit} total={total} />
+          </>
         )}
       </Answer>
       {renewal && <LinkDialog link={renewal} close={() => setRenewal(undefined)} />}

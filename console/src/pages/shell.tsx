@@ -43,7 +43,7 @@ export function ShellPage({ device, service }: { device: string; service: string
     );
   };
   const join = async (login: Login): Promise<void> => {
-    const { openScreen } = await load();
+    const { openScreen } = await loadTerminal();
     screen.current?.dispose();
     const view = openScreen({ place: place.current as HTMLDivElement, label: t('terminalInput'), mayPaste });
     screen.current = view;
@@ -152,7 +152,7 @@ export function ShellPage({ device, service }: { device: string; service: string
 }
 
 /** Its script and its style sheet, once. */
-async function load(): Promise<typeof import('../terminal.ts')> {
+export async function loadTerminal(): Promise<typeof import('../terminal.ts')> {
   if (!document.querySelector('link[href="/terminal.css"]')) {
     document.head.append(Object.assign(document.createElement('link'), { rel: 'stylesheet', href: '/terminal.css' }));
   }

@@ -25,13 +25,14 @@ const mayWords = {
 } as const;
 
 export function UserPage({ me }: { me: Me }) {
-  const asked = useAnswer('user.list', undefined, event => event.startsWith('user'));
+  const { page, turn, limit } = usePage();
+  const [search, setSearch] = useState('');
+  const query = { search, offset: page * limit, limit };
+  const asked = useAnswer('user.list', { query }, event => event.startsWith('user'));
   const [dialog, setDialog] = useState<
     'add' | { readonly roles: User } | { readonly link: string; readonly user: string }
   >();
   const close = (): void => setDialog(undefined);
-  const { page, turn, limit } = usePage();
-  const [search, setSearch] = useState('');
   return (
     <Page
       title={t('user')}
@@ -45,70 +46,65 @@ export function UserPage({ me }: { me: Me }) {
         label={t('searchUsers')}
         search={text => {
           turn(0);
-          setSearch(text.normalize('NFKC').toLowerCase());
+          setSearch(text);
         }}
       />
       <Answer asked={asked}>
-        {({ users: all }) => {
-          const users = all.filter(({ name, groups }) =>
-            [name, ...groups].some(text => text.normalize('NFKC').toLowerCase().includes(search)),
-          );
-          return (
-            <>
-              <Table
-                label={t('user')}
-                rows={users.slice(page * limit, (page + 1) * limit)}
-                idOf={({ name }) => name}
-                empty={search === '' ? t('noUsers') : t('noneFound')}
-                columns={[
-                  {
-                    title: t('name'),
-                    show: ({ name }) => (
-                      <>
-                        <strong>{name}</strong> {name === me.id && <span class="quiet">{t('me')}</span>}
-                      </>
-                    ),
-                  },
-                  {
-                    title: t('roles'),
-                    show: ({ roles }) =>
-                      roles.map(role => t(roleWords[role])).join(', ') || <span class="quiet">{t('none')}</span>,
-                  },
-                  { title: t('groups'), show: ({ groups }) => groups.join(', ') },
-                  { title: t('since'), show: ({ created }) => day(created) },
-                  {
-                    title: '',
-                    kind: 'tools',
-                    show: user => (
-                      <>
-                        <button type="button" onClick={() => setDialog({ roles: user })}>
-                          {t('rolesAndGroups')}
-                        </button>
+        {({ users, total }) => (
+          <>
+            <Table
+              label={t('user')}
+              rows={users}
+              idOf={({ name }) => name}
+              empty={search === '' ? t('noUsers') : t('noneFound')}
+              columns={[
+                {
+                  title: t('name'),
+                  show: ({ name }) => (
+                    <>
+                      <strong>{name}</strong> {name === me.id && <span class="quiet">{t('me')}</span>}
+                    </>
+                  ),
+                },
+                {
+                  title: t('roles'),
+                  show: ({ roles }) =>
+                    roles.map(role => t(roleWords[role])).join(', ') || <span class="quiet">{t('none')}</span>,
+                },
+                { title: t('groups'), show: ({ groups }) => groups.join(', ') },
+                { title: t('since'), show: ({ created }) => day(created) },
+                {
+                  title: '',
+                  kind: 'tools',
+                  show: user => (
+                    <>
+                      <button type="button" onClick={() => setDialog({ roles: user })}>
+                        {t('rolesAndGroups')}
+                      </button>
+                      <Act
+                        label={t('link')}
+                        run={() =>
+                          call('user.link', { params: { name: user.name } }).then(({ link }) =>
+                            setDialog({ link, user: user.name }),
+                          )
+                        }
+                      />
+                      {user.name !== me.id && (
                         <Act
-                          label={t('link')}
-                          run={() =>
-                            call('user.link', { params: { name: user.name } }).then(({ link }) =>
-                              setDialog({ link, user: user.name }),
-                            )
-                          }
+                          label={t('remove')}
+                          sure={t('sureRemove')}
+                          danger
+                          run={() => call('user.remove', { params: { name: user.name } }).then(asked.again)}
                         />
-                        {user.name !== me.id && (
-                          <Act
-                            label={t('remove')}
-                            sure={t('sureRemove')}
-                            danger
-                            run={() => call('user.remove', { params: { name: user.name } }).then(asked.again)}
-                          />
-                        )}
-                      </>
-                    ),
-                  },
-                ]}
-              />
-              <Pager page={page} turn={turn} limit={limit} total={users.length} />
-            </>
-          );
-        }}
+                      )}
+                    </>
+                  ),
+                },
+              ]}
+            />
+            <Pager page={page} turn={turn} limit={limit} total={total} />
+          </>
+        )}
       </Answer>
       <Groups />
       {dialog === 'add' && (

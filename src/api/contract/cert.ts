@@ -1,7 +1,7 @@
 // cert: certificates of the gate's own CA.
 import { z } from 'zod';
 import { certificateDays, issued, part } from './cert-parts.ts';
-import { durationText, limit, time } from './common.ts';
+import { durationText, limit, offset, time } from './common.ts';
 import { verb } from './verb.ts';
 
 export const serial = z
@@ -89,9 +89,18 @@ export const certVerbs = {
       expiring: durationText.optional().meta({
         description: 'those that count, end within this time and were not renewed; the soonest first',
       }),
+      search: z
+        .string()
+        .max(128)
+        .optional()
+        .meta({ description: 'part of a name, a subject, a host name or a serial' }),
+      offset,
       limit,
     }),
-    answer: z.object({ certs: z.array(certificate), total: z.number() }),
+    answer: z.object({
+      certs: z.array(certificate),
+      total: z.number().meta({ description: 'that fit, before offset and limit' }),
+    }),
     cli: 'cert list',
   }),
   'cert.show': verb({

@@ -36,6 +36,9 @@ export const who = z.object({ kind: z.string(), id: z.string(), credential: z.st
 
 export const limit = z.coerce.number().int().min(1).max(1000).default(100);
 
+/** How many of a list to leave out before the first that is wanted. */
+export const offset = z.coerce.number().int().min(0).max(1_000_000).default(0);
+
 /** A verb that has nothing to say but that it is done. */
 export const done = z.object({ done: z.literal(true) });
 

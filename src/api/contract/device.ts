@@ -1,7 +1,7 @@
 // device: things that are reached through their own outbound link, and how they join.
 import { z } from 'zod';
 import { issued } from './cert-parts.ts';
-import { limit, name, time } from './common.ts';
+import { limit, name, offset, time } from './common.ts';
 import { verb } from './verb.ts';
 
 const alias = z.object({ name: z.string(), kind: z.enum(['imsi', 'simId', 'alias', 'former']) });
@@ -56,7 +56,7 @@ export const deviceVerbs = {
     query: z.object({
       state: z.enum(['online', 'offline']).optional(),
       search: z.string().max(128).optional().meta({ description: 'part of a name, an alias, a tag or an address' }),
-      offset: z.coerce.number().int().min(0).max(1_000_000).default(0),
+      offset,
       limit: limit.optional(),
     }),
     answer: z.object({

@@ -1,7 +1,7 @@
 // user: people, their roles, passwords and access keys.
 import { z } from 'zod';
 import { passkeyAnswer, passkeyOptions } from './auth.ts';
-import { name, role, time } from './common.ts';
+import { limit, name, offset, role, time } from './common.ts';
 import { verb } from './verb.ts';
 
 export const user = z.object({
@@ -51,7 +51,16 @@ export const userVerbs = {
     path: '/v1/users',
     action: 'user.list',
     summary: 'Users',
-    answer: z.object({ users: z.array(user) }),
+    query: z.object({
+      search: z.string().max(128).optional().meta({ description: 'part of a name, or of a group' }),
+      role: role.optional(),
+      offset,
+      limit: limit.optional(),
+    }),
+    answer: z.object({
+      users: z.array(user),
+      total: z.number().meta({ description: 'that fit, before offset and limit' }),
+    }),
     cli: 'user list',
   }),
   'user.show': verb({

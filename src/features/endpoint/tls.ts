@@ -21,6 +21,8 @@ export interface EndpointTlsDeps {
   readonly named: (name: string) => Promise<readonly Identity[]>;
   /** Another object after a reload. */
   readonly clients: () => ClientAuthorities;
+  /** An OCSP answer about these certificates, DER, where there is one. */
+  readonly staple?: (certs: readonly string[]) => Promise<Uint8Array | undefined>;
   /** Milliseconds. */
   readonly handshake: number;
 }
@@ -32,7 +34,7 @@ export interface EndpointTls {
   underName(name: string, wantsCertificate: boolean): () => Promise<Upgrade>;
 }
 
-export function createEndpointTls({ own, named, clients, handshake }: EndpointTlsDeps): EndpointTls {
+export function createEndpointTls({ own, named, clients, staple, handshake }: EndpointTlsDeps): EndpointTls {
   const make = (identities: readonly Identity[], trust: ClientAuthorities | undefined, context: string): Upgrade =>
     upgradeTls({
       identities,
@@ -40,6 +42,7 @@ export function createEndpointTls({ own, named, clients, handshake }: EndpointTl
       // No tickets: a session would outlive the endpoint it was made under.
       session: { tickets: false, cache: 0, timeout: 1000 },
       context,
+      ...(staple ? { staple } : {}),
       handshake,
     });
   const shared = new Map<

@@ -7,11 +7,14 @@ import type { Address, Gate, Log, Metrics, Port, Principal } from '../../core/pa
 /**
  * A core Port that may take and give frames in batches (what one turn of the event loop brought). A frame is an
  * Ethernet frame without FCS, 14 to 1,600 bytes. Frames are shared, never copied: nobody writes into one after handing
- * it on, whoever must change one makes his own.
+ * it on, whoever must change one makes his own. What a port is given it has for the length of the call: whoever keeps a
+ * frame keeps a copy.
  */
 export interface HubPort extends Port {
   /** Sends what it can and drops the rest; answers how many were taken. Never waits. */
   sendBatch?(frames: readonly Uint8Array[]): number;
+  /** How full the way out of this port is, 0 to 1; when it is half full, senders get like shares of the rest. */
+  backlog?(): number;
   /** Where a port has this, the hub uses it instead of `receive`. The array is not kept beyond the call. */
   receiveBatch?(deliver: (frames: readonly Uint8Array[]) => void): void;
 }

@@ -111,6 +111,9 @@ class Tap implements HubPort {
     writeBuffer(pipe, batch);
     return frames.length;
   }
+  backlog(): number {
+    return (this.#child.stdin?.writableLength ?? 0) / ahead;
+  }
   async [Symbol.asyncDispose](): Promise<void> {
     this.#state = 'closed';
     const child = this.#child;

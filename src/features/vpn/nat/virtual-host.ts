@@ -65,6 +65,7 @@ export class VirtualHost implements ServicePort {
       askTurn: options.askTurn,
       onRequest: (request, owner) => options.onTcp(request, owner as Plug),
       adopts: options.adopts,
+      recycles: true, // the switch gives frames to ports in the same turn, and ports do not keep them
     });
   }
 
@@ -85,6 +86,7 @@ export class VirtualHost implements ServicePort {
     if (frames.length === 0) return;
     this.#out = [];
     for (const frame of frames) this.#deliver?.(frame);
+    this.tcp.handedOver();
   }
   async [Symbol.asyncDispose](): Promise<void> {
     this.tcp.reset();

@@ -186,6 +186,13 @@ export class MemberSession implements LiveMember, HubPort {
     this.#flush();
     return taken;
   }
+  /** Of its emptiest connection. */
+  backlog(): number {
+    let least = Number.POSITIVE_INFINITY;
+    for (const { stream, direction } of this.#links)
+      if (direction !== 'up') least = Math.min(least, stream.writableLength);
+    return least === Number.POSITIVE_INFINITY ? 0 : least / mostQueued;
+  }
   receive(deliver: (frame: Uint8Array) => void): void {
     this.#deliver = frames => {
       for (const frame of frames) deliver(frame);

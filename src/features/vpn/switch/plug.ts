@@ -4,6 +4,7 @@ import type { HubPort, PortCounts, PortPolicy, Traffic } from '../hub.ts';
 import type { SourceFilter } from './filter.ts';
 import { Bucket, StormLimiter } from './limits.ts';
 import { type CompiledPolicy, compilePolicy } from './policy.ts';
+import { Shares } from './shares.ts';
 
 /**
  * A port of the hub's own that takes each frame as it comes, with who sent it, instead of a queue; `turn` is called when
@@ -44,6 +45,7 @@ export class Plug {
   ipGeneration = -1;
   queue: Uint8Array[] = [];
   #spare: Uint8Array[] = [];
+  readonly #shares = new Shares();
   isWaiting = false;
   upload: Bucket | undefined;
   download: Bucket | undefined;
@@ -76,9 +78,12 @@ export class Plug {
     this.macGeneration = this.ipGeneration = -1;
   }
 
-  /** @returns false when its queue is full */
-  push(frame: Uint8Array): boolean {
-    if (this.queue.length >= queueLimit) return false;
+  /** @returns false when its queue is full, or when the sender has had more of it than others */
+  push(frame: Uint8Array, sender: number, now: number): boolean {
+    const waiting = this.queue.length;
+    if (waiting >= queueLimit) return false;
+    const pressure = waiting / queueLimit + (this.port.backlog?.() ?? 0);
+    if (!this.#shares.take(sender, frame.length, pressure, now)) return false;
     this.queue.push(frame);
     return true;
   }

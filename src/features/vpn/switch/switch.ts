@@ -113,7 +113,7 @@ export class Switch {
     }
     from.up.add(view.isGroup, frame.length);
     this.#up.add(view.isGroup, frame.length);
-    for (const monitor of this.#monitors) if (monitor !== from) this.#queue(monitor, frame);
+    for (const monitor of this.#monitors) if (monitor !== from) this.#queue(monitor, from, frame);
     this.#forward(from, view, frame);
   }
 
@@ -142,10 +142,11 @@ export class Switch {
     const tail = line === undefined ? from.filter?.tail : undefined;
     if (line !== undefined && line.delay > 0) {
       // The frame comes back later as if it had just passed.
+      const kept = Uint8Array.from(frame);
       this.#badLine.hold(line, () => {
-        if (from.state !== 'in' || !view.read(frame)) return;
+        if (from.state !== 'in' || !view.read(kept)) return;
         if (this.#turn === 'idle') this.#ask();
-        this.#deliver(from, view, frame, undefined);
+        this.#deliver(from, view, kept, undefined);
       });
       return;
     }
@@ -184,8 +185,8 @@ export class Switch {
         return;
       }
       if (line !== undefined && line.delay > 0) {
-        const late = out;
-        this.#badLine.hold(line, () => this.#queue(to, late));
+        const late = Uint8Array.from(out);
+        this.#badLine.hold(line, () => this.#queue(to, from, late));
         return;
       }
     }
@@ -200,14 +201,14 @@ export class Switch {
     to.down.add(view.isGroup, frame.length);
     this.#down.add(view.isGroup, frame.length);
     if (to.service !== undefined) to.service.take(view, from);
-    else this.#queue(to, out);
+    else this.#queue(to, from, out);
   }
 
   #passes(line: FilterLine): boolean {
     return !line.discards && (line.loss === 0 || !this.#badLine.loses(line));
   }
-  #queue(plug: Plug, frame: Uint8Array): void {
-    if (plug.state !== 'in' || !plug.push(frame)) {
+  #queue(plug: Plug, from: Plug, frame: Uint8Array): void {
+    if (plug.state !== 'in' || !plug.push(frame, from.id, this.#now)) {
       this.#drop(plug);
       return;
     }

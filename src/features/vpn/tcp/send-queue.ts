@@ -1,100 +1,56 @@
-// Bytes that were written and not yet acknowledged, addressed by their distance from the oldest of them.
+// Bytes that were written and not yet acknowledged, addressed by their distance from the oldest of them. They are copied
+// into blocks that all queues share and use again: memory that the kernel hands out anew costs far more than the copy.
 
-/** Writes smaller than this are gathered, so that a million of them are not a million pieces. */
-const block = 4096;
+const size = 16_384;
+const shift = 14;
+const mask = size - 1;
+/** Blocks that are kept while no queue needs them. */
+const mostSpare = 512;
+const spare: Buffer[] = [];
 
 export class SendQueue {
-  #pieces: Uint8Array[] = [];
-  /** Bytes of the first piece that are acknowledged already. */
-  #skip = 0;
-  /** Bytes used of the last piece when it is a gathering block; -1 when it is not. */
-  #gathered = -1;
+  readonly #blocks: Buffer[] = [];
+  /** Where the oldest byte lies in the first block. */
+  #start = 0;
   length = 0;
-  /** Where the last read ended, so that reading on does not begin at the front. */
-  #atPiece = 0;
-  #atOffset = 0;
 
   push(chunk: Uint8Array): void {
+    let at = this.#start + this.length;
     this.length += chunk.length;
-    if (chunk.length >= block / 2) {
-      this.#seal();
-      this.#pieces.push(chunk);
-      return;
-    }
-    let rest = chunk;
-    while (rest.length > 0) {
-      if (this.#gathered < 0 || this.#gathered === block) {
-        this.#seal();
-        this.#pieces.push(new Uint8Array(block));
-        this.#gathered = 0;
-      }
-      const last = this.#pieces[this.#pieces.length - 1]!;
-      const part = rest.subarray(0, block - this.#gathered);
-      last.set(part, this.#gathered);
-      this.#gathered += part.length;
-      rest = rest.subarray(part.length);
+    for (let from = 0; from < chunk.length; ) {
+      const offset = at & mask;
+      if (at >> shift === this.#blocks.length) this.#blocks.push(spare.pop() ?? Buffer.allocUnsafeSlow(size));
+      const take = Math.min(size - offset, chunk.length - from);
+      this.#blocks[at >> shift]!.set(take === chunk.length ? chunk : chunk.subarray(from, from + take), offset);
+      from += take;
+      at += take;
     }
   }
 
   /** Copies `length` bytes from `offset` on. Both lie within what is here. */
-  copy(offset: number, length: number, to: Uint8Array, at: number): void {
-    let piece = 0;
-    let start = -this.#skip; // where the piece begins, as an offset
-    if (offset >= this.#atOffset) {
-      piece = this.#atPiece;
-      start = this.#atOffset;
-    }
-    let left = length;
-    let target = at;
-    let from = offset;
-    for (; left > 0; piece++) {
-      const bytes = this.#pieces[piece]!;
-      const size = piece === this.#pieces.length - 1 && this.#gathered >= 0 ? this.#gathered : bytes.length;
-      if (from >= start + size) {
-        start += size;
-        continue;
-      }
-      const inside = from - start;
-      const take = Math.min(left, size - inside);
-      to.set(bytes.subarray(inside, inside + take), target);
-      left -= take;
-      target += take;
-      from += take;
-      this.#atPiece = piece;
-      this.#atOffset = start;
-      start += size;
+  copy(offset: number, length: number, to: Uint8Array, target: number): void {
+    let at = this.#start + offset;
+    for (let done = 0; done < length; ) {
+      const from = at & mask;
+      const take = Math.min(size - from, length - done);
+      this.#blocks[at >> shift]!.copy(to, target + done, from, from + take);
+      done += take;
+      at += take;
     }
   }
 
   /** The first `count` bytes are not needed any more. */
   drop(count: number): void {
     this.length -= count;
-    let skip = this.#skip + count;
-    let gone = 0;
-    while (gone < this.#pieces.length) {
-      const isLast = gone === this.#pieces.length - 1;
-      const size = isLast && this.#gathered >= 0 ? this.#gathered : this.#pieces[gone]!.length;
-      if (skip < size || (isLast && this.#gathered >= 0 && this.#gathered < block && skip === size)) break;
-      skip -= size;
-      gone++;
-    }
-    if (gone > 0) {
-      if (gone === this.#pieces.length) this.#gathered = -1;
-      this.#pieces.splice(0, gone);
-    }
-    this.#skip = skip;
-    this.#atPiece = Math.max(0, this.#atPiece - gone);
-    this.#atOffset = this.#atPiece === 0 ? -skip : this.#atOffset - count;
+    this.#start += count;
+    this.#free(this.length === 0 ? this.#blocks.length : this.#start >> shift);
+    this.#start = this.length === 0 ? 0 : this.#start & mask;
   }
   clear(): void {
-    this.#pieces = [];
-    this.length = this.#skip = this.#atPiece = this.#atOffset = 0;
-    this.#gathered = -1;
+    this.drop(this.length);
   }
-
-  #seal(): void {
-    const last = this.#pieces.length - 1;
-    if (this.#gathered >= 0 && last >= 0) this.#pieces[last] = this.#pieces[last]!.subarray(0, this.#gathered);
-    this.#gathered = -1;
+  #free(count: number): void {
+    if (count === 0) return;
+    for (const block of this.#blocks.splice(0, count)) if (spare.length < mostSpare) spare.push(block);
   }
 }

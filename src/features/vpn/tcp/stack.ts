@@ -10,8 +10,9 @@ import { u16, u32 } from '../../../wire/bytes.ts';
 import type { FrameView } from '../../../wire/frame-view.ts';
 import { formatIpv4 } from '../../../wire/ipv4.ts';
 import { advance, isBefore, isTcpSumRight, readTcpOptions, tcpFlags } from '../../../wire/tcp.ts';
-import { type Account, type Syn, TcpConnection, type TcpHost } from './connection.ts';
+import { TcpConnection } from './connection.ts';
 import { FramePool } from './frame-pool.ts';
+import type { Account, Syn, TcpHost } from './parts.ts';
 import { type Path, SegmentWriter } from './segment-writer.ts';
 
 /** Somebody wants to connect. Nothing is answered until `accept` or `refuse` is called; repeated SYNs change nothing. */
@@ -45,6 +46,8 @@ export interface TcpStackOptions {
   readonly memory?: number;
   /** The same for the connections of one owner; default 32 MiB. */
   readonly share?: number;
+  /** Whoever gets a frame is done with it before `turn` is called again; with `handedOver`. */
+  readonly recycles?: boolean;
 }
 
 const { syn, ack, rst, fin } = tcpFlags as { syn: 2; ack: 16; rst: 4; fin: 1 };
@@ -62,7 +65,7 @@ export class TcpStack {
   readonly #options: TcpStackOptions;
   readonly #limit: number;
   readonly #memory: number;
-  readonly #pool = new FramePool();
+  readonly #pool: FramePool;
   /** Remote address and port → the few connections from there. */
   readonly #connections = new Map<number, TcpConnection[]>();
   readonly #waiting = new Map<string, Waiting>();
@@ -80,6 +83,7 @@ export class TcpStack {
 
   constructor(options: TcpStackOptions) {
     this.#options = options;
+    this.#pool = new FramePool(options.recycles);
     this.#limit = options.limit ?? 4096;
     this.#memory = options.memory ?? 256 * 1024 * 1024;
     const share = options.share ?? 32 * 1024 * 1024;
@@ -167,12 +171,17 @@ export class TcpStack {
 
   /** Ends the turn: what came is handed on, what is due is sent. */
   turn(): void {
+    this.#pool.turnBegins();
     this.#isFresh = false;
     if (this.#awake.length === 0) return;
     this.#refresh();
     const awake = this.#awake;
     this.#awake = [];
     for (const connection of awake) connection.endTurn();
+  }
+  /** What was emitted so far has been handed over. */
+  handedOver(): void {
+    this.#pool.turnEnds();
   }
   /** Breaks what belongs to `owner`; undefined = all. */
   reset(owner?: unknown): void {

@@ -1,17 +1,20 @@
 // The Duplex of one connection: back-pressure both ways, half-close, and a reset where the kernel would send one.
 import { Duplex } from 'node:stream';
+import { type Lender, markTakesAtOnce } from '../../../net/shared-read.ts';
 import type { TcpConnection } from './connection.ts';
 
-export class TcpStream extends Duplex {
+export class TcpStream extends Duplex implements Lender {
   readonly #connection: TcpConnection;
   #waiting: (() => void) | undefined;
   #final: (() => void) | undefined;
+  #isFree = false;
   #opened = Promise.withResolvers<void>();
 
   constructor(connection: TcpConnection) {
     super({ allowHalfOpen: true, readableHighWaterMark: 262_144, writableHighWaterMark: 262_144, decodeStrings: true });
     this.#connection = connection;
     this.#opened.promise.catch(() => {});
+    markTakesAtOnce(this); // the send queue copies
   }
   /** Resolves when the handshake is done. */
   opened(): Promise<void> {
@@ -50,8 +53,15 @@ export class TcpStream extends Duplex {
   established(): void {
     this.#opened.resolve();
   }
-  arrived(chunk: Uint8Array): void {
+  /** @returns whether the reader is done with the chunk already */
+  arrived(chunk: Uint8Array): boolean {
+    this.#isFree = false;
     if (!this.destroyed) this.push(chunk);
+    return this.#isFree;
+  }
+  /** The reader has written on what he was given last: its memory may be used again. */
+  reuse(): void {
+    this.#isFree = true;
   }
   ended(): void {
     if (!this.destroyed) this.push(null);
