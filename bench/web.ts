@@ -1,12 +1,14 @@
 // The web gate beside nginx (a reverse proxy that asks for client certificates) and Squid (CONNECT over TLS): small
 // answers on kept connections, a big one down, a big one up, bytes through CONNECT, each per CPU-second of the process
 // under test, in alternating turns; then the slowest hundredth at half load. `node bench/web.ts [seconds] [rounds] [only]`;
-// needs nginx and squid. PROFILE=DIR writes a CPU profile of the gate.
+// needs nginx and squid. PROFILE=DIR writes a CPU profile of the gate; BESIDE=DIR takes another checkout of Sekisho in
+// nginx's and Squid's place, so that a change is measured beside what was before it.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -28,8 +30,8 @@ const big = 256 * 1024 * 1024;
 const main = join(import.meta.dirname, '../src/main.ts');
 const dir = mkdtempSync(join(tmpdir(), 'sekisho-bench-web-'));
 chmodSync(dir, 0o777); // nginx's worker is nobody, and Squid is not root either
-const data = join(dir, 'data');
-const [gatePort = 0, nginxPort = 0, originPort = 0, sinkPort = 0, squidPort = 0] = await freePorts(5);
+const [gatePort = 0, nginxPort = 0, originPort = 0, sinkPort = 0, squidPort = 0, otherPort = 0] = await freePorts(6);
+const otherTree = process.env['BESIDE'];
 const cleanups: (() => void)[] = [() => rmSync(dir, { recursive: true, force: true })];
 process.on('exit', () => {
   for (const clean of cleanups.splice(0).reverse()) clean();
@@ -55,9 +57,14 @@ start('nginx', [
 const sink = createServer(socket => void answerUploads(socket)).listen(sinkPort, '127.0.0.1');
 cleanups.push(() => sink.close());
 
-writeFileSync(
-  join(dir, 'sekisho.yaml'),
-  `gate: { name: localhost, listen: "tls://127.0.0.1:${gatePort}", workers: 0 }
+/** A gate of its own data, and the certificate that it lets in. */
+async function startGate(main: string, name: string, port: number) {
+  const folder = join(dir, name);
+  const data = join(folder, 'data');
+  mkdirSync(folder);
+  writeFileSync(
+    join(folder, 'sekisho.yaml'),
+    `gate: { name: localhost, listen: "tls://127.0.0.1:${port}", workers: 0 }
 access: [ { allow: web.request, who: { user: staff01 }, to: web/* } ]
 web:
   forward: { hosts: { site: "tcp://127.0.0.1:${originPort}", sink: "tcp://127.0.0.1:${sinkPort}" } }
@@ -65,19 +72,20 @@ web:
   sites: { site: { to: "http://127.0.0.1:${originPort}/" }, sink: { to: "http://127.0.0.1:${sinkPort}/" } }
 log: { level: warn }
 `,
-);
-const gate = start(process.execPath, [
-  ...(process.env['PROFILE'] ? ['--cpu-prof', `--cpu-prof-dir=${process.env['PROFILE']}`] : []),
-  main,
-  'up',
-  '-c',
-  join(dir, 'sekisho.yaml'),
-  '--data',
-  data,
-]);
-await listening(gatePort);
-while (!existsSync(join(data, 'sekisho.sock'))) await new Promise(resolve => setTimeout(resolve, 50));
-execFileSync(process.execPath, [main, 'cert', 'issue', 'staff01', '--pem', dir, '--data', data]);
+  );
+  const profile = process.env['PROFILE'];
+  const child = start(process.execPath, [
+    ...(profile && name === 'gate' ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : []),
+    ...[main, 'up', '-c', join(folder, 'sekisho.yaml'), '--data', data],
+  ]);
+  await listening(port);
+  while (!existsSync(join(data, 'sekisho.sock'))) await new Promise(resolve => setTimeout(resolve, 50));
+  execFileSync(process.execPath, [main, 'cert', 'issue', 'staff01', '--pem', folder, '--data', data]);
+  const [cert = '', key = ''] = ['staff01.crt', 'staff01.key'].map(file => readFileSync(join(folder, file), 'utf8'));
+  return { pid: child.pid ?? 0, port, cert, key, ca: readFileSync(join(folder, 'ca.crt'), 'utf8') };
+}
+const gate = await startGate(main, 'gate', gatePort);
+const other = otherTree ? await startGate(join(otherTree, 'src/main.ts'), 'other', otherPort) : undefined;
 execFileSync(
   'openssl',
   [
@@ -103,14 +111,11 @@ execFileSync(
 );
 const proxy = (name: string, port: number): string =>
   `upstream ${name} { server 127.0.0.1:${port}; keepalive 64; keepalive_requests 1000000000; } server { listen 127.0.0.1:${nginxPort} ssl; server_name ${name}; ssl_certificate ${dir}/n.crt; ssl_certificate_key ${dir}/n.key; ssl_client_certificate ${dir}/chain.pem; ssl_verify_client on; ssl_verify_depth 3; location / { proxy_pass http://${name}; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_request_buffering off; proxy_buffers 8 32k; } }`;
-writeFileSync(
-  join(dir, 'chain.pem'),
-  readFileSync(join(dir, 'staff01.crt'), 'utf8') + readFileSync(join(dir, 'ca.crt'), 'utf8'),
-);
+writeFileSync(join(dir, 'chain.pem'), gate.cert + gate.ca);
 const nginx = start('nginx', ['-p', dir, '-c', common('proxy', proxy('site', originPort) + proxy('sink', sinkPort))]);
 await listening(nginxPort);
 
-const [cert, key] = ['staff01.crt', 'staff01.key'].map(file => readFileSync(join(dir, file)));
+const { cert, key } = gate;
 // Debian's Squid (GnuTLS) cannot ask for client certificates: its handshakes are cheaper, its bytes cost the same.
 const squidConf = join(dir, 'squid.conf');
 writeFileSync(
@@ -135,32 +140,35 @@ interface Subject {
   readonly name: string;
   readonly port: number;
   readonly pid: number;
+  readonly cert: string;
+  readonly key: string;
   readonly url: (site: string, path: string) => string;
   /** The server name, and the Host. */
   readonly host: (site: string) => string;
 }
 const pools = new Map<Subject, Promise<TLSSocket[]>>();
 const sekisho: Subject = {
-  ...{ name: 'sekisho', port: gatePort, pid: gate.pid ?? 0 },
+  ...{ name: 'sekisho', ...gate },
   url: (site, path) => `http://${site}${path}`,
   host: () => 'localhost',
 };
 /** The same process, its renamed sites. */
 const renamed: Subject = { ...sekisho, name: 'sites', url: (_, path) => path, host: site => `${site}.bench.test` };
-const beside: Subject = {
-  name: 'nginx',
-  port: nginxPort,
-  pid: nginx.pid ?? 0,
+const nginxSubject: Subject = {
+  ...{ name: 'nginx', port: nginxPort, pid: nginx.pid ?? 0, cert, key },
   url: (_, path) => path,
   host: site => site,
 };
 const squidSubject: Subject = {
-  name: 'squid',
-  port: squidPort,
-  pid: squid.pid ?? 0,
+  ...{ name: 'squid', port: squidPort, pid: squid.pid ?? 0, cert, key },
   url: (_, path) => path,
   host: site => site,
 };
+
+const otherWay: Subject = { ...sekisho, ...other, name: 'other' };
+const [beside, besideSites, besideTunnel] = other
+  ? [otherWay, { ...renamed, ...other, name: 'other' }, otherWay]
+  : [nginxSubject, nginxSubject, squidSubject];
 
 const rows: [
   title: string,
@@ -170,12 +178,12 @@ const rows: [
   measure: (subject: Subject) => Promise<number>,
 ][] = [
   ['small GET', 'requests', beside, sekisho, small],
-  ['small GET, sites', 'requests', beside, renamed, small],
+  ['small GET, sites', 'requests', besideSites, renamed, small],
   ['download', 'MB', beside, sekisho, subject => bulk(subject, 'site', 'GET')],
-  ['download, sites', 'MB', beside, renamed, subject => bulk(subject, 'site', 'GET')],
+  ['download, sites', 'MB', besideSites, renamed, subject => bulk(subject, 'site', 'GET')],
   ['upload', 'MB', beside, sekisho, subject => bulk(subject, 'sink', 'PUT')],
-  ['upload, sites', 'MB', beside, renamed, subject => bulk(subject, 'sink', 'PUT')],
-  ['CONNECT', 'MB', squidSubject, sekisho, tunnelled],
+  ['upload, sites', 'MB', besideSites, renamed, subject => bulk(subject, 'sink', 'PUT')],
+  ['CONNECT', 'MB', besideTunnel, sekisho, tunnelled],
 ];
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 for (const [title, unit, peer, ours, measure] of rows) {
@@ -202,12 +210,12 @@ if (only === undefined || only === 'p99') {
   // Half of what the gate does at most, for both.
   const began = performance.now();
   const most = (await small(sekisho)) / ((performance.now() - began) / 1000);
-  const delays: Record<string, number[]> = { nginx: [], sekisho: [] };
+  const delays: Record<string, number[]> = { [beside.name]: [], sekisho: [] };
   for (let round = 0; round < rounds; round++)
     for (const subject of [beside, sekisho]) delays[subject.name]?.push(await slowest(subject, most / 2));
-  const [theirs, ours] = [median(delays['nginx'] ?? []), median(delays['sekisho'] ?? [])];
+  const [theirs, ours] = [median(delays[beside.name] ?? []), median(delays['sekisho'] ?? [])];
   process.stdout.write(
-    `p99 at ${Math.round(most / 2)} requests/s: nginx ${theirs.toFixed(2)} ms, sekisho ${ours.toFixed(2)} ms, ratio ${(ours / theirs).toFixed(2)}\n`,
+    `p99 at ${Math.round(most / 2)} requests/s: ${beside.name} ${theirs.toFixed(2)} ms, sekisho ${ours.toFixed(2)} ms, ratio ${(ours / theirs).toFixed(2)}\n`,
   );
 }
 process.exit();
@@ -235,7 +243,7 @@ async function slowest(subject: Subject, rate: number): Promise<number> {
   return delays.toSorted((a, b) => a - b)[Math.floor(delays.length * 0.99)] ?? 0;
 }
 
-async function open({ port, host }: Subject, site: string): Promise<TLSSocket> {
+async function open({ port, host, cert, key }: Subject, site: string): Promise<TLSSocket> {
   const socket = tlsConnect({
     host: '127.0.0.1',
     port,

@@ -188,6 +188,7 @@ async function readAnswer(bytes: Buffer, cuts: readonly number[]): Promise<unkno
   });
   pool.destroy();
   far.stream.destroy();
+  await new Promise(setImmediate); // what is put off to the end of a turn must find one
   return [told, body];
 }
 

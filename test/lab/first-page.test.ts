@@ -37,7 +37,7 @@ async function fill(data: string): Promise<void> {
     await registry.invite(`d${number}`, { tags: { site: `s${number % 9}` } });
   const created = clock.now().toISOString();
   const rows = Array.from({ length: certificates }, (_, number) => {
-    const serial = number.toString(16).padStart(32, '7');
+    const serial = `ab${number.toString(16).padStart(30, '0')}`;
     return {
       ...{ serial, fingerprint: serial.padStart(64, '0'), issuer: 'f'.repeat(64), kind: 'user' as const },
       ...{ name: `user${number % people}`, names: '[]', subject: `{"cn":"user${number}","ou":["unit ${number % 9}"]}` },

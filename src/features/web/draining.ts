@@ -1,16 +1,17 @@
 // The end of a server of client connections: idle ones now, the others when they are done or the deadline comes.
 import type { Server } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { Front } from './exchange.ts';
 
 export interface Drained {
   readonly servers: Iterable<Server>;
-  readonly live: ReadonlyMap<Duplex, { readonly http2?: { drain(): void } | undefined }>;
+  readonly live: ReadonlyMap<Duplex, { readonly front?: Front | undefined }>;
 }
 
 /** At the deadline whoever is left is destroyed. */
 export async function drainConns({ servers, live }: Drained, deadline: AbortSignal): Promise<void> {
   for (const server of servers) server.closeIdleConnections();
-  for (const { http2 } of live.values()) http2?.drain();
+  for (const { front } of live.values()) front?.drain();
   const late = (): void => {
     for (const stream of live.keys()) stream.destroy();
   };

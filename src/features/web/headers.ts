@@ -145,6 +145,14 @@ export function requestHead(method: string, path: string, fields: Fields): strin
   return `${head}\r\n`;
 }
 
+/** Whether fields may be written as they are. */
+export function safeFields(fields: Fields): boolean {
+  for (let at = 0; at < fields.length; at += 2)
+    if (!token.test(fields[at] ?? '') || unwritable.test(fields[at + 1] ?? '')) return false;
+  return true;
+}
+const unwritable = /[^\t\x20-\x7e\x80-\xff]/;
+
 /** Fields that have been looked at, as lines. */
 export function fieldLines(fields: Fields): string {
   let text = '';

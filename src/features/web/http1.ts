@@ -160,6 +160,19 @@ function serve(request: IncomingMessage, response: ServerResponse, caller: Calle
   }
 }
 
+/** An ordinary request that came the short way. False: it is not one. */
+export function serveLane(exchange: Exchange, url: string, caller: Caller, deps: ForwardDeps): boolean {
+  if (url.startsWith('/') || url === '*') return false;
+  let target: AbsoluteTarget;
+  try {
+    target = parseAbsolute(url, exchange.method);
+  } catch {
+    return false;
+  }
+  forward(exchange, caller, target, deps);
+  return true;
+}
+
 /** A request to the gate itself, on a connection that is the proxy's. */
 function own(exchange: Http1Exchange, url: string, caller: Caller, deps: ForwardDeps): void {
   // The form of the sign-in is the API's door, whatever name the proxy has.
@@ -270,6 +283,10 @@ function takeOver(
 
 const isZero = (lengths: readonly string[]): boolean => lengths.every(length => length === '0');
 
+const flushHead = (response: ServerResponse): void => {
+  if (!response.writableEnded && !response.destroyed) response.flushHeaders();
+};
+
 export class Http1Exchange implements Exchange {
   readonly id: string;
   readonly method: string;
@@ -308,8 +325,9 @@ export class Http1Exchange implements Exchange {
       this.#response.writeEarlyHints({ link: links });
     }
   }
-  answer({ status, reason, fields }: AnswerHead): ServerResponse {
-    // Without all of the request's body the connection cannot go on.
+  answer({ status, reason, fields, hasBody }: AnswerHead): ServerResponse {
+    // A head whose body lets wait for itself goes alone: an event stream is open before its first event.
+    if (hasBody) setImmediate(flushHead, this.#response);
     return this.#response.writeHead(status, reason === '' ? undefined : reason, fields as string[]);
   }
   addTrailers(fields: Fields): void {

@@ -13,7 +13,7 @@ import { makeConn } from '../../net/conn.ts';
 import { splice } from '../../net/splice.ts';
 import type { Caller } from './caller.ts';
 import type { ForwardDeps } from './deps.ts';
-import type { AnswerHead, Exchange } from './exchange.ts';
+import type { AnswerHead, Exchange, Front } from './exchange.ts';
 import { forward } from './forward.ts';
 import { type Body, type Fields, without } from './headers.ts';
 import { checkHost } from './hosts.ts';
@@ -35,11 +35,6 @@ const { NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR, NGHTTP2_CONNECT_ERROR, NGHTTP2
 
 const readablePath = /^(\*|\/[\x21\x22\x24-\x7e]*)$/;
 
-export interface Http2Front {
-  /** New streams are refused; those under way go on. */
-  drain(): void;
-}
-
 export interface Http2Options {
   readonly conn: Conn;
   readonly limits: { readonly streams: number; readonly header: number };
@@ -52,7 +47,7 @@ export interface Http2Options {
 }
 
 /** The conn is the session's from here on. */
-export function openHttp2({ conn, limits, idle: rests, connectProtocol, log, enter }: Http2Options): Http2Front {
+export function openHttp2({ conn, limits, idle: rests, connectProtocol, log, enter }: Http2Options): Front {
   const options = {
     maxSessionInvalidFrames: 100,
     maxSessionRejectedStreams: 100,
@@ -96,7 +91,7 @@ export function openHttp2({ conn, limits, idle: rests, connectProtocol, log, ent
   return { drain: () => session.close() };
 }
 
-export function serveHttp2(caller: Caller, { limits, timeouts }: ForwardPlan, deps: ForwardDeps): Http2Front {
+export function serveHttp2(caller: Caller, { limits, timeouts }: ForwardPlan, deps: ForwardDeps): Front {
   return openHttp2({
     ...{ conn: caller.conn, limits, idle: timeouts.idle, log: deps.log },
     connectProtocol: true, // RFC 8441, for WebSockets

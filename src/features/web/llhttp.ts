@@ -36,6 +36,7 @@ interface RawParser {
 }
 const { HTTPParser } = createRequire(import.meta.url)('node:_http_common') as {
   HTTPParser: (new () => RawParser) & {
+    readonly REQUEST: number;
     readonly RESPONSE: number;
     readonly kOnHeaders: number;
     readonly kOnHeadersComplete: number;
@@ -44,7 +45,7 @@ const { HTTPParser } = createRequire(import.meta.url)('node:_http_common') as {
     readonly kLenientOptionalCRBeforeLF: number;
   };
 };
-const { kOnHeaders, kOnHeadersComplete, kOnBody, kOnMessageComplete, RESPONSE } = HTTPParser;
+const { kOnHeaders, kOnHeadersComplete, kOnBody, kOnMessageComplete, REQUEST, RESPONSE } = HTTPParser;
 /** Old servers end the lines of a head with LF alone (RFC 9112 §2.2); everything else is strict. */
 const leniency = HTTPParser.kLenientOptionalCRBeforeLF;
 
@@ -104,5 +105,85 @@ export class AnswerParser {
   }
 }
 
+/** A request's head, as llhttp reads it; its body, if any, is the caller's to read. */
+export interface RequestHead {
+  readonly version: string;
+  readonly method: string;
+  readonly url: string;
+  readonly fields: Fields;
+  /** CONNECT, or what asks for another protocol. */
+  readonly isUpgrade: boolean;
+  readonly keepsAlive: boolean;
+}
+
+/** Names of methods by llhttp's numbers, learnt from requests. */
+const methods = new Map<number, string>();
+
+/** Reads heads of requests that come in one piece, strictly. */
+export class RequestParser {
+  readonly #parser = new HTTPParser();
+  readonly #limit: number;
+  #early: string[] = [];
+  #url = '';
+  #chunk: Buffer = Buffer.alloc(0);
+  #head: RequestHead | undefined;
+  #state: 'open' | 'closed' = 'open';
+
+  /** `limit`: bytes of a header block. */
+  constructor(limit: number) {
+    this.#limit = limit;
+    const parser = this.#parser;
+    parser[kOnHeaders] = (fields: string[], url: string) => {
+      this.#early.push(...fields);
+      this.#url += url;
+    };
+    parser[kOnHeadersComplete] = (
+      ...[major, minor, late, method, url, , , isUpgrade, keepsAlive]: [
+        ...[major: number, minor: number, late: string[] | undefined, method: number, url: string | undefined],
+        ...[status: unknown, reason: unknown, upgrade: boolean, keepsAlive: boolean],
+      ]
+    ) => {
+      const fields = this.#early.length === 0 ? (late ?? []) : [...this.#early, ...(late ?? [])];
+      const name = this.#methodOf(method);
+      this.#head = {
+        ...{ version: `${major}.${minor}`, method: name, url: `${this.#url}${url ?? ''}`, fields },
+        ...{ isUpgrade, keepsAlive },
+      };
+      return answers.stop;
+    };
+  }
+
+  /** The head at the beginning of these bytes and how long it is; undefined where there is not all of one. */
+  read(chunk: Buffer): { readonly head: RequestHead; readonly length: number } | undefined {
+    const first = chunk[0] ?? 0;
+    if (this.#state === 'closed' || first < 0x41 || first > 0x5a) return undefined; // A-Z
+    this.#early = [];
+    this.#url = '';
+    this.#head = undefined;
+    this.#chunk = chunk;
+    this.#parser.initialize(REQUEST, {}, this.#limit, 0);
+    const length = this.#parser.execute(chunk);
+    this.#chunk = nothing;
+    const head = this.#head as RequestHead | undefined;
+    return head && typeof length === 'number' ? { head, length } : undefined;
+  }
+  /** Gives the memory back: not now, since whoever calls may have been called by the parser. */
+  close(): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    setImmediate(free, this.#parser);
+  }
+
+  #methodOf(number: number): string {
+    let name = methods.get(number);
+    if (name === undefined) {
+      name = this.#chunk.toString('latin1', 0, Math.max(0, this.#chunk.indexOf(0x20)));
+      methods.set(number, name);
+    }
+    return name;
+  }
+}
+
+const nothing = Buffer.alloc(0);
 const free = (parser: RawParser): void => parser.close();
 const closed = (): Error => new Error('the parser is closed');

@@ -110,7 +110,8 @@ export function sendPage(exchange: Exchange, page: Page): void {
     hasBody,
     trailing: false,
   });
-  sink.end(hasBody ? bytes : undefined);
+  if (hasBody) sink.end(bytes);
+  else sink.end();
 }
 
 /** The access line of a request, written when it is over. */

@@ -1,7 +1,7 @@
 // One request to its site and the answer back: streaming both ways, one waiting for the other, nothing kept whole.
-import type { Readable, Writable } from 'node:stream';
+import type { Writable } from 'node:stream';
 import { Fault } from '../../core/fault.ts';
-import { answerHasBody, type Exchange } from './exchange.ts';
+import { answerHasBody, asWritable, type BodySource, type Exchange, type Sink } from './exchange.ts';
 import { answerFields, type Fields, fieldLines, requestHead, tokensOf, trailerFields, valuesOf } from './headers.ts';
 import type { MessageHead } from './llhttp.ts';
 import type { Asker, Connection, Pool } from './upstream.ts';
@@ -64,7 +64,7 @@ class Relay implements Asker {
   readonly #options: RelayOptions;
   readonly #leave: () => void;
   #connection: Connection | undefined;
-  #sink: Writable | undefined;
+  #sink: Sink | undefined;
   #written = 0;
   #read = 0;
   #moved: { up: number; down: number } | undefined;
@@ -125,7 +125,7 @@ class Relay implements Asker {
     if (body.kind === 'length') this.#sendLength(source, connection, Number(body.length));
     else this.#sendChunks(source, connection);
   }
-  #sendLength(source: Readable, connection: Connection, length: number): void {
+  #sendLength(source: BodySource, connection: Connection, length: number): void {
     let left = length;
     source.on('data', (chunk: Buffer) => {
       if (this.#isCut) return;
@@ -136,7 +136,7 @@ class Relay implements Asker {
       if (left === 0) connection.sent();
     });
   }
-  #sendChunks(source: Readable, connection: Connection): void {
+  #sendChunks(source: BodySource, connection: Connection): void {
     let sent = 0;
     source.on('data', (chunk: Buffer) => {
       sent += chunk.length;
@@ -188,7 +188,7 @@ class Relay implements Asker {
       const sink = this.#exchange.answer({ status, reason, fields, hasBody, trailing });
       this.#isDirect = this.#exchange.writesAtOnce && !through;
       if (!hasBody) sink.end();
-      else this.#sink = through ? through(sink, () => this.#abort('far-reset')) : sink;
+      else this.#sink = through ? through(asWritable(sink), () => this.#abort('far-reset')) : sink;
     } catch (cause) {
       // Fields that may not be written: nothing has been sent yet.
       this.#state = 'asking';

@@ -9,12 +9,14 @@ import { Caller } from './caller.ts';
 import { arrivalPage, type ExplainOptions, type Explanation, explain } from './check.ts';
 import type { ForwardDeps, WebDeps, WebService, WebState } from './deps.ts';
 import { drainConns } from './draining.ts';
+import type { Front } from './exchange.ts';
 import { type Form, type FormFacts, type FormName, forms } from './forms.ts';
 import type { Fields } from './headers.ts';
 import { compileHosts, type HostEntry, type Hosts } from './hosts.ts';
-import { createHttp1 } from './http1.ts';
-import { type Http2Front, serveHttp2 } from './http2.ts';
+import { createHttp1, serveLane } from './http1.ts';
+import { serveHttp2 } from './http2.ts';
 import { identityFields, signedFields } from './identity.ts';
+import { openLane } from './lane.ts';
 import { sendPage } from './outcome.ts';
 import { askOwn, joinOwn } from './own.ts';
 import { pacFile, pacType } from './pac.ts';
@@ -29,7 +31,7 @@ export function openWeb(plan: ForwardPlan, deps: WebDeps): WebService {
 
 interface Live {
   readonly caller: Caller;
-  readonly http2?: Http2Front;
+  readonly front?: Front;
 }
 
 class Web implements WebService {
@@ -77,8 +79,8 @@ class Web implements WebService {
     try {
       await caller.identify();
       if (conn.tls?.alpn === 'h2') {
-        this.#live.set(stream, { caller, http2: serveHttp2(caller, this.#plan, this.#own) });
-      } else this.#server.emit('connection', stream);
+        this.#live.set(stream, { caller, front: serveHttp2(caller, this.#plan, this.#own) });
+      } else this.#live.set(stream, { caller, front: this.#openLane(caller) });
       if (!stream.destroyed) await finished(stream).catch(() => {}); // a reset is weather
       // A stream is finished when both its ways are; the socket's last word is its close.
       if (!stream.closed) await new Promise<void>(resolve => stream.once('close', resolve));
@@ -185,6 +187,17 @@ class Web implements WebService {
     });
     this.#servers.add(server);
     return server;
+  }
+  #openLane(caller: Caller): Front {
+    const { limits, timeouts } = this.#plan;
+    const server = this.#server;
+    return openLane({
+      ...{ conn: caller.conn, header: limits.header, idle: timeouts.idle, still: timeouts.read },
+      nextId: () => caller.nextId(),
+      serve: (exchange, url) => serveLane(exchange, url, caller, this.#own),
+      leave: stream => void server.emit('connection', stream),
+      isDraining: () => this.#state !== 'open',
+    });
   }
   #reach(): ReachDeps {
     return { resolver: this.#resolver, own: this.#deps.listeners, connect: this.#plan.timeouts.connect };

@@ -7,6 +7,7 @@ import type { Conn } from '../../core/parts.ts';
 import { take } from '../../net/shared-read.ts';
 import { type Fields, valuesOf } from './headers.ts';
 import { AnswerParser, type MessageHead } from './llhttp.ts';
+import { corkTurn } from './turn.ts';
 
 /** Whoever asks, told what comes of it. Exactly one of `end` and `failed` is called, and nothing after it. */
 export interface Asker {
@@ -186,6 +187,7 @@ export class Connection {
     if (this.stream.isPaused()) this.stream.resume();
     if (asker.hasBody) this.#wait(this.#patience.send);
     this.written += asker.head.length;
+    if (!asker.hasBody) corkTurn(this.stream);
     this.stream.write(asker.head, 'latin1');
     asker.ready(this);
   }

@@ -6,9 +6,9 @@ import {
   constants,
   type IncomingHttpHeaders,
 } from 'node:http2';
-import type { Duplex, Writable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { Fault } from '../../../core/fault.ts';
-import { answerHasBody, type Exchange } from '../exchange.ts';
+import { answerHasBody, asWritable, type Exchange, type Sink } from '../exchange.ts';
 import { trailerFields } from '../headers.ts';
 import { grouped } from '../http2.ts';
 import { faultOf, type Relayed, type RelayOptions, tooLong } from '../relay.ts';
@@ -147,7 +147,7 @@ class Http2Relay {
     const hasBody = answerHasBody(this.#exchange.method, status) && !isOver;
     const trailing = hasBody && this.#exchange.version !== '1.0';
     this.#status = status;
-    let sink: Writable;
+    let sink: Sink;
     try {
       const made = this.#options.answer(
         { status, reason: '', version: '1.1', fields: flat(headers), keepsAlive: true },
@@ -155,7 +155,7 @@ class Http2Relay {
         trailing,
       );
       sink = this.#exchange.answer({ status, reason: '', fields: made.fields, hasBody, trailing });
-      if (made.through) sink = made.through(sink, () => this.#abort('far-reset'));
+      if (made.through) sink = made.through(asWritable(sink), () => this.#abort('far-reset'));
       this.#state = 'answering';
     } catch (cause) {
       this.#fail(new Fault('unreachable', 'the site sent an answer that cannot be passed on', { cause }));

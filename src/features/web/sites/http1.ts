@@ -3,6 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Fault, toFault } from '../../../core/fault.ts';
 import { makeConn } from '../../../net/conn.ts';
+import type { Exchange } from '../exchange.ts';
 import { checkHostField, requestBody, tokensOf, valuesOf } from '../headers.ts';
 import { Http1Exchange, inOrder, isAnswering, spoil, strictServer } from '../http1.ts';
 import { beginLog, refuse, serveSite } from './front.ts';
@@ -73,6 +74,13 @@ function serve(request: IncomingMessage, response: ServerResponse, guest: Guest,
     const fault = isCoding ? new Fault('invalid', found.message, { facts: { status: 501 } }) : found;
     log({ status: refuse(fault, exchange, guest, deps), up: 0, down: 0, cause: fault.code });
   }
+}
+
+/** An ordinary request that came the short way. False: it is not one. */
+export function serveSiteLane(exchange: Exchange, url: string, guest: Guest, deps: SitesDeps): boolean {
+  if (!url.startsWith('/')) return false;
+  serveSite(exchange, guest, { authority: valuesOf(exchange.fields, 'host')[0] ?? '', path: url }, deps);
+  return true;
 }
 
 /** RFC 9112 §3.2.2: an address in absolute form counts, whatever Host says. @throws Fault `protocol` */

@@ -2,7 +2,8 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { Fault, toFault } from '../../../core/fault.ts';
 import { makeConn } from '../../../net/conn.ts';
-import { breakOff, grouped, Http2Exchange, type Http2Front, oneAuthority, openHttp2 } from '../http2.ts';
+import type { Front } from '../exchange.ts';
+import { breakOff, grouped, Http2Exchange, oneAuthority, openHttp2 } from '../http2.ts';
 import { beginLog, refuse, serveSite } from './front.ts';
 import type { Guest } from './guest.ts';
 import type { SitesDeps } from './service.ts';
@@ -14,7 +15,7 @@ export interface SiteHttp2Options {
   readonly deps: SitesDeps;
 }
 
-export function serveSiteHttp2(guest: Guest, { limits, idle, deps }: SiteHttp2Options): Http2Front {
+export function serveSiteHttp2(guest: Guest, { limits, idle, deps }: SiteHttp2Options): Front {
   const { plan } = guest.site;
   return openHttp2({
     ...{ conn: guest.conn, limits, idle, log: deps.log },

@@ -10,14 +10,14 @@ import { parseCidr } from '../../../wire/cidr.ts';
 import type { WebLine } from '../access-line.ts';
 import type { Explanation } from '../check.ts';
 import { drainConns } from '../draining.ts';
-import type { Exchange } from '../exchange.ts';
-import type { Http2Front } from '../http2.ts';
+import type { Exchange, Front } from '../exchange.ts';
 import type { IdentitySigner } from '../identity.ts';
+import { openLane } from '../lane.ts';
 import type { Page } from '../pages.ts';
 import { siteText } from './front.ts';
 import { Guest } from './guest.ts';
 import { type HealthState, SiteHealth } from './health.ts';
-import { createSiteHttp1 } from './http1.ts';
+import { createSiteHttp1, serveSiteLane } from './http1.ts';
 import { serveSiteHttp2 } from './http2.ts';
 import { compileSites, readAuthority, type Site, type Sites } from './map.ts';
 import type { SitesPlan } from './plan.ts';
@@ -110,7 +110,7 @@ export function openSites(plan: SitesPlan, world: SitesWorld): SitesService {
 
 interface Live {
   readonly guest: Guest;
-  readonly http2?: Http2Front;
+  readonly front?: Front;
 }
 
 class WebSites implements SitesService {
@@ -184,8 +184,8 @@ class WebSites implements SitesService {
       if (site.plan.clients === 'required') await guest.caller.identify();
       const { limits, idle } = this.#plan;
       if (conn.tls?.alpn === 'h2') {
-        this.#live.set(stream, { guest, http2: serveSiteHttp2(guest, { limits, idle, deps: this.#deps }) });
-      } else this.#server.emit('connection', stream);
+        this.#live.set(stream, { guest, front: serveSiteHttp2(guest, { limits, idle, deps: this.#deps }) });
+      } else this.#live.set(stream, { guest, front: this.#openLane(guest) });
       if (!stream.destroyed) await finished(stream).catch(() => {}); // a reset is weather
       // A stream is finished when both its ways are; the socket's last word is its close.
       if (!stream.closed) await new Promise<void>(resolve => stream.once('close', resolve));
@@ -297,12 +297,27 @@ class WebSites implements SitesService {
   #makeReach(): SiteReach {
     return { resolver: this.#resolver, own: this.#world.listeners, addresses: this.#plan.addresses.map(parseCidr) };
   }
+  #openLane(guest: Guest): Front {
+    const { limits, idle } = this.#plan;
+    const server = this.#server;
+    return openLane({
+      ...{ conn: guest.conn, header: limits.header, idle, still: this.#still() },
+      nextId: () => guest.caller.nextId(),
+      serve: (exchange, url) => serveSiteLane(exchange, url, guest, this.#deps),
+      leave: stream => void server.emit('connection', stream),
+      isDraining: () => this.#state !== 'open',
+    });
+  }
+  /** The service's own time decides; this one only ends what stands still without being anybody's turn. */
+  #still(): number {
+    const { sites } = this.#plan;
+    return Math.max(...sites.map(({ timeouts }) => Math.max(timeouts.read, timeouts.send))) + 10_000;
+  }
   #makeServer(): Server {
-    const { limits, idle, sites } = this.#plan;
+    const { limits, idle } = this.#plan;
     const server = createSiteHttp1({
       ...{ header: limits.header, idle, deps: this.#deps },
-      // The service's own time decides; this one only ends what stands still without being anybody's turn.
-      still: Math.max(...sites.map(({ timeouts }) => Math.max(timeouts.read, timeouts.send))) + 10_000,
+      still: this.#still(),
       guestOf: socket => this.#live.get(socket)?.guest,
       isDraining: () => this.#state !== 'open',
     });
