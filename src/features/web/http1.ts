@@ -283,9 +283,18 @@ function takeOver(
 
 const isZero = (lengths: readonly string[]): boolean => lengths.every(length => length === '0');
 
-const flushHead = (response: ServerResponse): void => {
-  if (!response.writableEnded && !response.destroyed) response.flushHeaders();
-};
+/**
+ * A head whose body lets wait for itself goes alone: an event stream is open before its first event. Only where nothing has
+ * been written: flushHeaders() would write nothing at all then, and behind an empty write that is under way the next one
+ * waits, unseen in writableLength, with memory that the relay takes for written.
+ */
+function flushHeadLater(response: ServerResponse): void {
+  const before = response.socket?.bytesWritten;
+  if (before === undefined) return;
+  setImmediate(() => {
+    if (!response.writableEnded && response.socket?.bytesWritten === before) response.flushHeaders();
+  });
+}
 
 export class Http1Exchange implements Exchange {
   readonly id: string;
@@ -326,8 +335,7 @@ export class Http1Exchange implements Exchange {
     }
   }
   answer({ status, reason, fields, hasBody }: AnswerHead): ServerResponse {
-    // A head whose body lets wait for itself goes alone: an event stream is open before its first event.
-    if (hasBody) setImmediate(flushHead, this.#response);
+    if (hasBody) flushHeadLater(this.#response);
     return this.#response.writeHead(status, reason === '' ? undefined : reason, fields as string[]);
   }
   addTrailers(fields: Fields): void {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { Agent, type IncomingMessage, request } from 'node:http';
 import { createServer, type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { test } from 'node:test';
@@ -171,7 +172,7 @@ test('bodies of every framing come through whole, one after the other on one con
   }
 });
 
-for (const way of ['HTTP/1.1', 'HTTP/2'] as const) {
+for (const way of ['HTTP/1.0', 'HTTP/1.1', 'HTTP/2'] as const) {
   test(`big answers to readers of every speed stay their own, byte for byte (${way})`, async () => {
     // All connections to sites are read into one memory: nothing of one may ever show in another.
     const size = 6 << 20;
@@ -206,6 +207,20 @@ for (const way of ['HTTP/1.1', 'HTTP/2'] as const) {
           return slowly(stream, at);
         }
         const socket = await rig.tls({ identity: staff });
+        if (way === 'HTTP/1.1') {
+          // The short way, and the same connection for a second time.
+          const agent = Object.assign(new Agent({ keepAlive: true, maxSockets: 1 }), {
+            createConnection: () => socket,
+          });
+          const ask = async (): Promise<Buffer> => {
+            const asked = request({ agent, host: 'server1', path: `http://server1/${at}` }).end();
+            const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+            return slowly(answer, at);
+          };
+          const first = await ask();
+          assert.equal(sha(first), sha(bodies[at]!));
+          return ask();
+        }
         socket.write(`GET http://server1/${at} HTTP/1.0\r\nHost: server1\r\n\r\n`);
         const all = await slowly(socket, at);
         return all.subarray(all.indexOf('\r\n\r\n') + 4);
