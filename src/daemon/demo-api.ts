@@ -7,7 +7,7 @@ export function callApi<T>(socketPath: string, method: string, path: string, bod
     const headers = { host: 'localhost', ...(body ? { 'content-type': 'application/json' } : {}) };
     const sending = request({ socketPath, method, path, headers }, async answer => {
       const text = (await answer.setEncoding('utf8').toArray()).join('');
-      if (answer.statusCode === 200) resolve(JSON.parse(text) as T);
+      if ((answer.statusCode ?? 500) < 300) resolve(JSON.parse(text) as T);
       else reject(new Error(`${method} ${path}: ${text}`));
     });
     sending.on('error', reject).end(body ? JSON.stringify(body) : undefined);

@@ -1,12 +1,11 @@
 // Article 002 for the demonstration: a whole gate, a device that is told over MQTT, and both ends of its tunnel.
-import { once } from 'node:events';
-import { request } from 'node:http';
 import { join } from 'node:path';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { Log } from '../core/parts.ts';
 import { joinTunnel } from '../features/tunnel/local.ts';
 import { encodeConnect, encodeSubscribe, packetTypes, readPacket } from '../wire/mqtt.ts';
 import { parseConfig } from './config-file.ts';
+import { callApi } from './demo-api.ts';
 import { openGateway } from './gateway.ts';
 
 export interface TunnelPlay extends AsyncDisposable {
@@ -39,7 +38,7 @@ export async function openTunnelPlay(options: TunnelPlayOptions): Promise<Tunnel
   const listen = gateway.listeners().find(({ name }) => name === 'gate')?.listen ?? '';
   const port = Number(/:(\d+)$/.exec(listen)?.[1]);
   const api = <T>(method: string, path: string, body?: object): Promise<T> =>
-    call(join(data, 'sekisho.sock'), method, path, body);
+    callApi(join(data, 'sekisho.sock'), method, path, body);
 
   // The device has its certificate, listens to its topic, and knows nothing else.
   const { cert: ca } = await api<{ cert: string }>('GET', '/v1/certs/ca');
@@ -106,22 +105,5 @@ async function next(packets: AsyncGenerator<Buffer & { type?: number }>, type: n
   }
 }
 
-/** Behind the topic and, with QoS 1, the packet's number. */
-const noticeOf = (body: Buffer): string => {
-  const text = body.toString();
-  return text.slice(text.indexOf('{'));
-};
-
-async function call<T>(socketPath: string, method: string, path: string, body?: object): Promise<T> {
-  const sending = request({
-    socketPath,
-    method,
-    path,
-    headers: { host: 'localhost', 'content-type': 'application/json' },
-  });
-  sending.end(body === undefined ? undefined : JSON.stringify(body));
-  const [answer] = (await once(sending, 'response')) as [import('node:http').IncomingMessage];
-  const text = Buffer.concat(await answer.toArray()).toString();
-  if ((answer.statusCode ?? 500) >= 300) throw new Error(`${method} ${path}: ${answer.statusCode} ${text}`);
-  return JSON.parse(text) as T;
-}
+/** Behind the topic with its length and, with QoS 1, two bytes that may be anything (MQTT 3.1.1 §3.3.2). */
+const noticeOf = (body: Buffer): string => body.toString('utf8', 2 + body.readUInt16BE(0) + 2);
