@@ -252,9 +252,19 @@ export function Pairs({ of }: { of: readonly (readonly [name: string, value: Com
 }
 
 /** A page of a long list at a time: the gate may know thousands. */
-export function usePage(limit = 100): { page: number; turn: (to: number) => void; limit: number } {
+/** A list that the gate searches and turns: what to ask for, and what to show. A new search begins at the first page. */
+export function usePage(limit = 100) {
   const [page, turn] = useState(0);
-  return { page, turn, limit };
+  const [search, setSearch] = useState('');
+  return {
+    query: { ...(search === '' ? {} : { search }), offset: page * limit, limit },
+    pager: { page, turn, limit },
+    isSearched: search !== '',
+    find(text: string): void {
+      turn(0);
+      setSearch(text);
+    },
+  };
 }
 
 export function Pager({

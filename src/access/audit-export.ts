@@ -42,12 +42,13 @@ export const exportLines = (deps: ExportDeps): AsyncGenerator<string, void, unde
   });
 
 /**
- * RFC 4180 with a header line. The signed end is one more record of the same columns: `audit.export`, `signed`, and what
+ * RFC 4180 with a header line, behind a byte order mark: without one spreadsheets take UTF-8 for something else, and
+ * Japanese names for noise. The signed end is one more record of the same columns: `audit.export`, `signed`, and what
  * the last line of the other format says, as its facts.
  */
 export const exportCsv = (deps: ExportDeps): AsyncGenerator<string, void, undefined> =>
   signed(deps, {
-    head: `${csvColumns.map(([name]) => name).join(',')}\r\n`,
+    head: `\ufeff${csvColumns.map(([name]) => name).join(',')}\r\n`,
     rows: page => page.map(row => csvRecord(csvColumns.map(([, of]) => of(row)))).join(''),
     end: end => csvRecord(csvColumns.map(([name]) => csvEnd(end)[name] ?? null)),
   });

@@ -345,7 +345,7 @@ describe('an export', () => {
     await using audit = await open();
     await audit.append(event({}, { resource: '=cmd|"/c calc"!A1' }));
     const csv = (await Array.fromAsync(audit.export({}, 'csv'))).join('');
-    assert.match(csv, /^seq,at,event,outcome,/);
+    assert.match(csv, /^\ufeffseq,at,event,outcome,/);
     assert.match(csv, /,"'=cmd\|""\/c calc""!A1",/);
   });
 });

@@ -7,6 +7,7 @@ import type { CertificateAnswer } from './contract/cert.ts';
 import type { ParsedOf } from './contract/routes.ts';
 import { noteCuts } from './cut.ts';
 import type { ApiDeps } from './deps.ts';
+import { searching } from './search.ts';
 import type { Handlers } from './verbs.ts';
 
 type Order = ParsedOf<'cert.issue'>['body'];
@@ -49,7 +50,7 @@ export function certHandlers(
         expiring === undefined
           ? [...all].sort((a, b) => b.notBefore.getTime() - a.notBefore.getTime())
           : expiringWithin(all, now, parseDuration(expiring));
-      const isWanted = searching(query.search ?? '');
+      const isWanted = searching(query.search, textsOf);
       const found = records.filter(
         record =>
           (user === undefined || record.name === user) &&
@@ -99,15 +100,10 @@ async function issue(authority: Authority, order: Order): Promise<Issued | Signe
   return csr === undefined ? authority.issueClient({ ...bound, ...made }) : authority.signCsr({ ...bound, csr });
 }
 
-/** Whether a certificate holds this text in its names, its subject or its serial. */
-function searching(search: string): (record: CertificateRecord) => boolean {
-  const wanted = search.normalize('NFKC').toLowerCase();
-  if (wanted === '') return () => true;
-  const serial = wanted.replaceAll(':', '');
-  return ({ name, names, subject: { cn = '', ou = [], o = '' }, serial: own }) =>
-    [name, cn, o, ...ou, ...names].some(text => text.normalize('NFKC').toLowerCase().includes(wanted)) ||
-    own.includes(serial);
-}
+/** Everything that a certificate is found by; people paste serials with colons. */
+const textsOf = ({ name, names, serial, subject: { cn = '', ou = [], o = '' } }: CertificateRecord): string[] => [
+  ...[name, cn, o, ...ou, ...names, serial, (serial.match(/../g) ?? []).join(':')],
+];
 
 const stateOf = ({ revoked, notAfter }: CertificateRecord, now: Date): CertificateAnswer['state'] =>
   revoked ? 'revoked' : notAfter <= now ? 'expired' : 'valid';

@@ -7,6 +7,7 @@ import type { DeviceAnswer } from './contract/device.ts';
 import type { ParsedOf } from './contract/routes.ts';
 import { noteCuts } from './cut.ts';
 import type { ApiDeps } from './deps.ts';
+import { searching } from './search.ts';
 import { act, type Call, type Handlers } from './verbs.ts';
 
 /** The devices of this gate, as the API is handed them. */
@@ -60,9 +61,10 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
   return {
     'device.list': async ({ query }) => {
       const { state, search, offset, limit } = query;
+      const isWanted = searching(search, textsOf);
       const found = house()
         .service.list()
-        .filter(device => (state === undefined || device.state === state) && fits(device, search));
+        .filter(device => (state === undefined || device.state === state) && isWanted(device));
       return {
         devices: found.slice(offset, offset + (limit ?? found.length)).map(toDevice),
         total: found.length,
@@ -179,13 +181,10 @@ export function deviceHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
   };
 }
 
-/** Whether people who type this mean that device. */
-function fits({ name, aliases, tags, address = '' }: DeviceView, search = ''): boolean {
-  const wanted = search.normalize('NFKC').toLowerCase();
-  if (wanted === '') return true;
-  const texts = [name, address, ...aliases.map(alias => alias.name), ...Object.entries(tags).map(tag => tag.join('='))];
-  return texts.some(text => text.normalize('NFKC').toLowerCase().includes(wanted));
-}
+/** Everything that a device is found by. */
+const textsOf = ({ name, aliases, tags, address = '' }: DeviceView): string[] => [
+  ...[name, address, ...aliases.map(alias => alias.name), ...Object.entries(tags).map(tag => tag.join('='))],
+];
 
 /** The aliases of an API's kinds are replaced one by one; the others stay. */
 function factsOf({ tags, imsi, simId, aliases }: Facts, before: readonly Alias[] = []) {

@@ -4,6 +4,7 @@ import type { User } from '../trust/index.ts';
 import type { UserAnswer } from './contract/user.ts';
 import { noteCuts } from './cut.ts';
 import type { ApiDeps } from './deps.ts';
+import { searching } from './search.ts';
 import { checkProven, renewing } from './sign-in.ts';
 import type { Handlers } from './verbs.ts';
 
@@ -19,9 +20,6 @@ type Verbs =
   | 'user.totp'
   | 'user.totp-remove'
   | 'user.role';
-
-/** Full-width and half-width letters are one: people type what their keyboard gives. */
-const folded = (text: string): string => text.normalize('NFKC').toLowerCase();
 
 export function userHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
   const { directory, authenticator, sessions, totp, house } = deps;
@@ -42,12 +40,12 @@ export function userHandlers(deps: ApiDeps): Pick<Handlers, Verbs> {
       return toUser(user);
     },
     'user.list': async ({ query }) => {
-      const { search = '', role, offset, limit } = query;
-      const wanted = folded(search);
+      const { search, role, offset, limit } = query;
+      const isWanted = searching<User>(search, ({ name, groups }) => [name, ...groups]);
       const found = directory
         .all()
         .filter(user => role === undefined || user.roles.includes(role))
-        .filter(({ name, groups }) => [name, ...groups].some(text => folded(text).includes(wanted)));
+        .filter(isWanted);
       const page = found.slice(offset, limit === undefined ? undefined : offset + limit);
       return { users: page.map(toUser), total: found.length };
     },

@@ -46,6 +46,7 @@ export type Handlers = { readonly [N in VerbName]: Handler<N> };
 
 const contentTypes = {
   lines: 'application/x-ndjson; charset=utf-8',
+  csv: 'text/csv; charset=utf-8',
   events: 'text/event-stream; charset=utf-8',
   bytes: 'application/octet-stream',
 } as const;
@@ -187,7 +188,8 @@ async function run(
   const end = (): void => void deps.clock.after(farewell, () => body.destroy());
   ending?.addEventListener('abort', end, { once: true });
   if (ending?.aborted) end();
-  return reply.type(contentTypes[row.stream]).send(body);
+  const isCsv = row.csv === true && (call.query as { readonly format?: string }).format === 'csv';
+  return reply.type(contentTypes[isCsv ? 'csv' : row.stream]).send(body);
 }
 
 /**
@@ -221,8 +223,10 @@ function resourceOf(row: Verb, action: Action, values: object): string {
 }
 
 function schemaOf(name: VerbName, row: Verb): object {
-  const { params, query, body, answer, stream, summary, action, badStatus } = row;
-  const ok = stream ? { content: { [contentTypes[stream].split(';')[0] ?? '']: { schema: answer } } } : answer;
+  const { params, query, body, answer, stream, csv, summary, action, badStatus } = row;
+  const types = [...(stream ? [contentTypes[stream]] : []), ...(csv ? [contentTypes.csv] : [])];
+  const content = Object.fromEntries(types.map(type => [type.split(';')[0] ?? '', { schema: answer }]));
+  const ok = stream ? { content } : answer;
   return {
     operationId: name,
     summary,

@@ -2,7 +2,7 @@
 // no allocation of ours.
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
-import { isShared, type Lender, take, takesAtOnce, untake } from './shared-read.ts';
+import { isShared, type Lender, take, untake } from './shared-read.ts';
 
 /** What the two directions of a transfer tell it. */
 export interface Meeting {
@@ -38,8 +38,8 @@ export class Direction {
   #allowance = 0;
   #reported = 0;
   #corked = false;
-  /** It has what it is given when `write` returns, as TLS does; others may still wait for the socket with it. */
-  readonly #takesAtOnce: boolean;
+  /** TLS has what it is given when `write` returns; others may still wait for the socket with it. */
+  readonly #encrypts: boolean;
   readonly #lender: Partial<Lender>;
   readonly #uncork: () => void;
   #onData: (chunk: Buffer) => void;
@@ -56,7 +56,7 @@ export class Direction {
     this.#allowance = rate ?? 0;
     if (from.readableObjectMode) this.#onData = chunk => this.#datagram(chunk);
     else this.#onData = rate === undefined ? chunk => this.#pass(chunk) : chunk => this.#meter(chunk);
-    this.#takesAtOnce = to instanceof TLSSocket || takesAtOnce(to);
+    this.#encrypts = to instanceof TLSSocket;
     this.#lender = from as Partial<Lender>;
     this.#uncork = () => {
       this.#corked = false;
@@ -129,7 +129,7 @@ export class Direction {
   /** Memory that is read into again in a moment: nothing is made, and nothing is read until it is with the kernel. */
   #shared(chunk: Buffer): void {
     const { from, to } = this;
-    if (!this.#takesAtOnce || this.#rate !== undefined || to.writableLength > 0) {
+    if (!this.#encrypts || this.#rate !== undefined || to.writableLength > 0) {
       this.#onData(Buffer.from(chunk));
       return;
     }

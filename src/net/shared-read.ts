@@ -23,11 +23,6 @@ export interface Lender {
   reuse(): void;
 }
 
-const copying = new WeakSet<object>();
-/** Notes that this stream has copied what it is given when `write` returns. */
-export const markTakesAtOnce = (stream: Duplex): void => void copying.add(stream);
-export const takesAtOnce = (stream: Duplex): boolean => copying.has(stream);
-
 const shared = new WeakSet<object>();
 /** Notes that this socket was made with `readShared`; what comes before `take` waits, as a banner of SSH does. */
 export function markShared(stream: Duplex): void {

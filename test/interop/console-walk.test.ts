@@ -22,11 +22,7 @@ web: { forward: { pac: { path: /proxy.pac, public: true }, hosts: { office1: 'tc
 vpn: { hubs: { office: {} } }
 `,
   });
-  const json = async (...args: string[]): Promise<never> => {
-    const { status, stdout, stderr } = await gate.run(...args, '--json');
-    assert.equal(status, 0, stderr);
-    return JSON.parse(stdout) as never;
-  };
+  const { json } = gate;
   const ca = join(gate.folder, 'ca.pem');
   writeFileSync(ca, (await gate.run('cert', 'ca')).stdout);
   const chromium = await openChromium(t, ca);

@@ -20,11 +20,7 @@ web: { forward: { pac: { path: /proxy.pac, public: true }, hosts: { office1: 'tc
 vpn: { hubs: { office: {} } }
 `,
   });
-  const json = async (...args: string[]): Promise<Record<string, string>> => {
-    const { status, stdout, stderr } = await gate.run(...args, '--json');
-    assert.equal(status, 0, stderr);
-    return JSON.parse(stdout) as Record<string, string>;
-  };
+  const { json } = gate;
   // Something to see: a long name, somebody in Japanese, a device that is there, one that waits, an endpoint.
   await json('user', 'add', 'alice', '--role', 'admin', '--group', 'night-shift');
   await json('user', 'add', '山本太郎', '--role', 'operator', '--role', 'approver', '--group', '医療事業部');

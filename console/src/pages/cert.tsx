@@ -11,9 +11,7 @@ type Issued = AnswerOf<'cert.issue'>;
 const tones = { valid: 'good', expired: 'plain', revoked: 'bad' } as const;
 
 export function CertPage() {
-  const { page, turn, limit } = usePage();
-  const [search, setSearch] = useState('');
-  const query = { search, offset: page * limit, limit };
+  const { query, pager, isSearched, find } = usePage();
   const asked = useAnswer('cert.list', { query }, event => event.startsWith('cert'));
   const [isIssuing, setIssuing] = useState(false);
   const [isInviting, setInviting] = useState(false);
@@ -41,13 +39,7 @@ export function CertPage() {
         </>
       }
     >
-      <Search
-        label={t('searchCerts')}
-        search={text => {
-          turn(0);
-          setSearch(text);
-        }}
-      >
+      <Search label={t('searchCerts')} search={find}>
         {asked.value && (
           <span class="quiet" role="status">
             {t('cert')}: {asked.value.total}
@@ -61,7 +53,7 @@ export function CertPage() {
               label={t('cert')}
               rows={certs}
               idOf={({ serial }) => serial}
-              empty={search === '' ? t('noCerts') : t('noneFound')}
+              empty={isSearched ? t('noneFound') : t('noCerts')}
               columns={[
                 { title: t('state'), show: ({ state }) => <Tag tone={tones[state]}>{t(state)}</Tag> },
                 { title: t('kind'), show: ({ kind }) => kind },
@@ -98,7 +90,7 @@ export function CertPage() {
                 },
               ]}
             />
-            <Pager page={page} turn={turn} limit={limit} total={total} />
+            <Pager {...pager} total={total} />
           </>
         )}
       </Answer>

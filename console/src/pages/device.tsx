@@ -29,9 +29,8 @@ function State({ state, revoked, enrolled }: Pick<Device, 'state' | 'revoked' | 
 }
 
 function DeviceList() {
-  const { page, turn, limit } = usePage();
-  const [search, setSearch] = useState('');
-  const asked = useAnswer('device.list', { query: { search, offset: page * limit, limit } }, concerns);
+  const { query, pager, isSearched, find } = usePage();
+  const asked = useAnswer('device.list', { query }, concerns);
   const now = useNow(10_000);
   const [isEnrolling, setEnrolling] = useState(false);
   const [enrolled, setEnrolled] = useState<Enrolled>();
@@ -44,13 +43,7 @@ function DeviceList() {
         </button>
       }
     >
-      <Search
-        label={t('searchDevices')}
-        search={text => {
-          turn(0);
-          setSearch(text);
-        }}
-      >
+      <Search label={t('searchDevices')} search={find}>
         {asked.value && (
           <span class="quiet" role="status">
             {asked.value.online} {t('online')} / {asked.value.total}
@@ -64,7 +57,7 @@ function DeviceList() {
               label={t('device')}
               rows={devices}
               idOf={({ name }) => name}
-              empty={search === '' ? t('noDevices') : t('noneFound')}
+              empty={isSearched ? t('noneFound') : t('noDevices')}
               columns={[
                 { title: t('state'), show: device => <State {...device} /> },
                 {
@@ -98,7 +91,7 @@ function DeviceList() {
                 },
               ]}
             />
-            <Pager page={page} turn={turn} limit={limit} total={total} />
+            <Pager {...pager} total={total} />
           </>
         )}
       </Answer>

@@ -25,9 +25,7 @@ const mayWords = {
 } as const;
 
 export function UserPage({ me }: { me: Me }) {
-  const { page, turn, limit } = usePage();
-  const [search, setSearch] = useState('');
-  const query = { search, offset: page * limit, limit };
+  const { query, pager, isSearched, find } = usePage();
   const asked = useAnswer('user.list', { query }, event => event.startsWith('user'));
   const [dialog, setDialog] = useState<
     'add' | { readonly roles: User } | { readonly link: string; readonly user: string }
@@ -42,13 +40,7 @@ export function UserPage({ me }: { me: Me }) {
         </button>
       }
     >
-      <Search
-        label={t('searchUsers')}
-        search={text => {
-          turn(0);
-          setSearch(text);
-        }}
-      />
+      <Search label={t('searchUsers')} search={find} />
       <Answer asked={asked}>
         {({ users, total }) => (
           <>
@@ -56,7 +48,7 @@ export function UserPage({ me }: { me: Me }) {
               label={t('user')}
               rows={users}
               idOf={({ name }) => name}
-              empty={search === '' ? t('noUsers') : t('noneFound')}
+              empty={isSearched ? t('noneFound') : t('noUsers')}
               columns={[
                 {
                   title: t('name'),
@@ -102,7 +94,7 @@ export function UserPage({ me }: { me: Me }) {
                 },
               ]}
             />
-            <Pager page={page} turn={turn} limit={limit} total={total} />
+            <Pager {...pager} total={total} />
           </>
         )}
       </Answer>

@@ -110,6 +110,7 @@ export const auditVerbs = {
     }),
     answer: z.looseObject({}),
     stream: 'lines',
+    csv: true,
     cli: 'audit export',
   }),
   'audit.head': verb({

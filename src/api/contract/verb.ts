@@ -16,6 +16,8 @@ export interface Verb {
   readonly answer: z.ZodType;
   /** How the answer travels: one JSON value (default), JSON lines, server-sent events, or bytes. */
   readonly stream?: 'lines' | 'events' | 'bytes';
+  /** Its lines are to be had as CSV, too: by the query's `format`. */
+  readonly csv?: true;
   /** It changes something: the gate admits it, and the audit has `cert.allowed` before and `cert.issued` after it. */
   readonly changes?: true;
   /** The object's name in the audit and in policies, with the path's parameters: `cert/:serial`. */

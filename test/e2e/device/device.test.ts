@@ -33,11 +33,7 @@ async function house(t: TestContext): Promise<House> {
 device: { ping: 2s }
 proxy: { pump: { listen: "tcp://127.0.0.1:${route}", to: "device://pump-7/echo" } }\n`,
   });
-  const json = async (...args: string[]): Promise<Record<string, unknown>> => {
-    const run = await gate.run(...args, '--json');
-    assert.equal(run.status, 0, run.stderr);
-    return JSON.parse(run.stdout) as Record<string, unknown>;
-  };
+  const json = (...args: string[]): Promise<Record<string, unknown>> => gate.json(...args);
   const echo = await echoServer(t);
   return {
     ...{ gate, route, json, echo, url: `https://127.0.0.1:${port}` },

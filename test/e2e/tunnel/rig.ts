@@ -38,11 +38,7 @@ export async function tunnelGate(
   const { stdout: ca } = await gate.run('cert', 'ca');
   const caFile = join(folder, 'ca.pem');
   writeFileSync(caFile, ca);
-  const call = async <T>(...args: string[]): Promise<T> => {
-    const { status, stdout, stderr } = await gate.run(...args, '--json');
-    if (status !== 0) throw new Error(`sekisho ${args.join(' ')}: ${status} ${stderr}`);
-    return JSON.parse(stdout) as T;
-  };
+  const { json: call } = gate;
   return {
     ...{ gate, port, ca, caFile, call },
     open: (device, services, ...rest) =>

@@ -5,9 +5,9 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { openOrigin, openRig, staff } from './rig.ts';
 
-const tells = async (serve?: Parameters<typeof openOrigin>[0]) => {
+const tells = async (serve?: Parameters<typeof openOrigin>[0], more: object = {}) => {
   const origin = await openOrigin(serve);
-  const rig = await openRig({ forward: { hosts: { server1: `tcp://127.0.0.1:${origin.port}` } } });
+  const rig = await openRig({ forward: { hosts: { server1: `tcp://127.0.0.1:${origin.port}` }, ...more } });
   return {
     origin,
     rig,
@@ -132,4 +132,75 @@ test('a client that leaves in the middle leaves nothing behind at the site', asy
   socket.end();
   await gone.promise;
   await once(socket, 'close');
+});
+
+/** Answers each request when it is let. */
+const held = () => {
+  const asked = Promise.withResolvers<void>();
+  const answers = Promise.withResolvers<void>();
+  const serve: Parameters<typeof openOrigin>[0] = (request, response) => {
+    asked.resolve();
+    void answers.promise.then(() => response.end(`[${request.url}]`));
+  };
+  return { asked: asked.promise, letGo: answers.resolve, serve };
+};
+
+test('a connection that rests for too long is closed; one that owes an answer is not', async () => {
+  const site = held();
+  await using world = await tells(site.serve, { timeouts: { idle: '200ms', read: '1m' } });
+  const busy = world.rig.raw(get('/1'));
+  await site.asked;
+  const resting = await world.rig.tls({ identity: staff });
+  await once(resting, 'close'); // by then the busy one has rested as long
+  site.letGo();
+  assert.deepEqual(told(await busy), ['[/1]'], 'answered, and closed after it');
+});
+
+test('a request in which nothing moves is given up', async () => {
+  const site = held();
+  await using world = await tells(site.serve, { timeouts: { idle: '100ms', read: '300ms' } });
+  const socket = await world.rig.tls({ identity: staff });
+  socket.resume().write(get('/1'));
+  await once(socket, 'close');
+  site.letGo();
+});
+
+test('at a drain what is under way is answered, and nothing behind it', async () => {
+  const site = held();
+  await using world = await tells(site.serve);
+  const answer = world.rig.raw(get('/1') + get('/2'));
+  const resting = await world.rig.tls({ identity: staff });
+  await site.asked;
+  const drained = world.rig.web.drain(AbortSignal.timeout(20_000));
+  await once(resting.resume(), 'close');
+  site.letGo();
+  const text = await answer;
+  assert.deepEqual(told(text), ['[/1]']);
+  assert.match(text, /\r\nConnection: close\r\n/);
+  await drained;
+});
+
+test('a request under way is followed by thousands of tiny pieces, which wait unread and in order', async () => {
+  const site = held();
+  await using world = await tells(site.serve);
+  const paths = Array.from({ length: 60 }, (_, at) => `/${at}`);
+  const socket = await world.rig.tls({ identity: staff });
+  socket.setNoDelay(true);
+  let text = '';
+  socket.setEncoding('latin1').on('data', (more: string) => {
+    text += more;
+  });
+  socket.write(get(paths[0] ?? ''));
+  await site.asked;
+  const rest = paths.slice(1).map(path => get(path, path === '/59' ? 'Connection: close\r\n' : ''));
+  for (const [at, byte] of [...rest.join('')].entries()) {
+    socket.write(byte);
+    if (at % 100 === 0) await new Promise(setImmediate);
+  }
+  site.letGo();
+  await once(socket, 'close');
+  assert.deepEqual(
+    told(text),
+    paths.map(path => `[${path}]`),
+  );
 });

@@ -1,6 +1,6 @@
 // The Duplex of one connection: back-pressure both ways, half-close, and a reset where the kernel would send one.
 import { Duplex } from 'node:stream';
-import { type Lender, markTakesAtOnce } from '../../../net/shared-read.ts';
+import type { Lender } from '../../../net/shared-read.ts';
 import type { TcpConnection } from './connection.ts';
 
 export class TcpStream extends Duplex implements Lender {
@@ -14,7 +14,6 @@ export class TcpStream extends Duplex implements Lender {
     super({ allowHalfOpen: true, readableHighWaterMark: 262_144, writableHighWaterMark: 262_144, decodeStrings: true });
     this.#connection = connection;
     this.#opened.promise.catch(() => {});
-    markTakesAtOnce(this); // the send queue copies
   }
   /** Resolves when the handshake is done. */
   opened(): Promise<void> {
