@@ -21,7 +21,7 @@ proxy: { pump: { listen: "tcp://127.0.0.1:${route}", to: "device://pump-7/${serv
     return JSON.parse(made.stdout) as { code: string; command: string };
   };
   const online = (): Promise<void> =>
-    until('it is online', async () => /"online"/.test((await gate.run('device', 'list', '--json')).stdout));
+    until('it is online', async () => (await gate.json<{ online: number }>('device', 'list')).online > 0);
   return { gate, port, route, enroll, online, url: `https://127.0.0.1:${port}` };
 }
 

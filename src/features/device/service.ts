@@ -230,7 +230,7 @@ class Devices implements DeviceService {
 
   async #whoIs(conn: Conn): Promise<Principal> {
     const { identify, gate } = this.#deps;
-    if (this.#state !== 'open') throw new Fault('unreachable', 'the gate is shutting down');
+    this.#checkOpen();
     try {
       const who = await identify(conn, AbortSignal.timeout(5000));
       if (who.kind !== 'device') throw new Fault('unknown-caller', 'this certificate is not a device’s');
@@ -245,10 +245,16 @@ class Devices implements DeviceService {
     }
   }
 
+  #checkOpen(): void {
+    if (this.#state !== 'open') throw new Fault('unreachable', 'the gate is shutting down');
+  }
+
   async #serve(conn: Conn, who: Principal, session: Session): Promise<void> {
     const { registry, clock, metrics } = this.#deps;
     const device = registry.get(who.id);
     const log = this.#deps.log.child({ device: device.name });
+    // Again: a drain that began meanwhile knows nothing of this link, and would wait for it to its deadline.
+    this.#checkOpen();
     if (session.signal.aborted) throw new Fault('unreachable', 'the link was cut before it stood');
     const link = new DeviceLink({ conn, log, now: () => clock.now().getTime() });
     const linked: Linked = { device: device.id, link, who };

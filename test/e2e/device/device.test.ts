@@ -168,7 +168,7 @@ test('the gate restarts, and its devices come back by themselves', async t => {
   assert.equal(await inside.gate.ended, 0);
   await agent.logged(/the gate is leaving/);
   const next = await startGate(t, { folder: inside.gate.folder, config: readFileSync(inside.gate.config, 'utf8') });
-  const isOnline = async () => /"online"/.test((await next.run('device', 'list', '--json')).stdout);
+  const isOnline = async () => (await next.json<{ online: number }>('device', 'list')).online === 1;
   await until('it is online', isOnline, 60_000); // the device's back-off is random
   assert.equal(await (await talk(t, inside.route)).say('back'), 'back');
 });
