@@ -103,7 +103,7 @@ test('a shell in the browser: types, resizes, speaks Japanese, is recorded, is c
   };
   assert.equal(await taken('Download'), cast);
   assert.match(await taken('Signed, JSON lines'), /"signature":"[^"]+"\}\n$/);
-  assert.match(await taken('Signed, CSV'), /^seq,at,event[\s\S]*,audit\.export,signed,[\s\S]*\r\n$/);
+  assert.match(await taken('Signed, CSV'), /^\ufeffseq,at,event[\s\S]*,audit\.export,signed,[\s\S]*\r\n$/);
   await auditor.getByRole('link', { name: 'Play' }).first().click();
   await auditor.getByRole('button', { name: 'Pause' }).click();
   await auditor.getByRole('button', { name: 'Go on' }).click();
