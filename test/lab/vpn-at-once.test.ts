@@ -58,7 +58,7 @@ const joins: Readonly<Record<string, Join>> = {
 };
 
 for (const [name, join] of Object.entries(joins))
-  test(`${name}: a policy holds, and a member is out, within a second`, { skip, timeout: 120_000 }, async t => {
+  test(`${name}: a policy holds, and a member is out, within a second`, { skip, timeout: 300_000 }, async t => {
     const line = await layLine(t);
     const gate = await startGate(t, {
       config: `gate: { name: gate.test, addresses: [ ${line.rightHost} ], listen: "tls://0.0.0.0:443", workers: 0 }
