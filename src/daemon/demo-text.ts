@@ -23,6 +23,7 @@ export interface DemoText {
   readonly hubToServer: string;
   readonly leased: string;
   readonly article004: string;
+  readonly asTyped: string;
   readonly siteHears: string;
   readonly siteSends: string;
   readonly staffGets: string;
@@ -56,7 +57,9 @@ export const texts: Readonly<Record<'en' | 'ja', DemoText>> = {
     clientToHub: '  vpn join ──▶ hub mikalab   ',
     hubToServer: '  SecureNAT ──▶ web server   ',
     leased: '  the hub gave an address and routes, and no default gateway:',
-    article004: 'An internal site under a new name, with a client certificate in front of it (article 004)',
+    article004:
+      'An internal site by its original address and under a new name, with a client certificate in front of it (article 004)',
+    asTyped: '  http://server1:8081/ as typed, through the proxy over TLS:',
     siteHears: '  the site hears its old name,',
     siteSends: 'and redirects to',
     staffGets: '  staff with a certificate are sent to ',
@@ -89,7 +92,8 @@ export const texts: Readonly<Record<'en' | 'ja', DemoText>> = {
     clientToHub: '  vpn join ──▶ ハブ mikalab  ',
     hubToServer: '  SecureNAT ──▶ Web サーバ   ',
     leased: '  ハブが配ったアドレスと経路(デフォルトゲートウェイなし):',
-    article004: '社内サイトを新しい名前で、クライアント証明書つきで公開する(記事 004)',
+    article004: '社内サイトを元のアドレスのまま、また新しい名前で、クライアント証明書つきで公開する(記事 004)',
+    asTyped: '  http://server1:8081/ をそのまま、TLS のプロキシ経由で:',
     siteHears: '  サイトに届く Host は元の名前',
     siteSends: 'のまま、リダイレクト先は',
     staffGets: '  証明書を持つ社員に届くリダイレクト先は ',

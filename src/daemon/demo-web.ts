@@ -1,12 +1,14 @@
-// Article 004 on loopback: an internal site that knows only its old name, reached under a new one with a certificate.
+// Article 004 on loopback: an internal site that knows only its old name, reached with a certificate by its original
+// address through the proxy, and under a new name.
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { type ConnectionOptions, connect as tlsConnect } from 'node:tls';
 import { systemClock } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import type { Conn, Gate, Log, Metrics, Principal, Session } from '../core/parts.ts';
-import { openSites, planSites, webConfig } from '../features/web/index.ts';
+import { openSites, openWeb, planSites, planWeb, webConfig } from '../features/web/index.ts';
 import { listenTcp } from '../net/tcp.ts';
 import { upgradeTls } from '../net/tls.ts';
 import type { Authority } from '../trust/index.ts';
@@ -16,6 +18,8 @@ export interface WebDemo {
   readonly service: { readonly host: string; readonly location: string };
   readonly staff: { readonly status: number; readonly location: string };
   readonly stranger: number;
+  /** Through the proxy, as typed. */
+  readonly original: { readonly status: number; readonly location: string };
 }
 
 /** Asks the site as staff and as nobody. */
@@ -35,23 +39,35 @@ export async function playWeb(authority: Authority, log: Log, metrics: Metrics):
   const name = 'server1-8081.example.com';
   const inside = (service.address() as AddressInfo).port;
   const config = webConfig.parse({
+    forward: { hosts: { 'server1:8081': `tcp://127.0.0.1:${inside}` } },
     domain: 'example.com',
     sites: { 'server1-8081': { to: 'http://server1:8081/', at: `tcp://127.0.0.1:${inside}` } },
   });
   const plan = await planSites(config, async () => Buffer.alloc(0), { own: [], routes: [] });
-  if (!plan) throw new Fault('bug', 'the demonstration has no sites');
+  const { forward } = planWeb(config);
+  if (!plan || !forward) throw new Fault('bug', 'the demonstration has no sites');
   const listener = stack.use(await listenTcp({ host: '127.0.0.1', port: 0, log, metrics }));
   const { port } = listener.address as { port: number };
+  const world = {
+    ...{ clock: systemClock, log, metrics, gate: knownOnly(log) },
+    identify: async (conn: Conn): Promise<Principal> =>
+      conn.tls?.leaf ? { ...nobody, kind: 'user', id: 'staff01' } : nobody,
+    decide: () => ({ allow: true, rule: 'demo' }) as const,
+    listeners: () => [listener.address],
+    issuers: () => [],
+  };
   const sites = stack.use(
     openSites(plan, {
-      ...{ clock: systemClock, log, metrics, port: () => port, gate: knownOnly(log) },
-      identify: async conn => (conn.tls?.leaf ? { ...nobody, kind: 'user', id: 'staff01' } : nobody),
-      decide: () => ({ allow: true, rule: 'demo' }),
+      ...{ ...world, port: () => port, names: () => [], isForwarded: () => false },
       checkUrl: () => 'https://gate.example.com/check',
-      names: () => [],
-      isForwarded: () => false,
-      listeners: () => [listener.address],
-      issuers: () => [],
+    }),
+  );
+  const proxyName = 'gate.example.com';
+  const web = stack.use(
+    openWeb(forward, {
+      ...{ ...world, pacToken: 'demo', names: () => [proxyName] },
+      proxy: () => ({ host: proxyName, port }),
+      origin: () => `https://${proxyName}:${port}`,
     }),
   );
   const server = await authority.issueServer({ names: ['*.example.com'], key: 'ecdsa' });
@@ -65,7 +81,8 @@ export async function playWeb(authority: Authority, log: Log, metrics: Metrics):
   });
   const serve = async (raw: Conn): Promise<void> => {
     try {
-      await sites.handle(await tls(raw, AbortSignal.timeout(10_000)));
+      const conn = await tls(raw, AbortSignal.timeout(10_000));
+      await (conn.tls?.sni === proxyName ? web : sites).handle(conn);
     } catch {
       raw.stream.destroy();
     }
@@ -83,9 +100,23 @@ export async function playWeb(authority: Authority, log: Log, metrics: Metrics):
     answer.resume();
     return { status: answer.statusCode, location: String(answer.headers.location ?? '') };
   };
-  const known = await ask({ cert: staff.cert + staff.chain.join(''), key: staff.key });
+  const identity = { cert: staff.cert + staff.chain.join(''), key: staff.key };
+  const original = await askProxy({ host: '127.0.0.1', port, servername: proxyName, ca, ...identity });
+  const known = await ask(identity);
   const { status } = await ask({});
-  return { service: { host, location }, staff: known, stranger: status };
+  return { service: { host, location }, staff: known, stranger: status, original };
+}
+
+/** What a browser sends whose PAC file says `HTTPS gate:443`: the address as typed. */
+async function askProxy(proxy: ConnectionOptions): Promise<{ status: number; location: string }> {
+  const socket = tlsConnect(proxy);
+  await once(socket, 'secureConnect');
+  const asked = { path: 'http://server1:8081/', headers: { host: 'server1:8081' }, createConnection: () => socket };
+  const [answer] = await once(httpRequest(asked).end(), 'response');
+  answer.resume();
+  await once(answer, 'end');
+  socket.destroy();
+  return { status: answer.statusCode, location: String(answer.headers.location ?? '') };
 }
 
 const nobody: Principal = { kind: 'anonymous', id: '', groups: [], attributes: new Map(), credential: '' };

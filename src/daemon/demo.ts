@@ -172,10 +172,11 @@ export async function demo(options: DemoOptions): Promise<void> {
   options.line('');
 
   // Article 004, the second way: [browser] → TLS with a client certificate → [site that knows only its old name]
-  const { service, staff, stranger } = await playWeb(authority, silent, quiet);
+  const { service, staff, stranger, original } = await playWeb(authority, silent, quiet);
   if (staff.status !== 302 || stranger !== 403) throw new Error(`the site answered ${staff.status} and ${stranger}`);
   options.line(options.tone('bold', text.article004));
   options.line('');
+  options.line(`${text.asTyped} ${original.status} → ${options.tone('green', original.location)}`);
   options.line(`${text.siteHears} ${JSON.stringify(service.host)} ${text.siteSends} ${service.location}`);
   options.line(`${text.staffGets} ${options.tone('green', staff.location)}`);
   options.line(`${text.strangerGets} ${options.tone('yellow', String(stranger))}`);
