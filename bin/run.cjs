@@ -119,7 +119,9 @@ if (!script) {
   process.exit(2);
 }
 for (const [command, args] of script) {
-  const env = { ...process.env, PATH: `${join(node, '..')}:${process.env.PATH}` };
+  // The same cache as src/main.ts has: hundreds of test files strip and compile the same modules otherwise.
+  const NODE_COMPILE_CACHE = process.env.NODE_COMPILE_CACHE || join(root, 'node_modules/.cache/sekisho');
+  const env = { ...process.env, NODE_COMPILE_CACHE, PATH: `${join(node, '..')}:${process.env.PATH}` };
   const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env });
   if (error) process.stderr.write(`${command}: ${error.message}\n`);
   if (status !== 0) process.exit(status === null ? 1 : status);

@@ -26,6 +26,7 @@ const fronts = [
   'features/device/agent/index.ts',
   'daemon/agent-parts.ts',
   'features/tunnel/local.ts',
+  'daemon/terminal-join.ts',
   'daemon/tunnel-join.ts',
   'daemon/member.ts',
 ];

@@ -376,5 +376,8 @@ export const english = {
   enrolText: 'Send this link to the person. It works once, until',
   enrolFor: 'The link works for (15m, 8h, 7d)',
   renew: 'Renewal link',
+  kindUser: 'user',
+  kindDevice: 'device',
+  kindServer: 'server',
 } as const;
 export type Words = { readonly [K in keyof typeof english]: string };

@@ -47,6 +47,7 @@ function partOf([name, verb]: [string, Verb]): string {
     ...(verb.changes ? ['audited'] : []),
     ...(verb.self ? ['people may do this to themselves'] : []),
     ...(verb.cli ? [`\`sekisho ${verb.cli}\``] : []),
+    ...(verb.noCli ? [`no command: ${verb.noCli}`] : []),
     ...(verb.stream ? [streams[verb.stream]] : []),
   ];
   return [

@@ -263,7 +263,7 @@ class AdmittingGate implements LiveGate {
 
   #closing(session: LiveSession, event: string): Parameters<Keeper['write']>[0] {
     const { who, action, resource, from } = session.request;
-    const { cause = 'ended', ...notes } = session.notes;
+    const { cause = 'ended', ...notes } = session.notes ?? {};
     const failed = !isStream(action) && 'fault' in notes;
     return {
       event,

@@ -106,6 +106,11 @@ function defineExport(command: Command, context: Context): void {
         for (const one of [text, signature]) await one.keep();
       }
       await file?.keep();
+      const { out, proof: name, publicKey } = options;
+      const proofs = name === undefined ? {} : { proof: [`${name}.txt`, `${name}.sig`] };
+      // Without --out the export itself is what stands on stdout.
+      if (file && context.json)
+        screen.json({ file: out, ...proofs, ...(publicKey === undefined ? {} : { publicKey }) });
     });
   command
     .command('head')
@@ -169,6 +174,7 @@ function defineRecordings(command: Command, context: Context): void {
       await using file = out === undefined ? undefined : await createFile(out, { mode: 0o600, force: force === true });
       for await (const chunk of answer) file ? await file.write(chunk) : await context.screen.write(chunk);
       await file?.keep();
+      if (file && context.json) context.screen.json({ file: out });
     });
 }
 

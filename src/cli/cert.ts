@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { type CertificateAnswer, revocationReason } from '../api/contract/cert.ts';
 import { defineEnroll } from './cert-enroll.ts';
+import { defineFetch } from './cert-fetch.ts';
 import { defineIssue } from './cert-issue.ts';
 import { defineRotate } from './cert-rotate.ts';
 import { type Context, examples } from './command.ts';
@@ -20,6 +21,7 @@ export function define(command: Command, context: Context): void {
     });
   defineIssue(command.command('issue <name>'), context);
   defineEnroll(command, context);
+  defineFetch(command.command('fetch <link>'), context);
   defineRotate(command, context);
   defineReads(command, context);
   command
@@ -44,6 +46,7 @@ export function define(command: Command, context: Context): void {
     ['sekisho cert issue pump-7 --pem ./pump-7', 'pump-7.crt, pump-7.key, ca.crt'],
     ['sekisho cert issue db.internal --server --name 10.0.0.5 --pem ./db'],
     ['sekisho cert enroll staff01 --ou 医療事業部 --for 1d', 'a link to send; its bearer makes the key'],
+    ['sekisho cert fetch https://gate.example.com/enrol#code=… --pem ./staff01', 'what the link’s page does'],
     ['sekisho cert list --expiring 30d'],
     ['sekisho cert renew 3f0c… --for 1d', 'a link to send; the same subject, a new key'],
     ['sekisho cert rotate', 'where the CA stands, and what the next step would do'],

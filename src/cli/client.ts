@@ -110,7 +110,8 @@ async function exchange(place: Place, verb: Verb, input: Parts, signal: AbortSig
   throw await refusal(answer, status, place);
 }
 
-async function refusal(answer: IncomingMessage, status: number, place: Place): Promise<Fault> {
+/** What an answer that is no success says. */
+export async function refusal(answer: IncomingMessage, status: number, place: Place): Promise<Fault> {
   const told = (await readJson(answer).catch(() => undefined)) as
     | { error?: { code?: string; message?: string } }
     | undefined;

@@ -7,7 +7,7 @@ import type { Screen } from './screen.ts';
 /** The process as a command sees it; tests hand in streams of their own. */
 export interface Io {
   readonly stdin: Readable & { readonly isTTY?: boolean; setRawMode?(on: boolean): unknown };
-  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number };
   readonly stderr: Writable & { readonly isTTY?: boolean };
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Aborts on SIGINT or SIGTERM, or (reason `EPIPE`) when nobody reads stdout any more; long commands end on it. */

@@ -6,6 +6,7 @@ import type { AnswerOf } from '../api/contract/routes.ts';
 import { Fault } from '../core/fault.ts';
 import { askYes } from './ask.ts';
 import { type Context, examples } from './command.ts';
+import { defineTerminal } from './device-terminal.ts';
 import { createFile, createFolder, readText } from './files.ts';
 import { ago, day, minute } from './format.ts';
 import type { Cell } from './screen.ts';
@@ -62,10 +63,12 @@ export function define(command: Command, context: Context): void {
       context.json ? context.screen.json(answer) : context.screen.line(`${answer.name} is removed`);
     });
   defineHostKeys(command, context);
+  defineTerminal(command.command('terminal <name>'), context);
   examples(
     command,
     ['sekisho device enroll pump-7 --service ssh=127.0.0.1:22', 'prints the one line to run on the device'],
     ['sekisho device enroll camera-3 --csr camera-3.csr --out camera-3.crt', 'for things without our agent'],
+    ['sekisho device terminal pump-7 --user root', 'the shell that the console opens; Ctrl-] leaves it'],
     ['sekisho device list'],
     ['sekisho device revoke pump-7'],
   );

@@ -183,6 +183,7 @@ function defineReads(command: Command, context: Context): void {
       await using file = options.out === undefined ? undefined : await createFile(options.out, { mode: 0o600, force });
       for await (const chunk of answer) file ? await file.write(chunk) : await context.screen.write(chunk);
       await file?.keep();
+      if (file && context.json) context.screen.json({ file: options.out });
     });
 }
 

@@ -66,7 +66,7 @@ export const seats: readonly Seat[] = [
   {
     group: now,
     name: 'device',
-    summary: 'devices: list, enroll, show, rename, revoke',
+    summary: 'devices: list, enroll, show, rename, revoke, terminal',
     load: () => import('./device.ts'),
   },
   {
@@ -91,7 +91,7 @@ export const seats: readonly Seat[] = [
   {
     group: people,
     name: 'cert',
-    summary: 'certificates: ca, issue, list, show, revoke, crl',
+    summary: 'certificates: ca, issue, enroll, fetch, list, show, revoke, crl',
     load: () => import('./cert.ts'),
   },
   { group: people, name: 'user', summary: 'users, their passwords, keys and roles', load: () => import('./user.ts') },

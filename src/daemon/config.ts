@@ -36,6 +36,8 @@ export const gateConfig = z.strictObject({
   certificate: certificate.default('auto'),
   /** Further names and addresses that `certificate: auto` covers. */
   addresses: z.array(z.string().min(1).max(253)).default([]),
+  /** For clients that know nothing newer: OpenSSL's names, TLS 1.2 and 1.3 in one list. Default: forward secrecy and AEAD only. */
+  ciphers: z.string().min(1).optional(),
   /** Processes that carry the bytes of proxy routes; 0 = the gate process itself. */
   workers: z.union([z.literal('auto'), z.int().min(0).max(256)]).default('auto'),
   /** Prometheus text at /metrics. Whoever reaches it reads it: keep it on loopback or behind a rule of the network. */

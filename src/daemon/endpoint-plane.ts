@@ -138,6 +138,7 @@ export async function openEndpointPlane(options: EndpointPlaneOptions): Promise<
     tls: {
       own: () => current().plan.gate?.identities ?? [],
       named: name => certificates.named(name),
+      ciphers: () => current().plan.gate?.ciphers,
       clients: () => current().plan.trust,
       staple: options.authority.staple,
     },

@@ -37,6 +37,8 @@ export interface GateDoorOptions {
 export interface GateTls {
   readonly identities: readonly Identity[];
   readonly trust: ClientTrust;
+  /** As `gate.ciphers` has them. */
+  readonly ciphers?: string | undefined;
   /** A name of the proxy's own: then only that one asks for client certificates and speaks HTTP/2. */
   readonly proxy?: { readonly name?: string | undefined; readonly identities: readonly Identity[] };
   readonly sites?: SitesTls;
@@ -191,53 +193,55 @@ const asksProxy = async (conn: Conn, signal: AbortSignal): Promise<boolean> =>
   conn.tls?.alpn === 'h2' || (await peek(conn.stream, isProxyRequest, { limit: 8192, signal }));
 
 /** Where the proxy has a name of its own, the gate's name asks for nothing. */
-function gateTlsOptions({ identities, trust, proxy }: GateTls, handshake: number): ServerTlsOptions {
-  if (proxy?.name !== undefined) return serverTls({ identities }, handshake);
-  const options = serverTls({ identities, trust }, handshake);
+function gateTlsOptions({ trust, proxy, ...own }: GateTls, handshake: number): ServerTlsOptions {
+  if (proxy?.name !== undefined) return serverTls(own, handshake);
+  const options = serverTls({ ...own, trust }, handshake);
   return proxy ? { ...options, alpn: ['h2', 'http/1.1'] } : options;
 }
 
-function proxyTlsOptions({ identities, trust, proxy }: GateTls, handshake: number): ServerTlsOptions {
-  const own = proxy?.name === undefined ? identities : proxy.identities;
+function proxyTlsOptions({ proxy, ...gate }: GateTls, handshake: number): ServerTlsOptions {
+  const identities = proxy?.name === undefined ? gate.identities : proxy.identities;
   return {
-    ...serverTls({ identities: own, trust }, handshake),
+    ...serverTls({ ...gate, identities }, handshake),
     alpn: ['h2', 'http/1.1'],
-    context: JSON.stringify(['proxy', proxy?.name ?? '', trust.cas]),
+    context: JSON.stringify(['proxy', proxy?.name ?? '', gate.trust.cas]),
   };
 }
 
-/** TLS as a tenant wants it; its context is made anew when the gate's certificate or the tenant's trust is another. */
+/** TLS as a tenant wants it; its context is made anew when the gate's certificate, its ciphers or the tenant's trust are others. */
 function tenantTls(
   handshake: number,
   stapled: (tls: ServerTlsOptions) => ServerTlsOptions,
 ): (tenant: Tenant, tls: GateTls) => Upgrade {
-  const made = new Map<Tenant, { readonly identities: unknown; readonly trust: unknown; readonly upgrade: Upgrade }>();
+  const made = new Map<Tenant, { readonly of: readonly unknown[]; readonly upgrade: Upgrade }>();
   return (tenant, tls) => {
     const { protocols = [], clients } = tenant.alpn ?? {};
     const identities = tenant.alpn?.identities?.() ?? tls.identities;
     const trust = clients?.trust();
     const known = made.get(tenant);
-    if (known?.identities === identities && known.trust === trust) return known.upgrade;
+    const of = [identities, trust, tls.ciphers];
+    if (known && of.every((one, at) => one === known.of[at])) return known.upgrade;
     const upgrade = upgradeTls({
-      ...stapled(serverTls({ identities }, handshake)),
+      ...stapled(serverTls({ identities, ciphers: tls.ciphers }, handshake)),
       alpn: [...protocols],
       ...(clients && trust ? { clients: { mode: clients.mode, ca: trust.cas, depth: trust.depth } } : {}),
       session: { tickets: false, cache: 0, timeout: 300_000 },
       context: JSON.stringify(['tenant', protocols, trust?.cas ?? []]),
     });
-    made.set(tenant, { identities, trust, upgrade });
+    made.set(tenant, { of, upgrade });
     return upgrade;
   };
 }
 
 /** A client certificate is requested, never required, with the names of the CAs that count (PRODUCT, decisions). */
 function serverTls(
-  { identities, trust }: { identities: readonly Identity[]; trust?: ClientTrust },
+  { identities, ciphers, trust }: Pick<GateTls, 'identities' | 'ciphers'> & Partial<Pick<GateTls, 'trust'>>,
   handshake: number,
 ): ServerTlsOptions {
   const asks = trust && trust.cas.length > 0;
   return {
     identities,
+    ciphers,
     alpn: ['http/1.1'],
     // A certificate that does not count gets a page that says why, not an alert that browsers show as a broken site.
     ...(asks ? { clients: { mode: 'requested', ca: trust.cas, depth: trust.depth } } : {}),

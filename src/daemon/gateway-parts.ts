@@ -23,7 +23,8 @@ export function gateTls({ gate, trust, web, webIdentities, sites }: Plan, root: 
     cert: cert.includes(root.trim()) ? cert : `${cert}${root}`,
   }));
   const proxy = web.forward ? { proxy: { name: web.forward.name, identities: webIdentities } } : {};
-  return { identities, trust, ...proxy, ...(sites ? { sites: sitesTls(sites, trust) } : {}) };
+  const ciphers = gate?.ciphers;
+  return { identities, trust, ciphers, ...proxy, ...(sites ? { sites: sitesTls(sites, trust, ciphers) } : {}) };
 }
 
 /** A certificate is of use only to somebody who exists: `cert issue staff01` on a new gate makes the user as well. */

@@ -41,7 +41,13 @@ export interface Plan {
   /** For `*.<endpoint.domain>`, where a file holds it; else each name has one of its own. */
   readonly endpointIdentities: readonly Identity[];
   readonly sites?: PlannedSites | undefined;
-  readonly gate?: { readonly identities: readonly Identity[]; readonly warnings: readonly string[] } | undefined;
+  readonly gate?: PlannedGate | undefined;
+}
+
+export interface PlannedGate {
+  readonly identities: readonly Identity[];
+  readonly ciphers?: string | undefined;
+  readonly warnings: readonly string[];
 }
 
 /** How deep client certificates may hang below a CA where nobody says otherwise. */
@@ -95,7 +101,8 @@ export async function planConfig(file: ConfigFile, sources: PlanSources): Promis
 async function planGate(file: ConfigFile, sources: PlanSources): Promise<Plan['gate']> {
   const { gate } = file.config;
   // `auto` covers the gate's names already; from elsewhere the certificate has to carry the gate's name.
-  return gate && planOwn(gate.certificate, gate.certificate === 'auto' ? [] : [gate.name], sources);
+  const names = gate?.certificate === 'auto' ? [] : [gate?.name ?? ''];
+  return gate && planOwn(gate.certificate, names, sources, gate.ciphers);
 }
 
 /** The proxy's own name brings a certificate for it. */
@@ -116,15 +123,16 @@ async function planOwn(
   certificate: NonNullable<RouteConfig['certificate']>,
   names: readonly string[],
   sources: PlanSources,
-): Promise<NonNullable<Plan['gate']>> {
+  ciphers?: string,
+): Promise<PlannedGate> {
   const blank = proxyConfig.parse({ gate: { listen: 'tls://127.0.0.1:0', to: 'tcp://127.0.0.1:1' } })['gate'];
   if (!blank) throw new Fault('bug', 'the least of routes is none');
   const trust = { clients: () => Promise.reject(new Fault('bug', 'the gate asks no trust of a route')) };
   const [own] = await planRoutes(
-    { gate: { ...blank, certificate, ...(names.length > 0 ? { names: [...names] } : {}) } },
+    { gate: { ...blank, certificate, ciphers, ...(names.length > 0 ? { names: [...names] } : {}) } },
     { ...sources, trust, at: [] },
   );
-  return { identities: own?.tls?.identities ?? [], warnings: own?.warnings ?? [] };
+  return { identities: own?.tls?.identities ?? [], ciphers, warnings: own?.warnings ?? [] };
 }
 
 /** A Fault of a room, with its key paths, at its places in the file. */

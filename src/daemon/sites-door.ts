@@ -8,6 +8,8 @@ export interface SitesTls {
   /** The site of a server name; its key stands for everything that its handshake depends on. */
   find(name: string): SiteTls | undefined;
   readonly trust: ClientTrust;
+  /** As `gate.ciphers` has them. */
+  readonly ciphers?: string | undefined;
 }
 export interface SiteTls {
   readonly key: string;
@@ -32,9 +34,11 @@ export function siteUpgrades(
     if (!tls || !site) return undefined;
     const known = made.get(site.key);
     if (known) return known;
+    const { ciphers } = tls;
     const { cas, depth } = tls.trust;
     const upgrade = upgradeTls({
       identities: site.identities,
+      ciphers,
       alpn: ['h2', 'http/1.1'],
       ...(site.asks && cas.length > 0 ? { clients: { mode: 'requested', ca: cas, depth } } : {}),
       session: { tickets: true, cache: 0, timeout: 300_000 },

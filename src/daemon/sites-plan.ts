@@ -68,10 +68,15 @@ const mistake = (mistakes: readonly Finding[]): Fault =>
 const wildcardOf = (name: string): string => (name.startsWith('*.') ? name : `*.${name.slice(name.indexOf('.') + 1)}`);
 
 /** What the gate's door needs of it. */
-export function sitesTls({ plan, identities, own }: PlannedSites, trust: ClientTrust): SitesTls {
+export function sitesTls(
+  { plan, identities, own }: PlannedSites,
+  trust: ClientTrust,
+  ciphers: string | undefined,
+): SitesTls {
   const sites = compileSites(plan.sites, own);
   return {
     trust,
+    ciphers,
     find(name) {
       const site = sites.find(name);
       if (!site) return undefined;

@@ -126,9 +126,9 @@ function mqttTls({ current, authority }: TunnelPlaneOptions): () => Upgrade {
   return () => {
     const { plan } = current();
     if (made?.of !== plan) {
-      const { identities, trust } = gateTls(plan, authority.anchor());
+      const { identities, trust, ciphers } = gateTls(plan, authority.anchor());
       const upgrade = upgradeTls({
-        ...{ identities, alpn: mqttAlpn, handshake: 20_000 },
+        ...{ identities, ciphers, alpn: mqttAlpn, handshake: 20_000 },
         clients: { mode: 'required', ca: trust.cas, depth: trust.depth },
         session: { tickets: false, cache: 0, timeout: 300_000 },
         context: JSON.stringify(['mqtt', trust.cas]),

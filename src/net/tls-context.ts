@@ -11,12 +11,24 @@ import { Fault } from '../core/fault.ts';
 
 export interface Tuning {
   readonly protocols?: readonly string[];
-  /** TLS 1.2 ciphers and TLS 1.3 suites in one list; a version without any in it keeps its default ones. */
-  readonly ciphers?: string;
+  /** TLS 1.2 ciphers and TLS 1.3 suites in one list; a version without any in it keeps its usual ones. */
+  readonly ciphers?: string | undefined;
   readonly curves?: string;
   /** Whether a FIN without close_notify breaks the conn; by default it is an end, since many programs close like that. */
   readonly closeNotify?: 'required' | 'optional';
 }
+
+/**
+ * What a server offers of TLS 1.2 where nobody says otherwise: forward secrecy and AEAD only (RFC 9325 §4.2), for keys of
+ * either kind; clients choose. Whoever serves older ones names their ciphers.
+ */
+export const serverCiphers = [
+  ...DEFAULT_CIPHERS.split(':').filter(name => name.startsWith('TLS_')),
+  ...['AES128-GCM-SHA256', 'AES256-GCM-SHA384', 'CHACHA20-POLY1305'].flatMap(name => [
+    `ECDHE-ECDSA-${name}`,
+    `ECDHE-RSA-${name}`,
+  ]),
+].join(':');
 
 export function makeContext(options: SecureContextOptions, what: string): SecureContext {
   // Who was let in is who stays: a TLS 1.2 peer may not shake hands anew (Node alone allows three times in ten minutes).
@@ -28,10 +40,11 @@ export function makeContext(options: SecureContextOptions, what: string): Secure
   }
 }
 
-export function tuningOf({ protocols, ciphers, curves }: Tuning): SecureContextOptions {
+/** `usual`: the ciphers where none are named, or none of one version. */
+export function tuningOf({ protocols, ciphers, curves }: Tuning, usual = DEFAULT_CIPHERS): SecureContextOptions {
   return {
     ...versionsOf(protocols),
-    ...(ciphers === undefined ? {} : { ciphers: completeCiphers(ciphers) }),
+    ciphers: ciphers === undefined ? usual : completeCiphers(ciphers, usual),
     ...(curves === undefined ? {} : { ecdhCurve: curves }),
   };
 }
@@ -46,9 +59,9 @@ function versionsOf(protocols: readonly string[] = ['TLSv1.2', 'TLSv1.3']): Secu
 }
 
 /** Node turns a version off whose ciphers are not in the list; here, as in nginx, the list speaks only of what it names. */
-function completeCiphers(list: string): string {
+function completeCiphers(list: string, usual: string): string {
   const names = list.split(/[:, ]+/).filter(name => name !== '');
-  const defaults = DEFAULT_CIPHERS.split(':');
+  const defaults = usual.split(':');
   const of = (from: readonly string[], modern: boolean): string[] =>
     from.filter(name => name.startsWith('TLS_') === modern);
   const part = (modern: boolean): string[] => {

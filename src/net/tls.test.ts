@@ -133,6 +133,21 @@ test('RSA and ECDSA stand side by side, each for the clients that can use it', a
   }
 });
 
+test('without forward secrecy and AEAD nobody gets in, unless the list says so', async () => {
+  const old: ConnectionOptions = { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA' };
+  await using usual = await serving(base);
+  const [refused] = await Promise.allSettled([plainClient(usual.port, old), usual.next()]);
+  assert.match(String(refused.status === 'rejected' && refused.reason), /handshake failure/);
+  await using wide = await serving({ ...base, ciphers: 'ECDHE-ECDSA-AES128-SHA' });
+  const [client, conn] = await Promise.all([
+    dialTls(clientOptions(wide.port, { protocols: ['TLSv1.2'], ciphers: 'ECDHE-ECDSA-AES128-SHA' }), never),
+    wide.next(),
+  ]);
+  assert.equal(client.tls?.cipher, 'ECDHE-ECDSA-AES128-SHA');
+  conn.stream.destroy();
+  client.stream.destroy();
+});
+
 test('versions and ciphers are kept to; a list that names only one version leaves the other its own', async () => {
   await using only12 = await serving({ ...base, protocols: ['TLSv1.2'] });
   const refused = assert.rejects(only12.next(), { code: 'protocol' });

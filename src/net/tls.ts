@@ -9,7 +9,7 @@ import { Reset } from './reset.ts';
 import { refuseCertificate, watchSecret } from './tls-alert.ts';
 import { makeSessionCache, type SessionCache } from './tls-cache.ts';
 import { failWhenTruncated } from './tls-close.ts';
-import { makeContext, sessionContext, type Tuning, tuningOf } from './tls-context.ts';
+import { makeContext, serverCiphers, sessionContext, type Tuning, tuningOf } from './tls-context.ts';
 import { type ClientCheck, judge, SeenLeaves } from './tls-judge.ts';
 import { acceptFault } from './tls-reasons.ts';
 import { handshakeServer, type Staple } from './tls-staple.ts';
@@ -79,7 +79,7 @@ function prepare(options: ServerTlsOptions, before?: Ready): Ready {
   const cache = kept ? before.cache : session.cache > 0 ? makeSessionCache(session.cache) : undefined;
   const context: SecureContext = makeContext(
     {
-      ...tuningOf(options),
+      ...tuningOf(options, serverCiphers),
       cert: identities.map(identity => identity.cert),
       key: identities.map(identity => identity.key),
       honorCipherOrder: options.preferServerCiphers ?? false,

@@ -246,6 +246,33 @@ test('behind a balancer, the gate port takes the PROXY header from whom it must 
   assert.ok(error);
 });
 
+test('old ciphers are for whom the file names them: on the gate’s port, under names with and without ALPN, after a reload', async t => {
+  const [port = 0] = await freePorts(1);
+  const file = (more: string): string =>
+    `gate: { name: gate.test, listen: "tls://127.0.0.1:${port}", workers: 0${more} }\nweb: { domain: sites.test, certificate: auto, sites: { app: { to: "http://127.0.0.1:1/" } } }\n`;
+  const gate = await startGate(t, { config: file('') });
+  const old = async (servername: string, ALPNProtocols?: string[]): Promise<string> => {
+    const socket = tlsConnect({
+      ...{ port, host: '127.0.0.1', servername, rejectUnauthorized: false },
+      ...{ maxVersion: 'TLSv1.2', ciphers: 'ECDHE+AES128+SHA', ...(ALPNProtocols ? { ALPNProtocols } : {}) },
+    });
+    const [error] = await Promise.race([once(socket, 'secureConnect'), once(socket, 'error')]).catch(error => [error]);
+    const { name } = error ? { name: (error as { code: string }).code } : socket.getCipher();
+    socket.destroy();
+    return name;
+  };
+  const each = () =>
+    Promise.all([old('gate.test'), old('gate.test', ['http/1.1']), old('app.sites.test', ['http/1.1'])]);
+  for (const answer of await each()) assert.match(answer, /HANDSHAKE_FAILURE/);
+  gate.write(file(', ciphers: "ECDHE+AESGCM:ECDHE+AES"'));
+  assert.equal((await gate.run('reload')).status, 0);
+  for (const answer of await each()) assert.match(answer, /^ECDHE-(RSA|ECDSA)-AES128-SHA/);
+  gate.write(file(', ciphers: NONE-SUCH'));
+  const wrong = await gate.run('reload');
+  assert.notEqual(wrong.status, 0);
+  assert.match(wrong.stderr, /gate\.ciphers.*OpenSSL knows no cipher of this list/);
+});
+
 test('a renewed certificate file is shown to newcomers, and whoever is in stays in (--watch)', async t => {
   const echo = await echoServer(t);
   const [port = 0] = await freePorts(1);

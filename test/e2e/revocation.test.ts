@@ -318,7 +318,6 @@ const kinds: readonly Kind[] = [
     by: 'user.removed',
     async open({ call, port, ca }, t) {
       await call('POST', '/v1/vpn/hubs/lab/users', { user: 'member', secret: { password } });
-      const states: MemberState[] = [];
       const leased = Promise.withResolvers<void>();
       const gone = Promise.withResolvers<void>();
       const end = new AbortController();
@@ -326,15 +325,11 @@ const kinds: readonly Kind[] = [
         gate: { host: '127.0.0.1', port },
         ...{ hub: 'lab', user: 'member', ca, verify: true, proof: { kind: 'password', password }, connections: 1 },
         ...{ how: { kind: 'socks', host: '127.0.0.1', port: 0 }, signal: end.signal, log: memoryLog() },
-        onState(state) {
-          if (states.length > 0 && JSON.stringify(state) !== JSON.stringify(states[0])) gone.resolve();
-          states.push(state);
-        },
+        onState: ({ state }: MemberState) => void (state === 'away' && gone.resolve()),
         onLease: lease => lease && leased.resolve(),
       });
       t.after(() => member[Symbol.asyncDispose]());
       await leased.promise;
-      states.length = 0;
       return {
         over: Promise.race([gone.promise, member.ended.catch(() => {})]),
         revoke: ['DELETE', '/v1/users/member'],

@@ -2,8 +2,8 @@
 // and the browser again, that shows the certificate to a route which asks for one.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createHash, X509Certificate } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ import { makeRequest } from '../../console/src/enrol/request.ts';
 import { sha256 } from '../../console/src/enrol/sha256.ts';
 import { temporaryFolder } from '../fixtures/certificates.ts';
 import { openBrowser } from '../fixtures/chromium.ts';
-import { freePorts, startGate } from '../fixtures/gate-process.ts';
+import { freePorts, runSekisho, startGate } from '../fixtures/gate-process.ts';
 import { run } from '../fixtures/programs.ts';
 
 const password = 'pässword 門';
@@ -238,4 +238,43 @@ test('the command line makes, lists and revokes links, and a revoked one buys no
   assert.equal(asked.stdout, '401');
   const refused = await gate.run('cert', 'enroll', 'staff01', '--for', '8d');
   assert.match(refused.stderr, /between 1m and 7d/);
+});
+
+test('the command line does what the page does: a key made here, or a file for importers, and a link works once', async t => {
+  const { gate, ca, enroll, route } = await openHouse(t);
+  const dir = join(gate.folder, 'mine');
+  const fetch = (link: string, ...more: string[]) =>
+    runSekisho(['cert', 'fetch', link, ...more], { input: `${password}\n` });
+  const { link } = await enroll('--for', '1h');
+  const unknown = await fetch(link, '--pem', dir);
+  assert.equal(unknown.status, 3, 'nobody said that this CA is the right one');
+  const { fingerprint } = await gate.json<{ fingerprint: string }>('cert', 'ca');
+  const pem = await fetch(link, '--pem', dir, '--fingerprint', fingerprint, '--json');
+  assert.equal(pem.status, 0, pem.stderr);
+  const read = (name: string): string => readFileSync(join(dir, name), 'utf8');
+  const cert = new X509Certificate(read('staff01.crt'));
+  assert.deepEqual(
+    [JSON.parse(pem.stdout).serial, cert.checkPrivateKey(createPrivateKey(read('staff01.key')))],
+    [cert.serialNumber.toLowerCase(), true],
+  );
+  const url = `https://localhost:${route}/`;
+  const curl = await run('curl', [
+    '-sS',
+    '--cacert',
+    join(dir, 'ca.crt'),
+    '--cert',
+    join(dir, 'staff01.crt'),
+    '--key',
+    join(dir, 'staff01.key'),
+    url,
+  ]);
+  assert.equal(curl.stdout, 'inside', curl.stderr);
+  const again = await fetch(link, '--pem', join(gate.folder, 'again'), '--ca', ca);
+  assert.deepEqual([again.status, existsSync(join(gate.folder, 'again'))], [3, false]);
+  const p12 = join(gate.folder, 'staff01.p12');
+  const file = await fetch((await enroll('--for', '1h')).link, '--out', p12, '--ca', ca);
+  assert.equal(file.status, 0, file.stderr);
+  assert.match(await importInto(join(gate.folder, 'nss'), p12, password), /staff01/);
+  const wrong = await fetch('https://gate.example.com/', '--out', p12);
+  assert.match(wrong.stderr, /that is no enrolment link/);
 });

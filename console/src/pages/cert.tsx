@@ -8,6 +8,7 @@ import { useAnswer } from '../use.ts';
 import { EnrolDialog, type Link, LinkDialog } from './enrol.tsx';
 
 type Issued = AnswerOf<'cert.issue'>;
+const kinds = { user: 'kindUser', device: 'kindDevice', server: 'kindServer' } as const;
 const tones = { valid: 'good', expired: 'plain', revoked: 'bad' } as const;
 
 export function CertPage() {
@@ -56,7 +57,7 @@ export function CertPage() {
               empty={isSearched ? t('noneFound') : t('noCerts')}
               columns={[
                 { title: t('state'), show: ({ state }) => <Tag tone={tones[state]}>{t(state)}</Tag> },
-                { title: t('kind'), show: ({ kind }) => kind },
+                { title: t('kind'), show: ({ kind }) => t(kinds[kind]) },
                 {
                   title: t('name'),
                   show: ({ name, subject }) => (

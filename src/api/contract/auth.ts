@@ -58,6 +58,7 @@ export const authVerbs = {
       }),
     ]),
     answer: z.object({ user: z.string(), until: time, key: z.string() }),
+    noCli: 'a browser signs in with it; the command line has `login`, and `SEKISHO_TOKEN` where people come by OpenID',
   }),
   'auth.ways': verb({
     method: 'GET',
@@ -68,6 +69,7 @@ export const authVerbs = {
       passkey: z.boolean(),
       oidc: z.object({ name: z.string() }).optional(),
     }),
+    noCli: 'a browser signs in with it; the command line has `login`, and `SEKISHO_TOKEN` where people come by OpenID',
   }),
   'auth.passkey-ask': verb({
     method: 'POST',
@@ -75,6 +77,7 @@ export const authVerbs = {
     action: 'public',
     summary: 'What a browser is asked to sign with a passkey: good once, for 5 minutes; the same for everybody',
     answer: passkeyOptions,
+    noCli: 'a browser signs in with it; the command line has `login`, and `SEKISHO_TOKEN` where people come by OpenID',
   }),
   'auth.oidc': verb({
     method: 'POST',
@@ -82,6 +85,7 @@ export const authVerbs = {
     action: 'public',
     summary: "Begin to sign in by the OpenID provider: its page's address, and what this page keeps until it is back",
     answer: z.object({ url: z.string(), binding: z.string() }),
+    noCli: 'a browser signs in with it; the command line has `login`, and `SEKISHO_TOKEN` where people come by OpenID',
   }),
   'auth.prove': verb({
     method: 'POST',
@@ -93,6 +97,7 @@ export const authVerbs = {
       z.strictObject({ passkey: passkeyAnswer }),
     ]),
     answer: done,
+    noCli: 'it adds a factor to a browser’s sign-in; `login` asks for the factor at once',
   }),
   'auth.list': verb({
     method: 'GET',

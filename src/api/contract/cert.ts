@@ -11,7 +11,7 @@ export const serial = z
 
 export const certificate = z.object({
   serial: z.string(),
-  kind: z.string().meta({ description: 'client or server' }),
+  kind: z.enum(['user', 'device', 'server']).meta({ description: 'whose it is' }),
   name: z.string().meta({ description: 'the user it belongs to, or the first host name' }),
   subject: z.string(),
   fingerprint: z.string().meta({ description: 'SHA-256 of the DER, hexadecimal; sessions and the audit name it' }),

@@ -97,6 +97,7 @@ export const enrolmentVerbs = {
       gate: z.string(),
       fingerprint: z.string().meta({ description: "SHA-256 of the gate's root" }),
     }),
+    cli: 'cert fetch',
   }),
   'cert.fetch': verb({
     method: 'POST',
@@ -108,5 +109,6 @@ export const enrolmentVerbs = {
       z.strictObject({ code, format: z.enum(['p12', 'p12-legacy']), password: filePassword }),
     ]),
     answer: issued,
+    cli: 'cert fetch',
   }),
 } as const;

@@ -17,6 +17,7 @@ export const gateVerbs = {
     summary: 'ok, degraded or down; nothing else',
     answer: z.object({ health }),
     badStatus: 503,
+    noCli: 'for load balancers and monitors; `status` says it with the reasons, and ends with 1 when the gate is down',
   }),
   'gate.check': verb({
     method: 'GET',
@@ -24,6 +25,7 @@ export const gateVerbs = {
     action: 'api.check',
     summary: "Check the running gate's configuration file as it is on disk now",
     answer: z.object({ ok: z.boolean(), opens: z.array(z.string()), findings: z.array(finding) }),
+    cli: 'check',
   }),
   'gate.reload': verb({
     method: 'POST',
@@ -63,6 +65,7 @@ export const gateVerbs = {
     query: z.object({ after: z.coerce.number().int().nonnegative().optional() }),
     answer: z.looseObject({}),
     stream: 'events',
+    noCli: 'it keeps pages up to date; `audit tail --follow` follows the same facts',
   }),
   'gate.openapi': verb({
     method: 'GET',
@@ -70,5 +73,6 @@ export const gateVerbs = {
     action: 'public',
     summary: 'This document',
     answer: z.looseObject({ openapi: z.string() }),
+    noCli: 'a document for programs; `--help` is the one for people',
   }),
 } as const;

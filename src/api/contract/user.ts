@@ -173,6 +173,7 @@ export const userVerbs = {
     params: named,
     answer: passkeyOptions,
     self: 'name',
+    noCli: 'a passkey is made by a browser on the page it is for; `user passkey` lists and removes them',
   }),
   'user.passkey': verb({
     method: 'POST',
@@ -185,6 +186,7 @@ export const userVerbs = {
     self: 'name',
     changes: true,
     resource: 'user/:name',
+    noCli: 'a passkey is made by a browser on the page it is for; `user passkey` lists and removes them',
   }),
   'user.passkey-remove': verb({
     method: 'DELETE',

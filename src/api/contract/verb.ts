@@ -26,8 +26,10 @@ export interface Verb {
   readonly self?: 'name' | 'user';
   /** HTTP status of an answer that is right and bad news, for monitors that read nothing else. */
   readonly badStatus?: number;
-  /** The words of the command line that call it. */
+  /** The words of the command line that call it. Each verb has them, or says in `noCli` why not. */
   readonly cli?: string;
+  /** Why no command calls it, and what does the same there. */
+  readonly noCli?: string;
 }
 
 /** Keeps the row's exact types. */

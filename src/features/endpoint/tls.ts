@@ -19,6 +19,8 @@ export interface EndpointTlsDeps {
   readonly own: () => readonly Identity[];
   /** For one name, fresh enough to outlive an endpoint. */
   readonly named: (name: string) => Promise<readonly Identity[]>;
+  /** As `gate.ciphers` has them; read once, when an upgrade is made. */
+  readonly ciphers?: () => string | undefined;
   /** Another object after a reload. */
   readonly clients: () => ClientAuthorities;
   /** An OCSP answer about these certificates, DER, where there is one. */
@@ -34,10 +36,11 @@ export interface EndpointTls {
   underName(name: string, wantsCertificate: boolean): () => Promise<Upgrade>;
 }
 
-export function createEndpointTls({ own, named, clients, staple, handshake }: EndpointTlsDeps): EndpointTls {
+export function createEndpointTls({ own, named, ciphers, clients, staple, handshake }: EndpointTlsDeps): EndpointTls {
   const make = (identities: readonly Identity[], trust: ClientAuthorities | undefined, context: string): Upgrade =>
     upgradeTls({
       identities,
+      ciphers: ciphers?.(),
       ...(trust ? { clients: { mode: 'required', ca: trust.cas, depth: trust.depth } } : {}),
       // No tickets: a session would outlive the endpoint it was made under.
       session: { tickets: false, cache: 0, timeout: 1000 },

@@ -15,7 +15,7 @@ export interface Exchange {
   trailers(): Fields;
   /** `100 Continue`. */
   proceed(): void;
-  /** Early hints (103) and the like. */
+  /** Early hints (103): `Link` and nothing else. */
   inform(status: number, fields: Fields): void;
   /** The head of the answer, once. Its body goes to the sink, which ends it. */
   answer(head: AnswerHead): Sink;

@@ -23,11 +23,13 @@ const framing = new Set(['host', 'content-length']);
 
 /**
  * Fields by which servers are told who is there: whoever stands behind a proxy believes them, so no client may write
- * them. CGI-like servers read `_` as `-`.
+ * them. CGI-like servers read `_` as `-`, and some of them every other sign too. `Proxy` is their HTTP_PROXY.
  */
 const identity =
-  /^(x-sekisho-.*|x-forwarded(-.*)?|forwarded|x-real-ip|x-client-(ip|cert|dn|verify)(-.*)?|(x-)?(remote-(user|group|groups|email|name)|ssl-client-.*|client-cert(-chain)?|auth-request-.*|authenticated-(user|groups?)))$/;
-const isIdentity = (name: string): boolean => identity.test(name.includes('_') ? name.replaceAll('_', '-') : name);
+  /^(x-sekisho-.*|x-forwarded(-.*)?|forwarded|proxy|x-real-ip|true-client-ip|cf-connecting-ip|x-cluster-client-ip|x-original-forwarded-for|x-webauth-.*|x-client-(ip|cert|dn|verify)(-.*)?|(x-)?(remote-(user|group|groups|email|name)|ssl-client-.*|client-cert(-chain)?|auth-request-.*|authenticated-(user|groups?)))$/;
+const isIdentity = (name: string): boolean => identity.test(other.test(name) ? name.replace(others, '-') : name);
+const other = /[^a-z0-9-]/;
+const others = /[^a-z0-9-]/g;
 
 /** Values of a field, in order. */
 export function valuesOf(fields: Fields, name: string): string[] {
@@ -159,6 +161,9 @@ export function fieldLines(fields: Fields): string {
   for (let at = 0; at < fields.length; at += 2) text += `${fields[at]}: ${fields[at + 1]}\r\n`;
   return text;
 }
+
+/** Early hints that have been looked at, as bytes are sent (RFC 8297). */
+export const earlyHints = (links: Fields): string => `HTTP/1.1 103 Early Hints\r\n${fieldLines(links)}\r\n`;
 
 /** What an answer says to the client. `trailer` announces fields after the body, where there can be some. */
 export function answerFields(fields: Fields, version: string, trailer: boolean): string[] {

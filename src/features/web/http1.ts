@@ -8,7 +8,16 @@ import type { Caller } from './caller.ts';
 import type { ForwardDeps } from './deps.ts';
 import type { AnswerHead, Exchange } from './exchange.ts';
 import { forward } from './forward.ts';
-import { type Body, checkHostField, type Fields, requestBody, valuesOf, without } from './headers.ts';
+import {
+  type Body,
+  checkHostField,
+  earlyHints,
+  type Fields,
+  requestBody,
+  safeFields,
+  valuesOf,
+  without,
+} from './headers.ts';
 import { checkHost } from './hosts.ts';
 import { answerFault, sendPage } from './outcome.ts';
 import type { ForwardPlan } from './plan.ts';
@@ -326,13 +335,12 @@ export class Http1Exchange implements Exchange {
     return this.source.rawTrailers;
   }
   proceed(): void {
-    if (!this.isAnswered) this.#response.writeContinue();
+    if (!this.isAnswered && this.version !== '1.0') this.#response.writeContinue(); // RFC 9110 §15.2
   }
   inform(status: number, fields: Fields): void {
-    const links = valuesOf(fields, 'link');
-    if (status === 103 && links.length > 0 && this.version === '1.1' && !this.isAnswered) {
-      this.#response.writeEarlyHints({ link: links });
-    }
+    if (status !== 103 || this.version !== '1.1' || this.isAnswered) return;
+    // Not writeEarlyHints(), which throws at much that services write. It is this answer's turn: see inOrder().
+    if (safeFields(fields)) this.#response.socket?.write(earlyHints(fields), 'latin1');
   }
   answer({ status, reason, fields, hasBody }: AnswerHead): ServerResponse {
     if (hasBody) flushHeadLater(this.#response);

@@ -15,7 +15,7 @@ import type { Caller } from './caller.ts';
 import type { ForwardDeps } from './deps.ts';
 import type { AnswerHead, Exchange, Front } from './exchange.ts';
 import { forward } from './forward.ts';
-import { type Body, type Fields, without } from './headers.ts';
+import { type Body, type Fields, safeFields, without } from './headers.ts';
 import { checkHost } from './hosts.ts';
 import { answerFault, sendPage } from './outcome.ts';
 import type { Page } from './pages.ts';
@@ -298,10 +298,11 @@ export class Http2Exchange implements Exchange {
     return this.#trailers;
   }
   proceed(): void {
-    if (!this.isAnswered && !this.source.closed) this.source.additionalHeaders({ ':status': 100 });
+    if (!this.isAnswered && !this.source.closed && !this.source.destroyed)
+      this.source.additionalHeaders({ ':status': 100 });
   }
   inform(status: number, fields: Fields): void {
-    if (!this.isAnswered && !this.source.closed)
+    if (!this.isAnswered && !this.source.closed && !this.source.destroyed && safeFields(fields))
       this.source.additionalHeaders({ ':status': status, ...grouped(fields) });
   }
   answer({ status, fields, hasBody, trailing }: AnswerHead): ServerHttp2Stream {

@@ -2,7 +2,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { AnswerHead, BodySource, Exchange, Sink } from './exchange.ts';
-import { type Body, type Fields, fieldLines, safeFields, valuesOf } from './headers.ts';
+import { type Body, earlyHints, type Fields, fieldLines, safeFields, valuesOf } from './headers.ts';
 import type { RequestHead } from './llhttp.ts';
 import { corkTurn } from './turn.ts';
 
@@ -64,8 +64,7 @@ export class LaneExchange implements Exchange, Sink {
   proceed(): void {}
   inform(status: number, fields: Fields): void {
     if (this.isAnswered || status !== 103) return;
-    const links = valuesOf(fields, 'link').flatMap(link => ['Link', link]);
-    if (links.length > 0 && safeFields(links)) this.#write(`HTTP/1.1 103 Early Hints\r\n${fieldLines(links)}\r\n`);
+    if (safeFields(fields)) this.#write(earlyHints(fields));
   }
 
   answer({ status, reason, fields, hasBody }: AnswerHead): Sink {

@@ -31,6 +31,8 @@ export interface RelayOptions {
   readonly most?: number | undefined;
   /** The answer as the client gets it; without it, as the site sent it. */
   readonly answer?: (head: MessageHead, hasBody: boolean, isTrailing: boolean) => Passed;
+  /** One `Link` of early hints as the client gets it. */
+  readonly hint?: (link: string) => string;
   /** Called once, at the end, whatever it was. */
   readonly done: (end: Relayed) => void;
   /** Nothing has been answered yet and nothing will come: says so to the client. */
@@ -76,6 +78,7 @@ class Relay implements Asker {
   /** Whether the sink is the client's own, and done with what it is given when `write` returns. */
   #isDirect = false;
   #proceed: NodeJS.Timeout | undefined;
+  #hasGoneOn = false;
   readonly #onWritten = (): void => {
     if (this.#state === 'answering') this.#connection?.resume();
   };
@@ -120,7 +123,7 @@ class Relay implements Asker {
   #sendBody(connection: Connection): void {
     const { source, body, fields } = this.#exchange;
     if (tokensOf(valuesOf(fields, 'expect')).includes('100-continue')) {
-      this.#proceed = setTimeout(() => this.#exchange.proceed(), patience).unref();
+      this.#proceed = setTimeout(() => this.#goOn(), patience).unref();
     }
     if (body.kind === 'length') this.#sendLength(source, connection, Number(body.length));
     else this.#sendChunks(source, connection);
@@ -166,10 +169,16 @@ class Relay implements Asker {
   }
 
   inform(status: number, fields: Fields): void {
-    if (status === 100) {
-      clearTimeout(this.#proceed);
-      this.#exchange.proceed();
-    } else if (status === 103) this.#exchange.inform(status, fields);
+    if (status === 100) this.#goOn();
+    else if (status === 103) inform(this.#exchange, this.#options, fields);
+  }
+
+  /** Once, whoever says it first. */
+  #goOn(): void {
+    clearTimeout(this.#proceed);
+    if (this.#hasGoneOn) return;
+    this.#hasGoneOn = true;
+    this.#exchange.proceed();
   }
 
   answer(head: MessageHead): void {
@@ -298,6 +307,12 @@ class Relay implements Asker {
     if (!connection) return { up: 0, down: 0 };
     return { up: connection.written - this.#written, down: connection.read - this.#read };
   }
+}
+
+/** Early hints: what they link to. A service may write anything beside it, and nobody waits for it. */
+export function inform(exchange: Exchange, { hint }: Pick<RelayOptions, 'hint'>, fields: Fields): void {
+  const links = valuesOf(fields, 'link').flatMap(link => ['Link', hint ? hint(link) : link]);
+  if (links.length > 0) exchange.inform(103, links);
 }
 
 const passed = ({ fields, version }: MessageHead, _: boolean, isTrailing: boolean): Passed => ({

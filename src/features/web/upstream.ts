@@ -48,6 +48,8 @@ const headLimit = 65_536;
 const fullRecord = 16_384;
 /** Bodies longer than this are not shown to the parser: their length says where they end. */
 const shortBody = 16_384;
+/** Interim answers (1xx) before the answer itself: more is a service that goes round in circles. */
+export const mostInterim = 100;
 /** Requests that may wait for a connection. */
 const mostWaiting = 1000;
 
@@ -141,6 +143,7 @@ export class Connection {
   /** Of a long body: bytes still to come. */
   #left = 0;
   #requests = 0;
+  #interim = 0;
   #keepsAlive = true;
   #isSent = true;
   readonly #patience: Patience;
@@ -176,6 +179,7 @@ export class Connection {
 
   begin(asker: Asker): void {
     this.#requests++;
+    this.#interim = 0;
     if (this.#state === 'dead') {
       asker.failed(this.#error ?? reset(), this);
       return;
@@ -257,7 +261,7 @@ export class Connection {
         }
         continue;
       }
-      const read = this.#parser.read(rest);
+      const read = this.#read(rest);
       if (typeof read !== 'number') {
         this.destroy(unreadable(read));
         return;
@@ -271,6 +275,15 @@ export class Connection {
     }
   }
 
+  /** What fails on the way from an answer to its client is this request's end, and nobody else's. */
+  #read(chunk: Buffer): number | Error {
+    try {
+      return this.#parser.read(chunk);
+    } catch (error) {
+      return error as Error;
+    }
+  }
+
   #head(head: MessageHead): 'body' | 'no-body' | 'stop' {
     const asker = this.#asker;
     if (!asker) return 'no-body'; // a second answer: `#take` ends the connection
@@ -280,7 +293,8 @@ export class Connection {
         this.destroy(new Fault('unreachable', 'the site changed the protocol without being asked'));
         return 'no-body';
       }
-      asker.inform(status, fields);
+      if (++this.#interim <= mostInterim) asker.inform(status, fields);
+      else this.destroy(unreadable(new Error('interim answers without end')));
       return 'no-body';
     }
     if (!isPlain(head)) {

@@ -6,6 +6,7 @@ import { Fault } from '../../core/fault.ts';
 import type { Conn } from '../../core/parts.ts';
 import { answerFields, type Fields, requestHead, tokensOf, valuesOf, without } from './headers.ts';
 import { AnswerParser, type MessageHead } from './llhttp.ts';
+import { mostInterim } from './upstream.ts';
 
 /** Bytes of the site's answer, at most. */
 const headLimit = 32_768;
@@ -76,11 +77,16 @@ function readAnswer(stream: Duplex, signal: AbortSignal): Promise<{ head: Messag
   return new Promise((resolve, reject) => {
     let found: MessageHead | undefined;
     let isWhole = false;
+    let interim = 0;
     let size = 0;
     const chunks: Buffer[] = [];
     const parser = new AnswerParser(headLimit, {
       head(head) {
-        if (head.status < 200 && head.status !== 101) return 'no-body';
+        if (head.status < 200 && head.status !== 101) {
+          if (++interim === mostInterim)
+            queueMicrotask(() => fail(new Fault('unreachable', 'the site’s interim answers have no end')));
+          return 'no-body';
+        }
         found = head;
         isWhole = head.status === 101;
         return isWhole ? 'stop' : head.status === 204 || head.status === 304 ? 'no-body' : 'body';

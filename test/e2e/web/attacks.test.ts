@@ -61,6 +61,8 @@ for (const [where, open] of [
     await using way = await open();
     const spellings = ['X-Sekisho-User', 'x_sekisho_user', 'X-Sekisho_User', 'X-SEKISHO-JWT', 'X_Sekisho_Jwt'];
     const others = ['X_Forwarded_For', 'X-Forwarded_User', 'REMOTE_USER', 'X-Auth_Request-Email', 'SSL_CLIENT_S_DN'];
+    // lighttpd hands over every sign but letters and digits as `_`; `Proxy` becomes HTTP_PROXY (httpoxy).
+    others.push('X.Sekisho.User', 'X!Sekisho~User', 'Proxy', 'X-WEBAUTH-USER', 'True-Client-IP');
     const forged = [...spellings, ...others].map(field => `${field}: root\r\n`).join('');
     await way.raw(
       `GET ${way.prefix}/ HTTP/1.1\r\nHost: ${way.host}\r\nConnection: close, X-Sekisho-User, Host, Via\r\n${forged}\r\n`,

@@ -156,6 +156,7 @@ class Terminal {
     channel.on('data', (bytes: Buffer) => this.#print(bytes));
     channel.stderr.on('data', (bytes: Buffer) => this.#print(bytes));
     channel.on('drain', () => pipe.resume());
+    channel.on('finish', () => pipe.resume());
     channel.on('close', () => {
       const status = shell.status();
       this.#ended.resolve({
@@ -232,7 +233,9 @@ class Terminal {
     if (!this.#shell) return; // nobody is there yet to read it
     this.#options.session.count('up', bytes.length);
     this.#armIdle();
-    if (!this.#shell.channel.write(bytes)) this.#options.pipe.pause();
+    const { channel } = this.#shell;
+    // A shell that has ended takes nothing and never drains; what it printed last still waits for the page's `taken`.
+    if (channel.writable && !channel.write(bytes)) this.#options.pipe.pause();
   }
   #print(bytes: Buffer): void {
     const { pipe, session } = this.#options;

@@ -3,14 +3,15 @@ import type { Naming } from './urls.ts';
 import { below } from './urls.ts';
 
 /** Cookies of the gate's own: no service gets them, none may set them. */
-export const isGateCookie = (name: string): boolean => /^(__Host-|__Secure-)?sekisho/i.test(name);
+const own = /^[\s=]*(__Host-|__Secure-)?sekisho/i;
+/** By the pair, or the whole field. A cookie without a name is sent as its value alone, which may look like one of ours. */
+export const isGateCookie = (pair: string): boolean => own.test(pair);
 
 /** One Set-Cookie value; undefined when the service may not set it. */
 export function cookieOut(value: string, naming: Naming): string | undefined {
   const { site } = naming;
   const [pair = '', ...attributes] = value.split(';');
-  const name = pair.split('=')[0]?.trim() ?? '';
-  if (isGateCookie(name)) return undefined;
+  if (isGateCookie(pair)) return undefined;
   const { secure, samesite } = site.plan.cookies;
   const out: string[] = [pair];
   const has = new Set<string>();
@@ -56,6 +57,6 @@ function pathOut(text: string, prefix: string): string {
 /** A Cookie field without the gate's own; undefined when nothing is left. */
 export function cookieIn(value: string): string | undefined {
   if (!/sekisho/i.test(value)) return value;
-  const kept = value.split(';').filter(pair => !isGateCookie(pair.split('=')[0]?.trim() ?? ''));
+  const kept = value.split(';').filter(pair => !isGateCookie(pair));
   return kept.length === 0 ? undefined : kept.join(';').trim();
 }

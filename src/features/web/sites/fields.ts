@@ -93,7 +93,7 @@ export function answerOut(fields: string[], naming: Naming, hsts: number): strin
     const lower = name.toLowerCase();
     const rewrite = never.get(lower) ?? (isOff ? undefined : answers.get(lower));
     const made = rewrite ? rewrite(value, naming) : value;
-    if (made === undefined || (lower === 'set-cookie' && isGateCookie(value.split('=')[0]?.trim() ?? ''))) continue;
+    if (made === undefined || (lower === 'set-cookie' && isGateCookie(value))) continue;
     out.push(name, made);
   }
   if (hsts > 0) out.push('Strict-Transport-Security', `max-age=${hsts}`);

@@ -108,6 +108,7 @@ function send(
     path: innerPath(path, naming.site),
     fields: fieldsFor(asked, plan.rewrite === 'links' ? 'readable' : 'any'),
     most: plan.limits.body,
+    hint: link => answerOut(['Link', link], naming, 0)[1] ?? link,
     answer: (head, hasBody, isTrailing) => answerFor(head, hasBody, isTrailing, asked, deps),
     done: end => log(refused === undefined ? end : { ...end, status: refused }, stay.session.id),
     fail: fault => {

@@ -11,7 +11,8 @@ import { Fault } from '../../../core/fault.ts';
 import { answerHasBody, asWritable, type Exchange, type Sink } from '../exchange.ts';
 import { trailerFields } from '../headers.ts';
 import { grouped } from '../http2.ts';
-import { faultOf, type Relayed, type RelayOptions, tooLong } from '../relay.ts';
+import { faultOf, inform, type Relayed, type RelayOptions, tooLong } from '../relay.ts';
+import { mostInterim } from '../upstream.ts';
 import type { SiteStay } from './stay.ts';
 
 /** Bytes that a service may send on one stream, and on all, before it must wait for us to have passed them on. */
@@ -120,10 +121,12 @@ class Http2Relay {
     stream.setTimeout(read, () => stream.destroy(new Fault('timeout', 'the site did not answer in time')));
     stream.on('error', error => this.#failed(error));
     stream.on('close', () => this.#failed(new Fault('unreachable', 'the site broke the request off')));
+    let interim = 0;
     stream.on('headers', (headers: IncomingHttpHeaders) => {
       const status = Number(headers[':status']);
-      if (status === 100) this.#exchange.proceed();
-      if (status === 103) this.#exchange.inform(status, flat(headers));
+      if (++interim > mostInterim) stream.destroy(new Fault('unreachable', 'the site’s interim answers have no end'));
+      else if (status === 100) this.#exchange.proceed();
+      else if (status === 103) inform(this.#exchange, this.#options, flat(headers));
     });
     stream.on('response', (headers: IncomingHttpHeaders, flags: number) => this.#answered(stream, headers, flags));
     stream.on('wantTrailers', () => stream.sendTrailers(grouped(trailerFields(this.#exchange.trailers()))));

@@ -151,6 +151,8 @@ const cookies: readonly (readonly [value: string, wanted: string | undefined, si
   ['a=1; Path=/', 'a=1; Path=/', 'wiki.example.com'],
   ['__Host-sekisho-step=1; Path=/; Secure', undefined],
   ['sekisho=1', undefined],
+  ['=__Host-sekisho=1; Domain=example.com', undefined], // sent as its value alone
+  [' = __Host-sekisho-site=1', undefined],
   ['a="x;y"; Expires=Wed, 21 Oct 2026 07:28:00 GMT', 'a="x;y"; Expires=Wed, 21 Oct 2026 07:28:00 GMT'],
 ];
 for (const [value, wanted, site = 'server1.example.com'] of cookies) {
@@ -173,6 +175,7 @@ test('cookies of the gate are taken out of what a service gets', () => {
   assert.equal(cookieIn('a=1; __Host-sekisho=secret; b=2'), 'a=1; b=2');
   assert.equal(cookieIn('__host-SEKISHO-step=secret'), undefined);
   assert.equal(cookieIn('a=sekisho'), 'a=sekisho');
+  assert.equal(cookieIn('=__Host-sekisho=1; a=1'), 'a=1');
 });
 
 test('what a client says of where it is, is said in the service’s words', () => {
@@ -184,6 +187,13 @@ test('what a client says of where it is, is said in the service’s words', () =
   assert.equal(inward('https://server1-8081.example.com/a', one), 'http://server1:8081/a');
   assert.equal(inward('https://bare.example.com/a', one), 'http://bare/a');
   assert.equal(inward('https://wiki.example.com/a', one), 'http://apps/wiki/a');
+  for (const other of ['https://server1.example.com:8443', 'https://server1.example.com:8443/a'])
+    assert.equal(inward(other, one), other); // another port, so another origin
+  assert.equal(
+    inward('https://server1.example.com', of('server1.example.com', ':8443')),
+    'https://server1.example.com',
+  );
+  assert.equal(inward('https://server1.example.com:443/a', one), 'http://server1/a');
   for (const foreign of ['null', 'https://evil.test', 'http://server1.example.com', 'https://gate.example.com']) {
     assert.equal(inward(foreign, one), foreign);
   }

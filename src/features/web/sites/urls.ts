@@ -45,9 +45,11 @@ export function outward(text: string, { sites, site, port }: Naming): string {
 }
 
 /** What a client wrote (Origin, Referer, Destination), as the service must see it. */
-export function inward(text: string, { sites, site }: Naming): string {
+export function inward(text: string, { sites, site, port }: Naming): string {
   const parts = parse(text);
   if (!parts || parts.scheme === undefined || (parts.scheme !== 'https' && parts.scheme !== 'wss')) return text;
+  // What stands at another port of the same name is somebody else.
+  if ((parts.port ?? 443) !== (port === '' ? 443 : Number(port.slice(1)))) return text;
   const found = parts.host === site.name ? site : sites.find(parts.host);
   if (!found) return text;
   const { authority = found.name } = found;
