@@ -2,7 +2,7 @@
 // answers on kept connections, a big one down, a big one up, bytes through CONNECT, each per CPU-second of the process
 // under test, in alternating turns; then the slowest hundredth at half load. `node bench/web.ts [seconds] [rounds] [only]`;
 // needs nginx and squid. PROFILE=DIR writes a CPU profile of the gate; BESIDE=DIR takes another checkout of Sekisho in
-// nginx's and Squid's place, so that a change is measured beside what was before it.
+// nginx's and Squid's place, so that a change is measured beside what was before it; FLAGS are Node's, for that one.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -75,6 +75,7 @@ log: { level: warn }
   );
   const profile = process.env['PROFILE'];
   const child = start(process.execPath, [
+    ...(name === 'other' ? (process.env['FLAGS']?.split(' ') ?? []) : []),
     ...(profile && name === 'gate' ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : []),
     ...[main, 'up', '-c', join(folder, 'sekisho.yaml'), '--data', data],
   ]);
@@ -214,9 +215,10 @@ if (only === undefined || only === 'p99') {
   await small(beside); // warm
   for (let round = 0; round < rounds; round++)
     for (const subject of [beside, sekisho]) delays[subject.name]?.push(await slowest(subject, most / 2));
-  const [theirs, ours] = [median(delays[beside.name] ?? []), median(delays['sekisho'] ?? [])];
+  const [theirs = [], ours = []] = [delays[beside.name], delays['sekisho']];
+  const ratios = ours.map((one, at) => one / (theirs[at] ?? 1));
   process.stdout.write(
-    `p99 at ${Math.round(most / 2)} requests/s: ${beside.name} ${theirs.toFixed(2)} ms, sekisho ${ours.toFixed(2)} ms, ratio ${(ours / theirs).toFixed(2)} (${(delays['sekisho'] ?? []).map((one, at) => (one / (delays[beside.name]?.[at] ?? 1)).toFixed(2)).join(' ')})\n`,
+    `p99 at ${Math.round(most / 2)} requests/s: ${beside.name} ${median(theirs).toFixed(2)} ms, sekisho ${median(ours).toFixed(2)} ms, ratio ${median(ratios).toFixed(2)} (${ratios.map(one => one.toFixed(2)).join(' ')})\n`,
   );
 }
 process.exit();

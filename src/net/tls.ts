@@ -1,7 +1,7 @@
 // TLS over any conn: the server side as an Upgrade; the client side is in tls-dial.ts and exported from here.
 import { constants } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { type SecureContext, TLSSocket, type TLSSocketOptions } from 'node:tls';
+import { type SecureContext, type Server, TLSSocket, type TLSSocketOptions } from 'node:tls';
 import { Fault } from '../core/fault.ts';
 import type { Conn, Upgrade } from '../core/parts.ts';
 import { makeConn } from './conn.ts';
@@ -12,7 +12,7 @@ import { failWhenTruncated } from './tls-close.ts';
 import { makeContext, serverCiphers, sessionContext, type Tuning, tuningOf } from './tls-context.ts';
 import { type ClientCheck, judge, SeenLeaves } from './tls-judge.ts';
 import { acceptFault } from './tls-reasons.ts';
-import { handshakeServer, type Staple } from './tls-staple.ts';
+import { handshakeServer, type Staple, serverOf } from './tls-staple.ts';
 import { parseCertificates } from './tls-verify.ts';
 
 export { type ClientTlsOptions, dialTls, type OriginateOptions, originateTls } from './tls-dial.ts';
@@ -118,7 +118,10 @@ function accept(conn: Conn, signal: AbortSignal, ready: Ready): Promise<Conn> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason);
     const raw = conn.stream;
-    const tls = new TLSSocket(raw as Socket, ready.socket);
+    const { server } = ready.socket;
+    const own =
+      server && options.staple ? { ...ready.socket, server: serverOf(server as Server, () => tls) } : ready.socket;
+    const tls: TLSSocket = new TLSSocket(raw as Socket, own);
     tls.on('error', () => {}); // whoever must know is told by its own listener; nobody may bring the process down
     failWhenTruncated(tls, raw, options.closeNotify === 'required');
     const watched = options.clients ? watchSecret(tls) : {};

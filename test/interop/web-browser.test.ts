@@ -49,11 +49,8 @@ function echoWebSockets(server: Server): void {
   });
 }
 
-/** The proxy, and beside it the plain file server that a PAC file comes from. */
-async function openGate(
-  origin: Origin,
-  more: Partial<RigOptions> = {},
-): Promise<{ rig: Rig; pac: Origin; policy: object }> {
+/** The proxy, and the policy that it writes for Chromium, as it stands. */
+async function openGate(origin: Origin, more: Partial<RigOptions> = {}): Promise<{ rig: Rig; policy: object }> {
   const rig = await openRig({
     forward: {
       pac: { public: true },
@@ -64,25 +61,19 @@ async function openGate(
     },
     ...more,
   });
-  const { text, type } = rig.web.form('pac');
-  const pac = await openOrigin((_, response) => void response.writeHead(200, { 'content-type': type }).end(text));
-  const policy = JSON.parse(rig.web.form('chrome').text) as Record<string, unknown>;
-  // On the command line instead: the policy's address is the gate's own.
-  const { ProxySettings: _, ...rest } = policy;
-  return { rig, pac, policy: rest };
+  const policy = JSON.parse(rig.web.form('chrome').text) as object;
+  return { rig, policy };
 }
 
 test('Chromium opens the original addresses: redirect, cookie, form, upload, WebSocket, over HTTP/2', async () => {
   await using origin = await openOrigin(application);
   echoWebSockets(origin.server);
-  const { rig, pac, policy } = await openGate(origin);
+  const { rig, policy } = await openGate(origin);
   await using _rig = rig;
-  await using _pac = pac;
   await using browser = await openBrowser({
     trusts: [ca.certFile],
     identity: staff,
     policy,
-    pac: `http://127.0.0.1:${pac.port}/proxy.pac`,
   });
 
   const home = await browser.open('http://server1:8081/login');
@@ -118,13 +109,11 @@ test('Chromium opens the original addresses: redirect, cookie, form, upload, Web
 
 test('Chromium without a certificate is told what is missing', async () => {
   await using origin = await openOrigin(application);
-  const { rig, pac, policy } = await openGate(origin);
+  const { rig, policy } = await openGate(origin);
   await using _rig = rig;
-  await using _pac = pac;
   await using browser = await openBrowser({
     trusts: [ca.certFile],
     policy,
-    pac: `http://127.0.0.1:${pac.port}/proxy.pac`,
   });
   const page = await browser.open('http://server1:8081/');
   assert.match(page.text, /No client certificate[\s\S]*Staff CA[\s\S]*クライアント証明書/);
@@ -136,14 +125,12 @@ test('Chromium with a revoked certificate is cut off in the middle of a session'
   const clock = new TestClock();
   await using origin = await openOrigin(application);
   echoWebSockets(origin.server);
-  const { rig, pac, policy } = await openGate(origin, { clock });
+  const { rig, policy } = await openGate(origin, { clock });
   await using _rig = rig;
-  await using _pac = pac;
   await using browser = await openBrowser({
     trusts: [ca.certFile],
     identity: staff,
     policy,
-    pac: `http://127.0.0.1:${pac.port}/proxy.pac`,
   });
   await browser.open('http://server1:8081/');
   await browser.run(`new Promise(resolve => {

@@ -18,5 +18,7 @@ class H(http.server.BaseHTTPRequestHandler):
             part = self.rfile.read(min(n, 1 << 20)); h.update(part); n -= len(part)
         d = h.hexdigest().encode()
         self.send_response(200); self.send_header('Content-Length', str(len(d))); self.end_headers(); self.wfile.write(d)
+# Python's five are too few for a crowd: further SYNs are dropped, and come back seconds later or never.
+http.server.ThreadingHTTPServer.request_queue_size = 128
 s = http.server.ThreadingHTTPServer(('0.0.0.0', 80), H); print('listening', flush=True); s.serve_forever()
 `;

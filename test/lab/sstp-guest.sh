@@ -51,7 +51,8 @@ if [ -n "$address" ]; then
   echo "sstp: bulk $(sha256sum </run/bulk | cut -d' ' -f1)"
   echo "sstp: unreached $(curl -s -m 3 -o /dev/null -w '%{http_code}' http://192.168.30.1:81/)"
   echo "sstp: joined"
-  # Until the gate or the test ends it.
+  # Until the gate or the test ends it; each answered echo is told.
+  ping -i 0.2 192.168.30.1 | sed -un 's/.*icmp_seq=\([0-9]*\).*time=.*/sstp: echo \1/p' &
   turn=0
   while [ "$turn" -lt 120 ] && kill -0 "$pid" 2>/dev/null; do
     turn=$((turn + 1))

@@ -28,6 +28,8 @@ interface Lab {
 interface Guest {
   /** Lines that it has said. */
   readonly lines: readonly string[];
+  /** When it told of an answered echo. */
+  readonly echoes: readonly number[];
   /** The rest of the first line that begins so. @throws when it ends before */
   said(start: string): Promise<string>;
   readonly ended: Promise<unknown>;
@@ -96,6 +98,7 @@ async function boot(
   const child = spawn(ns, [...enter, ...kernel.join(' ').split(' ')], { stdio: ['ignore', 'pipe', 'ignore'] });
   t.after(() => child.kill('SIGKILL'));
   const lines: string[] = [];
+  const echoes: number[] = [];
   const all: string[] = [];
   const heard = createInterface({ input: child.stdout });
   const waiting = new Set<() => void>();
@@ -106,7 +109,8 @@ async function boot(
   heard.on('line', line => {
     all.push(line);
     const said = /sstp: (.*?)\r?$/.exec(line)?.[1];
-    if (said !== undefined) lines.push(said);
+    if (said?.startsWith('echo ')) echoes.push(Date.now());
+    else if (said !== undefined) lines.push(said);
     wake();
   });
   const ended = once(heard, 'close').then(() => {
@@ -115,6 +119,7 @@ async function boot(
   });
   return {
     lines,
+    echoes,
     ended,
     async said(start) {
       for (;;) {
@@ -147,6 +152,22 @@ test('sstpc and pppd lease an address, reach the page and nothing else, and are 
     [session?.['name'], session?.['protocol'], session?.['client'], session?.['ips']],
     ['SID-ALICE-1', 'sstp', 'SSTP (MS-CHAPv2)', ['192.168.30.10']],
   );
+  // A changed policy, and back.
+  const policy = async (item: string): Promise<number> => {
+    const { status, stderr } = await lab.gate.run('vpn', 'user', 'set', 'lab/alice', '--policy', item);
+    assert.equal(status, 0, stderr);
+    return Date.now();
+  };
+  await until('echoes come', () => alice.echoes.length >= 3);
+  const filtered = await policy('filterIpv4=true');
+  await new Promise(resolve => setTimeout(resolve, 3000));
+  assert.deepEqual(
+    alice.echoes.filter(at => at > filtered + 1000),
+    [],
+    'no IPv4 passes once the policy says so',
+  );
+  const free = await policy('none');
+  await until('echoes come again', () => alice.echoes.some(at => at > free));
   const { status, stderr } = await lab.gate.run('vpn', 'session', 'cut', 'lab/SID-ALICE-1');
   assert.equal(status, 0, stderr);
   assert.deepEqual(await sessionsOf(lab), [], 'gone at once');

@@ -109,13 +109,14 @@ while n > 0:
   for (const way of [[], ['-R']]) {
     const speed = await iperf('-t', seconds, ...way);
     t.diagnostic(`${line.by}, 8 streams ${way.length > 0 ? 'down' : 'up'}: ${speed.toFixed(1)} Mbit/s`);
-    assert.ok(speed > 1, `${speed} Mbit/s`);
+    assert.ok(speed > 0, `${speed} Mbit/s`);
   }
   const grown = (residentOf(pid) - before) / 1024 / 1024;
   t.diagnostic(`the gate holds ${grown.toFixed(0)} MiB more than before`);
   assert.ok(grown < 150, `${grown} MiB`);
 
   // Bob asks for much at layer 2 of the hub, and stops reading: his client is stopped.
+  const alone = await iperf('-t', '10', '-R');
   const [, bob] = clients;
   const pids = execFileSync('pgrep', ['-P', String(bob?.pid)], { encoding: 'utf8' })
     .trim()
@@ -123,7 +124,9 @@ while n > 0:
   for (const one of pids) process.kill(Number(one), 'SIGSTOP');
   // Everything that goes to all goes to him as well.
   await at(line.left, 'ping', '-b', '-f', '-c', '2000', '-s', '1400', '-W', '1', '192.168.30.255');
-  assert.ok((await iperf('-t', '5', '-R')) > 1);
+  const beside = await iperf('-t', '10', '-R');
+  t.diagnostic(`down before he stopped ${alone.toFixed(1)}, beside him ${beside.toFixed(1)} Mbit/s`);
+  assert.ok(beside > alone / 4, `${alone}, ${beside}`);
   const idle = (residentOf(pid) - before) / 1024 / 1024;
   assert.ok(idle < 150, `${idle} MiB`);
 });

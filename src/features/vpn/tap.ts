@@ -2,13 +2,15 @@
 // every Debian), since Node has no ioctl; it moves frames between the device and a pipe, away from our thread.
 // Why this and not a native module: docs/decisions/0005-tap-by-perl.md.
 //
-//   pipe, both ways:   | length 2 | frame |     first of all from the device:  | 0 2 | length of name 2 | name | MAC 6
+//   from the device:   | length 2 | frame |     first of all:  | length 2 | MAC 6 | name |
+//   to the device:     kernel-batch.ts
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Fault } from '../../core/fault.ts';
 import type { Log } from '../../core/parts.ts';
 import { formatMac } from '../../wire/ethernet.ts';
 import type { HubPort } from './hub.ts';
+import { encodeForKernel } from './kernel-batch.ts';
 import { takeBuffer, writeBuffer } from './write-buffers.ts';
 
 export interface TapOptions {
@@ -98,17 +100,7 @@ class Tap implements HubPort {
   sendBatch(frames: readonly Uint8Array[]): number {
     const pipe = this.#child.stdin;
     if (this.#state !== 'open' || !pipe || pipe.destroyed || pipe.writableLength > ahead) return 0;
-    let size = 0;
-    for (const frame of frames) size += 2 + frame.length;
-    const batch = takeBuffer(size);
-    let at = 0;
-    for (const frame of frames) {
-      batch[at] = frame.length >> 8;
-      batch[at + 1] = frame.length;
-      batch.set(frame, at + 2);
-      at += 2 + frame.length;
-    }
-    writeBuffer(pipe, batch);
+    writeBuffer(pipe, encodeForKernel(frames, takeBuffer));
     return frames.length;
   }
   backlog(): number {
@@ -163,15 +155,18 @@ class Tap implements HubPort {
  * Two processes: the parent reads the device and fills a batch for as long as there are frames, the child writes to it.
  * When our end of the pipe closes, the child ends and takes the parent with it, and the device goes.
  *
- * 0x400454ca TUNSETIFF (IFF_TAP 2, IFF_NO_PI 0x1000), 0x8913/0x8914 SIOC[GS]IFFLAGS, 0x8922 SIOCSIFMTU, 0x8927 SIOCGIFHWADDR.
+ * 0x400454ca TUNSETIFF (IFF_TAP 2, IFF_NO_PI 0x1000, IFF_VNET_HDR 0x4000: ten bytes before each frame), 0x400454dc
+ * TUNSETVNETLE (those are little-endian), 0x8913/0x8914 SIOC[GS]IFFLAGS, 0x8922 SIOCSIFMTU, 0x8927 SIOCGIFHWADDR.
  */
 const pump = `
 use strict; use Socket; use Fcntl;
 my ($name, $mtu) = @ARGV;
 sub fail { print STDERR "$_[0]: $!\\n"; exit 1 }
 sysopen(my $tap, '/dev/net/tun', O_RDWR | O_NONBLOCK) or fail('/dev/net/tun');
-my $request = pack('a16 S x22', $name, 0x1002);
+my $request = pack('a16 S x22', $name, 0x5002);
 ioctl($tap, 0x400454ca, $request) or fail('TUNSETIFF');
+my $little = pack('i', 1);
+ioctl($tap, 0x400454dc, $little) or fail('TUNSETVNETLE');
 $name = unpack('Z16', $request);
 socket(my $s, AF_INET, SOCK_DGRAM, 0) or fail('socket');
 my $arg = pack('a16 i x20', $name, $mtu);
@@ -197,9 +192,9 @@ if ($child == 0) {
     my ($at, $len) = (0, length $buf);
     while ($at + 2 <= $len) {
       my $size = unpack('n', substr($buf, $at, 2));
-      last if $at + 2 + $size > $len;
-      syswrite($tap, $buf, $size, $at + 2);
-      $at += 2 + $size;
+      last if $at + 12 + $size > $len;
+      syswrite($tap, $buf, $size + 10, $at + 2);
+      $at += 12 + $size;
     }
     substr($buf, 0, $at, '');
   }
@@ -214,13 +209,14 @@ for (;;) {
   $out = '';
   while (length($out) < 200000) {
     my $at = length $out;
-    my $got = sysread($tap, $out, 2048, $at + 2);
+    my $got = sysread($tap, $out, 2048, $at);
     if (!defined $got) {
       kill('TERM', $child), exit 1 unless $!{EAGAIN} || $!{EINTR};
       $out = substr($out, 0, $at);
       last;
     }
-    substr($out, $at, 2) = pack('n', $got);
+    # The ten bytes say nothing here, since nothing was asked for: the length takes their place.
+    substr($out, $at, 10, pack('n', $got - 10));
     $count++;
   }
   if ($count == 0) { my $ready = $bits; select($ready, undef, undef, undef); next; }

@@ -9,6 +9,11 @@ export interface FormFacts {
   readonly entries: readonly HostEntry[];
   readonly direct: boolean;
   readonly pacUrl: string;
+  /**
+   * Whether the PAC file stands at a name that asks for client certificates. Chromium fetches none from there: it gives up
+   * with ERR_SSL_CLIENT_AUTH_CERT_NEEDED, and every address goes straight (seen with 156).
+   */
+  readonly pacAsks: boolean;
   /** CN of each CA whose client certificates count, where it has one. */
   readonly issuers: readonly string[];
   /** PEM of the CA that signed the proxy's own certificate, where browsers do not know it by themselves. */
@@ -24,7 +29,12 @@ export interface Form {
 export type FormName = 'pac' | 'chrome' | 'edge' | 'firefox' | 'apple' | 'relay' | 'curl' | 'env';
 
 export const forms: Readonly<Record<FormName, (facts: FormFacts) => Form>> = {
-  pac: facts => ({ file: 'proxy.pac', type: pacType, text: pacFile(facts), note: `served at ${facts.pacUrl}` }),
+  pac: facts => ({
+    file: 'proxy.pac',
+    type: pacType,
+    text: pacFile(facts),
+    note: `served at ${facts.pacUrl}${facts.pacAsks ? '; Chrome and Edge fetch no PAC file from a name that asks for client certificates: use their policy (--for chrome), or give the proxy a name of its own (web.forward.name)' : ''}`,
+  }),
   chrome: facts =>
     chromium(
       facts,
@@ -87,14 +97,16 @@ function sampleUrl({ entries }: FormFacts): string {
 
 /** The pattern is the proxy's address, not the sites': that is whose handshake asks for the certificate. */
 function chromium(facts: FormFacts, file: string, note: string): Form {
-  const { proxy, issuers, pacUrl } = facts;
+  const { proxy, issuers, pacAsks } = facts;
+  const pacUrl = pacAsks ? `data:${pacType};base64,${Buffer.from(pacFile(facts)).toString('base64')}` : facts.pacUrl;
   const pattern = proxy.port === 443 ? `https://${hostText(proxy.host)}` : proxyUrl(facts);
   const filters = issuers.length === 0 ? [{}] : issuers.map(CN => ({ ISSUER: { CN } }));
   const policy = {
     ProxySettings: { ProxyMode: 'pac_script', ProxyPacUrl: pacUrl, ProxyPacMandatory: !facts.direct },
     AutoSelectCertificateForUrls: filters.map(filter => JSON.stringify({ pattern, filter })),
   };
-  return { file, type: 'application/json', text: json(policy), note };
+  const within = `${note}; the PAC file stands in it, since it is not fetched from a name that asks for client certificates: write it anew when the map changes, or give the proxy a name of its own (web.forward.name)`;
+  return { file, type: 'application/json', text: json(policy), note: pacAsks ? within : note };
 }
 
 interface Payload {

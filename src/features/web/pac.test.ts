@@ -103,6 +103,7 @@ test('each form names the proxy and is well-formed', () => {
     entries: map,
     direct: false,
     pacUrl: 'https://gate.example.com:8443/proxy.pac',
+    pacAsks: false,
     issuers: ['A & "B"'],
     ca: '-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n',
   };
@@ -111,6 +112,10 @@ test('each form names the proxy and is well-formed', () => {
     pattern: 'https://gate.example.com:8443',
     filter: { ISSUER: { CN: 'A & "B"' } },
   });
+  assert.equal(chrome.ProxySettings.ProxyPacUrl, facts.pacUrl);
+  const asking = JSON.parse(forms.chrome({ ...facts, pacAsks: true }).text).ProxySettings.ProxyPacUrl;
+  const [, base64 = ''] = /^data:application\/x-ns-proxy-autoconfig;base64,(.*)$/.exec(asking) ?? [];
+  assert.equal(Buffer.from(base64, 'base64').toString(), forms.pac(facts).text);
   assert.equal(JSON.parse(forms.firefox(facts).text).policies.Proxy.AutoConfigURL, facts.pacUrl);
   for (const name of ['apple', 'relay'] as const) {
     const { text, note } = forms[name](facts);

@@ -164,6 +164,7 @@ class Web implements WebService {
     const ca = this.#deps.ca?.();
     const facts: FormFacts = {
       ...{ entries, direct: pac.direct, pacUrl: this.#pacUrl(), proxy: this.#deps.proxy() },
+      pacAsks: this.#plan.name === undefined,
       issuers: this.#deps.issuers(),
       ...(ca === undefined ? {} : { ca }),
     };

@@ -60,13 +60,13 @@ function bodyOf(facts: SignInState): string {
       const what = facts.passkey
         ? 'your passkey, or your password and the code of your authenticator,'
         : 'your password and the code of your authenticator';
-      return `${signed}<p>Your certificate says that you are <strong>${html(facts.user)}</strong>. This site asks for ${what} as well.</p>${form(facts)}`;
+      return `${signed}<p>Your certificate says that you are <strong>${html(facts.user)}</strong>. This site asks for ${what} as well.</p><p lang="ja">この証明書は <strong>${html(facts.user)}</strong> のものです。さらに${facts.passkey ? 'パスキー、またはパスワードと認証コード' : 'パスワードと認証アプリのコード'}が必要です。</p>${form(facts)}`;
     }
   }
 }
 
 const form = ({ back, passkey }: { readonly back: string } & Asking): string =>
-  `<form method="post" action="/sign-in"><input type="hidden" name="back" value="${html(back)}">${passkey ? passkeyButton(passkey) : ''}<p><label>Password · パスワード<br><input name="password" type="password" autocomplete="current-password" required autofocus></label></p><p><label>Code · 認証コード<br><input name="code" inputmode="numeric" pattern="[0-9 ]{6,7}" autocomplete="one-time-code" required></label></p><p><button>Sign in</button></p></form>${passkey ? `<script>${script}</script>` : ''}`;
+  `<form method="post" action="/sign-in"><input type="hidden" name="back" value="${html(back)}">${passkey ? passkeyButton(passkey) : ''}<p><label>Password · パスワード<br><input name="password" type="password" autocomplete="current-password" required autofocus></label></p><p><label>Code · 認証コード<br><input name="code" inputmode="numeric" pattern="[0-9 ]{6,7}" autocomplete="one-time-code" required></label></p><p><button>Sign in · サインイン</button></p></form>${passkey ? `<script>${script}</script>` : ''}`;
 
 const passkeyButton = (options: object): string =>
   `<input type="hidden" name="passkey"><p><button type="button" id="use-passkey" hidden data-options="${html(JSON.stringify(options))}">Use a passkey · パスキーを使う</button> <span id="said" class="no" role="status"></span></p>`;
