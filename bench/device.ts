@@ -1,5 +1,6 @@
 // Devices: gate + agent beside ssh -L doing the same job, in turn; then what 1,000 idle devices and an idle agent cost.
 // npm run bench -- device [--seconds 2] [--turns 5] [--rows PART] [--idle 1000] [--agent-node /usr/bin/node]
+// --turns 0: only the idle ones, in a fresh gate
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { join } from 'node:path';
@@ -39,10 +40,13 @@ process.exit(); // the idle devices of this process have nobody left to talk to
 /** Devices of this process, each with a certificate of its own; what the gate grew by is divided by their number. */
 async function measureIdle(linked: LinkedGate, idle: number): Promise<void> {
   const { agentPid, gatePid, port, gate } = linked;
+  const hasWorked = Number(options.turns) > 0;
+  const [when, idleFor] = hasWorked ? [' after the rows above', 5] : ['', 60];
+  if (!hasWorked) await new Promise(resolve => setTimeout(resolve, 5000)); // its start is not its rest
   const spent = cpuSeconds(agentPid);
-  await new Promise(resolve => setTimeout(resolve, 5000));
+  await new Promise(resolve => setTimeout(resolve, idleFor * 1000));
   process.stdout.write(
-    `\nidle agent: ${(memory(agentPid) / 1024 / 1024).toFixed(0)} MB RSS after the rows above, ${(((cpuSeconds(agentPid) - spent) / 5) * 100).toFixed(2)} % CPU\n`,
+    `\nidle agent: ${(memory(agentPid) / 1024 / 1024).toFixed(0)} MB RSS${when}, ${(((cpuSeconds(agentPid) - spent) / idleFor) * 100).toFixed(2)} % CPU in ${idleFor} s\n`,
   );
   const names = Array.from({ length: idle + 20 }, (_, n) => `d${n}`);
   const own: Identity[] = [];

@@ -103,7 +103,7 @@ const ofAgent = [
   /^core\//,
   /^features\/device\/(agent\/|protocol\.ts|floods\.ts|streams\.ts)/,
   /^features\/tunnel\//,
-  /^wire\/(cidr|ip|tunnel-frame)\.ts/,
+  /^wire\/(cidr|ip|tunnel-frame|websocket-frame)\.ts/,
   /^net\//,
   /^daemon\/agent[a-z-]*\.ts/,
 ];

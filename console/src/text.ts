@@ -54,6 +54,9 @@ export function countdown(until: string, now: number): string {
 export const nameOf = ({ kind, id, credential }: { kind: string; id: string; credential: string }): string =>
   id || (credential === 'local' ? t('localAdministrator') : kind === 'anonymous' ? t('anonymous') : kind);
 
+/** Who opened something, as the API names them; no user's name has a space. */
+export const openerOf = (name: string): string => (name === 'local administrator' ? t('localAdministrator') : name);
+
 /** `3 min` ago, or for so long: coarse, since it is read at a glance. */
 export function ago(time: string, now: number): string {
   const seconds = Math.max(0, Math.round((now - Date.parse(time)) / 1000));

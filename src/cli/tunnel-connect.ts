@@ -43,7 +43,8 @@ export function defineConnect(command: Command, context: Context): void {
 
 async function connect(options: Options, context: Context): Promise<void> {
   const { io, screen } = context;
-  const { endpointOf, joinTunnel, proxyFor } = await import('../daemon/tunnel-join.ts');
+  const { endpointOf, joinTunnel, markAtOnce, proxyFor } = await import('../daemon/tunnel-join.ts');
+  markAtOnce();
   const place = await placeOf(options, context);
   const where = place.url ? { endpoint: place.url.host } : { region: options.region ?? '' };
   const { host, port } = endpointOf(where);

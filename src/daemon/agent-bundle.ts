@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Fault } from '../core/fault.ts';
 import { licencesOf } from './agent-licences.ts';
+import { bundleApart } from './bundle-apart.ts';
 import { version } from './places.ts';
 
 export interface AgentBundle {
@@ -31,7 +32,7 @@ export function agentBundle(): Promise<AgentBundle> {
 
 async function load(): Promise<AgentBundle> {
   // In a clone the sources are newer than whatever lies in dist/.
-  const text = existsSync(source) ? Buffer.from(await buildAgent()) : await readFile(built);
+  const text = existsSync(source) ? Buffer.from(await bundleApart('agent')) : await readFile(built);
   return { text, sha256: createHash('sha256').update(text).digest('hex') };
 }
 

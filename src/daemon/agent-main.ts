@@ -1,6 +1,7 @@
 // The agent's executable: bundled into the one file that the gate serves as /agent.js. Runs on Node 18 and newer.
 import { parseArgs } from 'node:util';
 import { Fault, faults, toFault } from '../core/fault.ts';
+import { markAtOnce } from '../net/marking.ts';
 import './agent-polyfill.ts';
 import { runAgent, systemdUnit } from './agent.ts';
 import { connectTunnel } from './agent-connect.ts';
@@ -34,6 +35,7 @@ const help = `Sekisho agent: makes services of this device reachable through its
   node sekisho-agent.js wrap --listen URL --to URL [--ca F] [--name N] [--cert F --key F] [--no-verify]
 `;
 
+markAtOnce();
 const ending = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ending.abort(signal));
 

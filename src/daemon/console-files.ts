@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import type { HttpDoor } from '../api/index.ts';
 import type { Log } from '../core/parts.ts';
-import { bundleConsole, hasConsoleSources } from './console-bundle.ts';
+import { bundleApart } from './bundle-apart.ts';
+import { hasConsoleSources } from './console-bundle.ts';
 
 interface File {
   readonly type: string;
@@ -87,7 +88,7 @@ const nameOf = (url = ''): string => {
 
 async function readConsole(): Promise<ReadonlyMap<string, File>> {
   const texts = hasConsoleSources
-    ? await bundleConsole()
+    ? new Map(await bundleApart('console'))
     : new Map(Object.keys(types).map(name => [name, readFileSync(join(built, name), 'utf8')]));
   return new Map([...texts].map(([name, text]) => [name, fileOf(name, text)]));
 }

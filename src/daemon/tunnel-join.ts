@@ -7,3 +7,4 @@ export {
   proxyFor,
   type TunnelEnd,
 } from '../features/tunnel/local.ts';
+export { markAtOnce } from '../net/marking.ts';

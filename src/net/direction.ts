@@ -17,9 +17,11 @@ export interface Meeting {
 }
 
 /**
- * TLS hands over one record after the other in the same turn of the event loop. A full one says that more is coming, so
- * they are collected until the turn ends, and one system call takes them all.
+ * TLS hands over one record after the other in the same turn of the event loop, and HTTP/2 what was in one. A large chunk
+ * says that more is coming, so they are collected until the turn ends, and one system call takes them all.
  */
+const large = 8192;
+/** Longer ones come from TCP, and are worth a system call of their own. */
 const fullRecord = 16_384;
 /** Bytes that may wait for a slow reader before its source is paused: pausing costs two system calls. */
 const ahead = 262_144;
@@ -118,7 +120,7 @@ export class Direction {
     const { to } = this;
     const size = chunk.length;
     this.bytes += size;
-    if (size === fullRecord && !this.#corked) {
+    if (size >= large && size <= fullRecord && !this.#corked) {
       this.#corked = true;
       to.cork();
       setImmediate(this.#uncork);

@@ -247,3 +247,19 @@ test('a view sees what the codecs wrote, tagged or not, and calls broken what no
     assert.equal(view.carried, 'broken', payload);
   }
 });
+
+test('a sum is the same by words of any width, wherever the bytes lie in their memory', () => {
+  const memory = new Uint8Array(70_000);
+  for (const fill of [(at: number) => (at * 37 + (at >> 7)) & 255, () => 255, () => 0]) {
+    memory.forEach((_, at) => {
+      memory[at] = fill(at);
+    });
+    for (const offset of [0, 1, 3])
+      for (const length of [0, 1, 127, 128, 129, 143, 144, 1461, 65_535]) {
+        const bytes = memory.subarray(offset, offset + length + 2);
+        let plain = 77;
+        for (let at = 2; at < bytes.length; at += 2) plain += (bytes[at]! << 8) + (bytes[at + 1] ?? 0);
+        assert.equal(foldSum(addSum(bytes, 2, bytes.length, 77)), foldSum(plain), `${offset} ${length}`);
+      }
+  }
+});

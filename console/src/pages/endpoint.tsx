@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks';
 import { type AnswerOf, call } from '../api.ts';
 import type { Me } from '../app.tsx';
 import { Act, Answer, Copy, Dialog, Field, Form, Page, Table, Tag } from '../parts.tsx';
-import { countdown, t } from '../text.ts';
+import { countdown, openerOf, t } from '../text.ts';
 import { useAnswer, useNow } from '../use.ts';
 import { Until } from './until.tsx';
 
@@ -42,7 +42,7 @@ export function EndpointPage({ me }: { me: Me }) {
                     idOf={({ id }) => id}
                     empty=""
                     columns={[
-                      { title: t('who'), show: ({ owner }) => <strong>{owner}</strong> },
+                      { title: t('who'), show: ({ owner }) => <strong>{openerOf(owner)}</strong> },
                       { title: t('target'), kind: 'code', show: ({ target }) => target },
                       { title: t('reason'), show: ({ reason }) => reason },
                       { title: t('from'), kind: 'code', show: ({ from }) => from.join(' ') },
@@ -72,7 +72,7 @@ export function EndpointPage({ me }: { me: Me }) {
                     title: t('who'),
                     show: ({ owner, reason }) => (
                       <>
-                        <strong>{owner}</strong> <span class="quiet">{reason}</span>
+                        <strong>{openerOf(owner)}</strong> <span class="quiet">{reason}</span>
                       </>
                     ),
                   },
@@ -94,7 +94,7 @@ export function EndpointPage({ me }: { me: Me }) {
                     columns={[
                       { title: t('state'), show: ({ state }) => <Tag tone={tones[state]}>{t(words[state])}</Tag> },
                       { title: t('target'), kind: 'code', show: ({ target }) => target },
-                      { title: t('who'), show: ({ owner }) => owner },
+                      { title: t('who'), show: ({ owner }) => openerOf(owner) },
                       { title: t('why'), show: ({ cause }) => <span class="quiet">{cause}</span> },
                       {
                         title: '',

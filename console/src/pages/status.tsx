@@ -2,7 +2,7 @@
 import { type AnswerOf, call } from '../api.ts';
 import type { Me } from '../app.tsx';
 import { Act, Answer, Page, Spark, Table, Tag } from '../parts.tsx';
-import { ago, bytes, nameOf, t, when } from '../text.ts';
+import { ago, bytes, nameOf, openerOf, t, when } from '../text.ts';
 import { useAnswer, useEvery, useNow, useRates } from '../use.ts';
 import { Until } from './until.tsx';
 
@@ -199,7 +199,7 @@ function Ways({ me, now }: { me: Me; now: number }) {
             title: t('who'),
             show: ({ who, reason }) => (
               <>
-                <strong>{who}</strong> {who === me.id && <span class="quiet">{t('me')}</span>}{' '}
+                <strong>{openerOf(who)}</strong> {who === me.id && <span class="quiet">{t('me')}</span>}{' '}
                 <span class="quiet">{reason}</span>
               </>
             ),

@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { type AnswerOf, call } from '../api.ts';
 import { Act, Answer, Dialog, Field, Form, Page, Table, Tag } from '../parts.tsx';
-import { t } from '../text.ts';
+import { openerOf, t } from '../text.ts';
 import { useAnswer, useNow } from '../use.ts';
 import { Tokens } from './device.tsx';
 import { Until } from './until.tsx';
@@ -49,7 +49,7 @@ export function TunnelPage() {
               { title: t('source'), show: one => side('source', one) },
               { title: t('destination'), show: one => side('destination', one) },
               { title: t('connections'), kind: 'number', show: ({ connections }) => connections },
-              { title: t('who'), show: ({ opener }) => opener },
+              { title: t('who'), show: ({ opener }) => openerOf(opener) },
               { title: t('until'), show: ({ until, state }) => state === 'open' && <Until time={until} now={now} /> },
               {
                 title: '',

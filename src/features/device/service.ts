@@ -13,11 +13,11 @@ import type {
   Service,
   Session,
 } from '../../core/parts.ts';
-import { Reset } from '../../net/reset.ts';
 import type { DeviceConfig } from './config.ts';
+import { createDeviceDialer } from './dial.ts';
 import { parseHello } from './hello.ts';
 import { DeviceLink, speakLink } from './link.ts';
-import { type Farewell, servicePattern } from './protocol.ts';
+import type { Farewell } from './protocol.ts';
 import type { Device, DeviceRegistry } from './registry.ts';
 
 export interface DeviceDeps {
@@ -104,7 +104,11 @@ class Devices implements DeviceService {
   constructor(config: DeviceConfig, deps: DeviceDeps) {
     this.#config = config;
     this.#deps = deps;
-    this.dialer = { dial: (target, session) => this.#dial(target, session) };
+    this.dialer = createDeviceDialer({
+      ...deps,
+      linkOf: id => this.#links.get(id)?.link,
+      streams: () => this.#config.limits.streams,
+    });
     this.#arm();
   }
 
@@ -144,63 +148,6 @@ class Devices implements DeviceService {
       state: isOnline ? 'online' : 'offline',
       streams: linked?.link.live ?? 0,
     };
-  }
-
-  async #dial(target: Parameters<Dialer['dial']>[0], session: Session): Promise<Conn> {
-    if (target.kind !== 'device') throw new Fault('bug', `a device dialler was asked for ${target.kind}://`);
-    const { registry, gate, clock } = this.#deps;
-    const { service } = target;
-    const device = registry.find(target.device);
-    if (!device) throw new Fault('missing', `there is no device "${target.device}"; device list shows them`);
-    if (device.revoked) throw new Fault('unreachable', `the device ${device.name} is revoked`);
-    if (!servicePattern.test(service)) throw new Fault('invalid', `"${service}" cannot be a device's service`);
-    const linked = this.#links.get(device.id);
-    if (!linked?.link.isOpen) throw offline(device, clock.now());
-    session.note('device', device.name);
-    session.note('service', service);
-    // What was admitted is the rule; this stream is a session of its own, so that it is seen, counted and cut by device.
-    const { who, from, resource, action } = session.request;
-    if (action === 'device.stream') return this.#open(linked.link, device, service, session.signal);
-    // Who asks stands written down already; the stream's own record is committed while the device dials. What the gate
-    // refuses (a limit, a drain) it refuses at once, long before the device has answered.
-    let refused: unknown;
-    const own = gate.admit({
-      ...{ who, from, action: 'device.stream', resource: `device/${device.name}`, opened: resource },
-      limits: { connections: this.#config.limits.streams },
-    });
-    own.catch((error: unknown) => {
-      refused = error;
-    });
-    const facts = (admitted: Session): void => {
-      admitted.note('service', service);
-      admitted.note('for', session.id);
-    };
-    try {
-      const conn = await this.#open(linked.link, device, service, session.signal);
-      hold(conn, own, facts);
-      if (refused !== undefined) throw refused;
-      return conn;
-    } catch (error) {
-      void own.then(
-        async admitted => {
-          facts(admitted);
-          admitted.note('cause', toFault(error).code);
-          await admitted[Symbol.asyncDispose]();
-        },
-        () => {},
-      );
-      throw refused ?? error;
-    }
-  }
-
-  async #open(link: DeviceLink, device: Device, service: string, signal: AbortSignal): Promise<Conn> {
-    this.#deps.metrics.count('device_streams_total');
-    try {
-      return await link.open(service, signal);
-    } catch (error) {
-      if (!(error instanceof Fault)) throw error;
-      throw new Fault(error.code, `device://${device.name}/${service}: ${error.message}`, { cause: error });
-    }
   }
 
   async handleLink(conn: Conn): Promise<void> {
@@ -376,57 +323,6 @@ class Devices implements DeviceService {
     for (const { link } of this.#all) link.end('drain');
     await Promise.all(ended);
   }
-}
-
-/** The stream's session ends with it, and cuts it. Bytes are counted where they pass node:http2 anyway. */
-function hold({ stream }: Conn, admitted: Promise<Session>, facts: (session: Session) => void): void {
-  let [up, down] = [0, 0];
-  const { push, _write: write, _writev: writev } = stream;
-  stream.push = function counted(chunk: Buffer | null, encoding?: BufferEncoding) {
-    if (chunk !== null) down += chunk.length;
-    return push.call(this, chunk, encoding);
-  };
-  stream._write = function counted(chunk: Buffer, encoding, done) {
-    up += chunk.length;
-    write.call(this, chunk, encoding, done);
-  };
-  if (writev) {
-    stream._writev = function counted(chunks, done) {
-      for (const { chunk } of chunks) up += (chunk as Buffer).length;
-      writev.call(this, chunks, done);
-    };
-  }
-  const cut = (): void => void stream.destroy(new Reset());
-  admitted.then(
-    session => {
-      facts(session);
-      const end = (): void => {
-        session.signal.removeEventListener('abort', cut);
-        session.count('up', up);
-        session.count('down', down);
-        void session[Symbol.asyncDispose]();
-      };
-      session.signal.addEventListener('abort', cut);
-      if (session.signal.aborted) cut();
-      if (stream.closed) end();
-      else stream.once('close', end);
-    },
-    cut, // a record that cannot be written: nothing passes
-  );
-}
-
-function offline(device: Device, now: Date): Fault {
-  if (!device.enrolled) {
-    return new Fault(
-      'unreachable',
-      `the device ${device.name} has not been enrolled yet; run the line that device enroll printed on it`,
-    );
-  }
-  const ago = device.lastSeen ? Math.round((now.getTime() - device.lastSeen.getTime()) / 1000) : undefined;
-  return new Fault(
-    'unreachable',
-    `the device ${device.name} is offline${ago === undefined ? '; it has never linked' : `; last seen ${ago} s ago`}`,
-  );
 }
 
 /** A link that is not admitted is told so in the protocol's own words: the agent cannot tell a cut from bad weather. */

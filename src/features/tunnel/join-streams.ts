@@ -6,7 +6,7 @@ import { reset } from '../../net/reset.ts';
 export interface JoinStreamsOptions {
   /** Aborting it breaks both off. */
   readonly signal?: AbortSignal;
-  /** Milliseconds that a side may go on after the other one is over, both ways; default 5,000. */
+  /** Milliseconds that a side may go on after the other one is over, both ways, without taking anything; default 5,000. */
   readonly grace?: number;
   /** Called once, at the end. `up`: near → far. */
   readonly count?: (bytes: { readonly up: number; readonly down: number }) => void;
@@ -14,6 +14,14 @@ export interface JoinStreamsOptions {
 
 /** `near-reset`, `far-reset`: that side broke off, and the other was told the same way. */
 export type JoinEnd = 'ended' | 'near-reset' | 'far-reset' | 'cut';
+
+/**
+ * Bytes for a side that is over: a last word, and as much again as it had sent, since an echo that is not taken in takes
+ * nothing either. Whoever sends more is ended, as TCP resets who writes to a closed socket; a download for nobody would
+ * else run at full speed until the grace is over.
+ */
+const lastWord = 64 * 1024;
+const longestEcho = 16 * 1024 * 1024;
 
 /** Never rejects; resolves when both streams are closed. */
 export function joinStreams(near: Duplex, far: Duplex, options: JoinStreamsOptions = {}): Promise<JoinEnd> {
@@ -29,29 +37,43 @@ export function joinStreams(near: Duplex, far: Duplex, options: JoinStreamsOptio
       for (const stream of [near, far]) if (!stream.destroyed) reset(stream);
     };
     const cut = (): void => breakOff('cut');
+    const finish = (): void => {
+      end ??= 'ended';
+      near.destroy();
+      far.destroy();
+    };
     const flow = (from: Duplex, to: Duplex, way: 'up' | 'down'): void => {
+      /** Bytes that may still come for `to` once it is over; before that there is no such number. */
+      let allowance: number | undefined;
       from.on('data', (chunk: Buffer) => {
+        if (to.destroyed) return;
+        if (allowance !== undefined) {
+          allowance -= chunk.length;
+          if (allowance < 0) finish();
+          return;
+        }
         bytes[way] += chunk.length;
-        if (!to.destroyed && !to.write(chunk)) from.pause();
+        if (!to.write(chunk)) from.pause();
       });
       to.on('drain', () => from.resume());
       from.on('end', () => {
         if (!to.destroyed) to.end();
       });
-      // Over both ways: once its last bytes are passed on, the other side has a moment to end by itself.
       const over = (): void => {
-        const finish = (): void => {
-          timer ??= setTimeout(() => {
-            end ??= 'ended';
-            to.destroy();
-            from.destroy();
-          }, grace);
+        allowance = lastWord + Math.min(bytes[way === 'up' ? 'down' : 'up'], longestEcho);
+        from.resume(); // what comes is thrown away, so that its end is seen
+        // Once the last bytes of the side that is over are passed on, the other one has a moment to end by itself.
+        const taken = (): number => bytes[way === 'up' ? 'down' : 'up'] - from.writableLength;
+        const watch = (): void => {
+          clearTimeout(timer);
+          const before = taken();
+          timer = setTimeout(() => (taken() === before ? finish() : watch()), grace);
         };
-        if (to.writableFinished) finish();
-        else to.once('finish', finish);
+        watch();
+        if (!from.writableFinished) from.once('finish', watch);
       };
-      if ((from as { farEnd?: unknown }).farEnd === 'reset') over();
-      else from.once('far-reset', over);
+      if ((to as { farEnd?: unknown }).farEnd === 'reset') over();
+      else to.once('far-reset', over);
       from.once('close', () => {
         // Proper only if both its ways had ended; Node closes a stream by itself then.
         const isProper = from.readableEnded && from.writableFinished && !from.errored;
