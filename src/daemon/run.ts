@@ -1,6 +1,5 @@
 // One gate's life as a process: signals, systemd, a watched file, the end.
 import { flushCompileCache } from 'node:module';
-import { markAtOnce } from '../net/marking.ts';
 import { type ConfigFile, readConfigFile } from './config-file.ts';
 import { defaultConfig } from './defaults.ts';
 import { drainTime, type Gateway, openGateway } from './gateway.ts';
@@ -24,7 +23,6 @@ export interface RunOptions {
 /** Resolves when the gate has ended. @throws Fault when it could not start; then nothing is open */
 export async function runGateway(options: RunOptions): Promise<void> {
   process.title = 'sekisho: gate';
-  markAtOnce();
   using _ = stayAlive();
   const passed = passedSockets();
   const read = (): Promise<ConfigFile> =>

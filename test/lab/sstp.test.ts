@@ -172,9 +172,9 @@ test('sstpc and pppd lease an address, reach the page and nothing else, and are 
   assert.equal(status, 0, stderr);
   assert.deepEqual(await sessionsOf(lab), [], 'gone at once');
   await alice.said('ended');
-  const audit = await lab.gate.run('audit', 'search', '--json');
-  assert.match(audit.stdout, /vpn\.joined/);
-  assert.match(audit.stdout, /"cause":\s*"closed"/);
+  const audit = async (): Promise<string> => (await lab.gate.run('audit', 'search', '--json')).stdout;
+  assert.match(await audit(), /vpn\.joined/);
+  await until('its end is written down', async () => /"cause":\s*"closed"/.test(await audit()));
 });
 
 test('PAP inside TLS lets in who has a modern hash alone, and MS-CHAPv2 does not', { skip }, async t => {

@@ -7,7 +7,7 @@
 import { addSum, foldSum, pseudoSum4 } from '../../wire/checksum.ts';
 
 /** Before each frame: its length, and what the kernel is to know about it. */
-const overhead = 12;
+export const overhead = 12;
 const [ethernet, ipv4] = [14, 20] as const;
 const tcpAt = ethernet + ipv4;
 /** Of one joined frame; an IPv4 packet ends at 65,535. */

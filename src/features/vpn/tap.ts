@@ -2,15 +2,15 @@
 // every Debian), since Node has no ioctl; it moves frames between the device and a pipe, away from our thread.
 // Why this and not a native module: docs/decisions/0005-tap-by-perl.md.
 //
-//   from the device:   | length 2 | frame |     first of all:  | length 2 | MAC 6 | name |
-//   to the device:     kernel-batch.ts
+//   pipe, both ways:   | length 2 | virtio_net_hdr 10 | frame |     first of all from the device:  | length 2 | 0 10 | MAC 6 | name |
+//   Of what comes from the device the header says nothing, since nothing was asked for; to the device: kernel-batch.ts.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Fault } from '../../core/fault.ts';
 import type { Log } from '../../core/parts.ts';
 import { formatMac } from '../../wire/ethernet.ts';
 import type { HubPort } from './hub.ts';
-import { encodeForKernel } from './kernel-batch.ts';
+import { encodeForKernel, overhead } from './kernel-batch.ts';
 import { takeBuffer, writeBuffer } from './write-buffers.ts';
 
 export interface TapOptions {
@@ -121,19 +121,19 @@ class Tap implements HubPort {
     const frames = this.#frames;
     let at = 0;
     while (this.#rest !== undefined && at < chunk.length) {
-      const needs = this.#rest.length < 2 ? 2 : 2 + this.#rest.readUInt16BE(0);
+      const needs = this.#rest.length < 2 ? 2 : overhead + this.#rest.readUInt16BE(0);
       const more = Math.min(needs - this.#rest.length, chunk.length - at);
       this.#rest = Buffer.concat([this.#rest, chunk.subarray(at, at + more)]);
       at += more;
-      if (this.#rest.length < 2 || this.#rest.length < 2 + this.#rest.readUInt16BE(0)) continue;
-      frames.push(this.#rest.subarray(2));
+      if (this.#rest.length < 2 || this.#rest.length < overhead + this.#rest.readUInt16BE(0)) continue;
+      frames.push(this.#rest.subarray(overhead));
       this.#rest = undefined;
     }
     while (at + 2 <= chunk.length) {
       const size = (chunk[at]! << 8) | chunk[at + 1]!;
-      if (at + 2 + size > chunk.length) break;
-      frames.push(new Uint8Array(chunk.buffer, chunk.byteOffset + at + 2, size));
-      at += 2 + size;
+      if (at + overhead + size > chunk.length) break;
+      frames.push(new Uint8Array(chunk.buffer, chunk.byteOffset + at + overhead, size));
+      at += overhead + size;
     }
     if (at < chunk.length) this.#rest = Buffer.from(chunk.subarray(at));
     if (this.#state === 'greeting') {
@@ -201,7 +201,7 @@ if ($child == 0) {
   kill 'TERM', $parent; exit 0;
 }
 close STDIN;
-syswrite(STDOUT, pack('n', 6 + length $name) . $mac . $name);
+syswrite(STDOUT, pack('n x10', 6 + length $name) . $mac . $name);
 my $bits = ''; vec($bits, fileno($tap), 1) = 1;
 my $out = '';
 for (;;) {
@@ -209,14 +209,13 @@ for (;;) {
   $out = '';
   while (length($out) < 200000) {
     my $at = length $out;
-    my $got = sysread($tap, $out, 2048, $at);
+    my $got = sysread($tap, $out, 2058, $at + 2);
     if (!defined $got) {
       kill('TERM', $child), exit 1 unless $!{EAGAIN} || $!{EINTR};
       $out = substr($out, 0, $at);
       last;
     }
-    # The ten bytes say nothing here, since nothing was asked for: the length takes their place.
-    substr($out, $at, 10, pack('n', $got - 10));
+    substr($out, $at, 2) = pack('n', $got - 10);
     $count++;
   }
   if ($count == 0) { my $ready = $bits; select($ready, undef, undef, undef); next; }
