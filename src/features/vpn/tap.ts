@@ -2,15 +2,16 @@
 // every Debian), since Node has no ioctl; it moves frames between the device and a pipe, away from our thread.
 // Why this and not a native module: docs/decisions/0005-tap-by-perl.md.
 //
-//   pipe, both ways:   | length 2 | virtio_net_hdr 10 | frame |     first of all from the device:  | length 2 | 0 10 | MAC 6 | name |
-//   Of what comes from the device the header says nothing, since nothing was asked for; to the device: kernel-batch.ts.
+//   pipe, both ways:   | length 4 | virtio_net_hdr 10 | frame |     first of all from the device:  | length 4 | 0 10 | MAC 6 | name |
+//   What the headers say: to-kernel.ts and from-kernel.ts.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Fault } from '../../core/fault.ts';
 import type { Log } from '../../core/parts.ts';
 import { formatMac } from '../../wire/ethernet.ts';
+import { FromKernel } from './from-kernel.ts';
 import type { HubPort } from './hub.ts';
-import { encodeForKernel, overhead } from './kernel-batch.ts';
+import { encodeForKernel } from './to-kernel.ts';
 import { takeBuffer, writeBuffer } from './write-buffers.ts';
 
 export interface TapOptions {
@@ -72,8 +73,7 @@ class Tap implements HubPort {
   #deliver: ((frames: readonly Uint8Array[]) => void) | undefined;
   #greet: (hello: { name: string; mac: Uint8Array }) => void = () => {};
   #state: 'greeting' | 'open' | 'closed' = 'greeting';
-  #rest: Buffer | undefined;
-  readonly #frames: Uint8Array[] = [];
+  readonly #reader = new FromKernel();
 
   constructor(child: ChildProcess, log: Log) {
     this.#child = child;
@@ -116,34 +116,22 @@ class Tap implements HubPort {
     await gone;
   }
 
-  /** Frames stay views of the chunk; only the one that the last chunk ended within is put together. */
   #read(chunk: Buffer): void {
-    const frames = this.#frames;
-    let at = 0;
-    while (this.#rest !== undefined && at < chunk.length) {
-      const needs = this.#rest.length < 2 ? 2 : overhead + this.#rest.readUInt16BE(0);
-      const more = Math.min(needs - this.#rest.length, chunk.length - at);
-      this.#rest = Buffer.concat([this.#rest, chunk.subarray(at, at + more)]);
-      at += more;
-      if (this.#rest.length < 2 || this.#rest.length < overhead + this.#rest.readUInt16BE(0)) continue;
-      frames.push(this.#rest.subarray(overhead));
-      this.#rest = undefined;
+    try {
+      this.#take(this.#reader.read(chunk));
+    } catch (error) {
+      this.#failed(error as Error);
+      this.#child.kill();
     }
-    while (at + 2 <= chunk.length) {
-      const size = (chunk[at]! << 8) | chunk[at + 1]!;
-      if (at + overhead + size > chunk.length) break;
-      frames.push(new Uint8Array(chunk.buffer, chunk.byteOffset + at + overhead, size));
-      at += overhead + size;
-    }
-    if (at < chunk.length) this.#rest = Buffer.from(chunk.subarray(at));
-    if (this.#state === 'greeting') {
-      const hello = frames.shift();
-      if (!hello) return;
-      this.#state = 'open';
-      this.#greet({ name: Buffer.from(hello.subarray(6)).toString('latin1'), mac: hello.slice(0, 6) });
-    }
-    if (frames.length > 0 && this.#state === 'open') this.#deliver?.(frames);
-    frames.length = 0;
+  }
+  #take(frames: readonly Uint8Array[]): void {
+    if (frames.length === 0) return;
+    if (this.#state === 'open') this.#deliver?.(frames);
+    if (this.#state !== 'greeting') return;
+    const hello = frames[0]!;
+    this.#state = 'open';
+    this.#greet({ name: Buffer.from(hello.subarray(6)).toString('latin1'), mac: hello.slice(0, 6) });
+    if (frames.length > 1) this.#deliver?.(frames.slice(1));
   }
   #failed(error: Error): void {
     if (this.#state !== 'closed') this.#log.debug({ error }, 'the pipe to a TAP device broke');
@@ -156,7 +144,7 @@ class Tap implements HubPort {
  * When our end of the pipe closes, the child ends and takes the parent with it, and the device goes.
  *
  * 0x400454ca TUNSETIFF (IFF_TAP 2, IFF_NO_PI 0x1000, IFF_VNET_HDR 0x4000: ten bytes before each frame), 0x400454dc
- * TUNSETVNETLE (those are little-endian), 0x8913/0x8914 SIOC[GS]IFFLAGS, 0x8922 SIOCSIFMTU, 0x8927 SIOCGIFHWADDR.
+ * TUNSETVNETLE (those are little-endian), 0x400454d0 TUNSETOFFLOAD (TUN_F_CSUM 1, TUN_F_TSO4 2, TUN_F_TSO6 4), 0x8913/0x8914 SIOC[GS]IFFLAGS, 0x8922 SIOCSIFMTU, 0x8927 SIOCGIFHWADDR.
  */
 const pump = `
 use strict; use Socket; use Fcntl;
@@ -167,6 +155,7 @@ my $request = pack('a16 S x22', $name, 0x5002);
 ioctl($tap, 0x400454ca, $request) or fail('TUNSETIFF');
 my $little = pack('i', 1);
 ioctl($tap, 0x400454dc, $little) or fail('TUNSETVNETLE');
+ioctl($tap, 0x400454d0, 7) or fail('TUNSETOFFLOAD');
 $name = unpack('Z16', $request);
 socket(my $s, AF_INET, SOCK_DGRAM, 0) or fail('socket');
 my $arg = pack('a16 i x20', $name, $mtu);
@@ -190,18 +179,18 @@ if ($child == 0) {
     next if !defined $got && $!{EINTR};
     last unless $got;
     my ($at, $len) = (0, length $buf);
-    while ($at + 2 <= $len) {
-      my $size = unpack('n', substr($buf, $at, 2));
-      last if $at + 12 + $size > $len;
-      syswrite($tap, $buf, $size + 10, $at + 2);
-      $at += 12 + $size;
+    while ($at + 4 <= $len) {
+      my $size = unpack('N', substr($buf, $at, 4));
+      last if $at + 14 + $size > $len;
+      syswrite($tap, $buf, $size + 10, $at + 4);
+      $at += 14 + $size;
     }
     substr($buf, 0, $at, '');
   }
   kill 'TERM', $parent; exit 0;
 }
 close STDIN;
-syswrite(STDOUT, pack('n x10', 6 + length $name) . $mac . $name);
+syswrite(STDOUT, pack('N x10', 6 + length $name) . $mac . $name);
 my $bits = ''; vec($bits, fileno($tap), 1) = 1;
 my $out = '';
 for (;;) {
@@ -209,13 +198,13 @@ for (;;) {
   $out = '';
   while (length($out) < 200000) {
     my $at = length $out;
-    my $got = sysread($tap, $out, 2058, $at + 2);
+    my $got = sysread($tap, $out, 66000, $at + 4);
     if (!defined $got) {
       kill('TERM', $child), exit 1 unless $!{EAGAIN} || $!{EINTR};
       $out = substr($out, 0, $at);
       last;
     }
-    substr($out, $at, 2) = pack('n', $got - 10);
+    substr($out, $at, 4) = pack('N', $got - 10);
     $count++;
   }
   if ($count == 0) { my $ready = $bits; select($ready, undef, undef, undef); next; }

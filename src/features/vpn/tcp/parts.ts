@@ -1,7 +1,7 @@
 // The words of a connection in user space: its states, and what is around it.
 import type { TcpOptions } from '../../../wire/tcp.ts';
+import type { FramePool } from '../frame-pool.ts';
 import type { TcpConnection } from './connection.ts';
-import type { FramePool } from './frame-pool.ts';
 
 export type TcpState =
   | 'syn-sent'

@@ -3,7 +3,7 @@ import { putU16, putU32 } from '../../../wire/bytes.ts';
 import { addSum, checksum, foldSum, pseudoSum4 } from '../../../wire/checksum.ts';
 import { etherTypes, writeEthernet } from '../../../wire/ethernet.ts';
 import { protocols, writeIpv4 } from '../../../wire/ipv4.ts';
-import type { FramePool } from './frame-pool.ts';
+import type { FramePool } from '../frame-pool.ts';
 
 /** The two ends of a connection, from our side. */
 export interface Path {

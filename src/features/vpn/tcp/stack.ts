@@ -10,8 +10,8 @@ import { u16, u32 } from '../../../wire/bytes.ts';
 import type { FrameView } from '../../../wire/frame-view.ts';
 import { formatIpv4 } from '../../../wire/ipv4.ts';
 import { advance, isBefore, isTcpSumRight, readTcpOptions, tcpFlags } from '../../../wire/tcp.ts';
+import { FramePool } from '../frame-pool.ts';
 import { TcpConnection } from './connection.ts';
-import { FramePool } from './frame-pool.ts';
 import type { Account, Syn, TcpHost } from './parts.ts';
 import { type Path, SegmentWriter } from './segment-writer.ts';
 

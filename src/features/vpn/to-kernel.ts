@@ -2,12 +2,12 @@
 // with receive offload would hand them over. The kernel cuts it again where it has to (GSO), so nobody sees a difference
 // but in the cost. Only whole, right segments are joined: the kernel checks no sum of what comes this way.
 //
-//   for each:   | length 2 | virtio_net_hdr 10 | Ethernet frame |
+//   for each:   | length 4 | virtio_net_hdr 10 | Ethernet frame |
 //   virtio_net_hdr, little-endian (VIRTIO 1.2 §5.1.6): flags 1, gso_type 1, hdr_len 2, gso_size 2, csum_start 2, csum_offset 2
 import { addSum, foldSum, pseudoSum4 } from '../../wire/checksum.ts';
 
 /** Before each frame: its length, and what the kernel is to know about it. */
-export const overhead = 12;
+export const overhead = 14;
 const [ethernet, ipv4] = [14, 20] as const;
 const tcpAt = ethernet + ipv4;
 /** Of one joined frame; an IPv4 packet ends at 65,535. */
@@ -23,7 +23,7 @@ export function encodeForKernel(frames: readonly Uint8Array[], room: (length: nu
   for (let index = 0; index < frames.length; ) {
     const first = frames[index]!;
     const begin = at + overhead;
-    batch.fill(0, at + 2, begin);
+    batch.fill(0, at + 4, begin);
     batch.set(first, begin);
     let end = begin + first.length;
     let count = 1;
@@ -39,8 +39,7 @@ export function encodeForKernel(frames: readonly Uint8Array[], room: (length: nu
       }
       if (count > 1) describe(batch, at, end, first, frames[index + count - 1]!);
     }
-    batch[at] = (end - begin) >>> 8;
-    batch[at + 1] = end - begin;
+    batch.writeUInt32BE(end - begin, at);
     at = end;
     index += count;
   }
@@ -92,12 +91,12 @@ function isRight(frame: Uint8Array): boolean {
 function describe(batch: Buffer, at: number, end: number, first: Uint8Array, last: Uint8Array): void {
   const begin = at + overhead;
   const header = headerOf(first);
-  batch[at + 2] = 1; // VIRTIO_NET_HDR_F_NEEDS_CSUM
-  batch[at + 3] = 1; // VIRTIO_NET_HDR_GSO_TCPV4
-  batch.writeUInt16LE(header, at + 4);
-  batch.writeUInt16LE(first.length - header, at + 6);
-  batch.writeUInt16LE(tcpAt, at + 8);
-  batch.writeUInt16LE(16, at + 10);
+  batch[at + 4] = 1; // VIRTIO_NET_HDR_F_NEEDS_CSUM
+  batch[at + 5] = 1; // VIRTIO_NET_HDR_GSO_TCPV4
+  batch.writeUInt16LE(header, at + 6);
+  batch.writeUInt16LE(first.length - header, at + 8);
+  batch.writeUInt16LE(tcpAt, at + 10);
+  batch.writeUInt16LE(16, at + 12);
   const length = end - begin - ethernet;
   batch.writeUInt16BE(length, begin + 16);
   batch.writeUInt16BE(0, begin + 24);

@@ -1,47 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { here, segment, stream, there } from '../../../test/fixtures/tcp-segments.ts';
 import { addSum, foldSum, pseudoSum4 } from '../../wire/checksum.ts';
-import { encodeEthernet } from '../../wire/ethernet.ts';
-import { encodeIpv4 } from '../../wire/ipv4.ts';
-import { encodeTcp } from '../../wire/tcp.ts';
-import { encodeForKernel } from './kernel-batch.ts';
-
-const [here, there] = [0x0a000001, 0x0a000002];
-interface Made {
-  readonly sequence?: number;
-  readonly payload?: number;
-  readonly flags?: number;
-  readonly window?: number;
-  readonly port?: number;
-  readonly ttl?: number;
-  readonly id?: number;
-  readonly dontFragment?: boolean;
-}
-function segment({ sequence = 1, payload = 100, flags = 16, window = 500, port = 80, ttl = 64, ...ip }: Made): Buffer {
-  const data = Uint8Array.from({ length: payload }, (_, index) => (sequence + index * 7) & 255);
-  const fields = { sourcePort: 1000, targetPort: port, sequence, acknowledgement: 9, window, flags, options: {} };
-  return Buffer.from(
-    encodeEthernet({
-      target: Uint8Array.of(2, 0, 0, 0, 0, 2),
-      source: Uint8Array.of(2, 0, 0, 0, 0, 1),
-      type: 0x0800,
-      payload: encodeIpv4({
-        ...{ source: here, target: there, protocol: 6, ttl, id: ip.id ?? 0, dontFragment: ip.dontFragment ?? true },
-        ...{ moreFragments: false, fragmentOffset: 0, payload: encodeTcp({ ...fields, payload: data }, here, there) },
-      }),
-    }),
-  );
-}
-/** So many segments, each where the one before ends. */
-const stream = (count: number, from = 1, more: Made = {}): Buffer[] =>
-  Array.from({ length: count }, (_, index) => segment({ id: index, ...more, sequence: (from + index * 100) >>> 0 }));
+import { encodeForKernel } from './to-kernel.ts';
 
 /** What is written to the device, one by one. */
 function* written(batch: Buffer): Generator<{ header: Buffer; frame: Buffer }> {
   for (let at = 0; at < batch.length; ) {
-    const length = batch.readUInt16BE(at);
-    yield { header: batch.subarray(at + 2, at + 12), frame: batch.subarray(at + 12, at + 12 + length) };
-    at += 12 + length;
+    const length = batch.readUInt32BE(at);
+    yield { header: batch.subarray(at + 4, at + 14), frame: batch.subarray(at + 14, at + 14 + length) };
+    at += 14 + length;
   }
 }
 /** As the kernel does it (GSO). */
