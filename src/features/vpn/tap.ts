@@ -140,8 +140,8 @@ class Tap implements HubPort {
 }
 
 /**
- * Two processes: the parent reads the device and fills a batch for as long as there are frames, the child writes to it.
- * When our end of the pipe closes, the child ends and takes the parent with it, and the device goes.
+ * One process for both ways: what the kernel answers at once (ACKs, echoes) is there when the frames that asked for it are
+ * written, so nobody has to be woken for it. When our end of the pipe closes it ends, and the device goes.
  *
  * 0x400454ca TUNSETIFF (IFF_TAP 2, IFF_NO_PI 0x1000, IFF_VNET_HDR 0x4000: ten bytes before each frame), 0x400454dc
  * TUNSETVNETLE (those are little-endian), 0x400454d0 TUNSETOFFLOAD (TUN_F_CSUM 1, TUN_F_TSO4 2, TUN_F_TSO6 4), 0x8913/0x8914 SIOC[GS]IFFLAGS, 0x8922 SIOCSIFMTU, 0x8927 SIOCGIFHWADDR.
@@ -169,12 +169,13 @@ $arg = pack('a16 x24', $name);
 ioctl($s, 0x8927, $arg) or fail('SIOCGIFHWADDR');
 my $mac = substr($arg, 18, 6);
 binmode STDIN; binmode STDOUT;
-my $parent = $$;
-my $child = fork(); defined $child or fail('fork');
-if ($child == 0) {
-  close STDOUT;
-  my $buf = '';
-  for (;;) {
+syswrite(STDOUT, pack('N x10', 6 + length $name) . $mac . $name);
+my $bits = ''; vec($bits, fileno($tap), 1) = 1; vec($bits, fileno(STDIN), 1) = 1;
+my ($out, $buf) = ('', '');
+for (;;) {
+  my $ready = $bits;
+  next if select($ready, undef, undef, undef) < 1;
+  if (vec($ready, fileno(STDIN), 1)) {
     my $got = sysread(STDIN, $buf, 262144, length $buf);
     next if !defined $got && $!{EINTR};
     last unless $got;
@@ -187,31 +188,21 @@ if ($child == 0) {
     }
     substr($buf, 0, $at, '');
   }
-  kill 'TERM', $parent; exit 0;
-}
-close STDIN;
-syswrite(STDOUT, pack('N x10', 6 + length $name) . $mac . $name);
-my $bits = ''; vec($bits, fileno($tap), 1) = 1;
-my $out = '';
-for (;;) {
-  my $count = 0;
   $out = '';
   while (length($out) < 200000) {
     my $at = length $out;
     my $got = sysread($tap, $out, 66000, $at + 4);
     if (!defined $got) {
-      kill('TERM', $child), exit 1 unless $!{EAGAIN} || $!{EINTR};
+      exit 1 unless $!{EAGAIN} || $!{EINTR};
       $out = substr($out, 0, $at);
       last;
     }
     substr($out, $at, 4) = pack('N', $got - 10);
-    $count++;
   }
-  if ($count == 0) { my $ready = $bits; select($ready, undef, undef, undef); next; }
   my $at = 0;
   while ($at < length $out) {
     my $sent = syswrite(STDOUT, $out, length($out) - $at, $at);
-    if (!defined $sent) { next if $!{EINTR}; kill 'TERM', $child; exit 0; }
+    if (!defined $sent) { next if $!{EINTR}; exit 0; }
     $at += $sent;
   }
 }
