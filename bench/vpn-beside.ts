@@ -36,6 +36,8 @@ interface Subject {
   readonly pid: number;
   /** The address of its TAP device, in 192.168.N.0/24. */
   readonly net: number;
+  /** It collects its garbage when it is sent SIGUSR2 (memory-report.ts). */
+  readonly collects?: true;
 }
 /** One row of the table: what was measured of each subject, a number a turn. */
 type Samples = Map<string, Map<string, number[]>>;
@@ -133,6 +135,7 @@ vpn:
     ...there,
     process.execPath,
     ...profile,
+    `--import=${join(import.meta.dirname, 'memory-report.ts')}`,
     main,
     'up',
     '-c',
@@ -141,7 +144,10 @@ vpn:
     data,
     '--json',
   ];
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  child.stderr.on('data', (text: Buffer) => {
+    if (!text.toString().startsWith('memory ')) process.stderr.write(text);
+  });
   scope.after(async () => {
     const gone = once(child, 'exit');
     child.kill('SIGTERM'); // a profile is written at a proper end
@@ -155,7 +161,7 @@ vpn:
     });
   addAddress(line.right, tap, `192.168.${net}.1/24`);
   ip('-n', line.right, 'link', 'set', tap, 'up');
-  return { name, port, pid: child.pid ?? 0, net };
+  return { name, port, pid: child.pid ?? 0, net, collects: true };
 }
 
 async function startTheirs(scope: { after(call: () => unknown): void }, line: Line): Promise<Subject> {
@@ -300,13 +306,17 @@ async function measureIdle(line: Line, subject: Subject, members: number, sample
     };
   };
   const settle = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
-  // What the second lot costs: with the first one a server has made what it makes once, and let go of its start.
+  const memoryNow = async (): Promise<number> => {
+    await settle(5000);
+    if (subject.collects) process.kill(subject.pid, 'SIGUSR2');
+    await settle(2000);
+    return memory(subject.pid);
+  };
+  // What the second lot costs: with the first one a server has made what it makes once.
   const leaveFirst = await start(members);
-  await settle(30_000);
-  const before = memory(subject.pid);
+  const before = await memoryNow();
   const leaveSecond = await start(members);
-  await settle(3000);
-  add(samples, `${members} idle members, kB each`, subject, (memory(subject.pid) - before) / members / 1000);
+  add(samples, `${members} idle members, kB each`, subject, ((await memoryNow()) - before) / members / 1000);
   await leaveSecond();
   await leaveFirst();
 }
