@@ -14,8 +14,11 @@ export interface Denials {
 
 /** Repeats within this are one row. */
 const window = 10_000;
-/** Kinds that are told apart at a time; beyond, addresses are not, so that a scan from everywhere fills neither memory nor disk. */
-const mostKinds = 5000;
+/**
+ * Kinds that are told apart at a time. Beyond the first number, addresses are not, and beyond the second nothing but the
+ * action is: a scan from everywhere, or of everything, fills neither memory nor disk.
+ */
+const mostKinds = { whole: 5000, all: 5500 } as const;
 
 interface Kind {
   readonly event: AuditEvent;
@@ -35,14 +38,11 @@ export function createDenials(clock: Clock, write: (event: AuditEvent) => void):
   return {
     add(request, reason, rule, times = 1) {
       const { who, action, resource, from } = request;
-      const isCrowded = kinds.size >= mostKinds;
-      const key = JSON.stringify([
-        action,
-        resource,
-        isCrowded ? '' : keyOf(from),
-        reason,
-        isCrowded ? '' : who.credential,
-      ]);
+      const isCrowded = kinds.size >= mostKinds.whole;
+      const isFull = kinds.size >= mostKinds.all;
+      const key = JSON.stringify(
+        isFull ? [action] : [action, resource, isCrowded ? '' : keyOf(from), reason, isCrowded ? '' : who.credential],
+      );
       const known = kinds.get(key);
       if (known) {
         known.repeats += times;
@@ -55,7 +55,12 @@ export function createDenials(clock: Clock, write: (event: AuditEvent) => void):
         resource,
         ...(rule === undefined ? {} : { rule }),
         outcome: 'denied',
-        facts: { action, reason, count: 1, ...(isCrowded ? { addresses: 'many' } : {}), ...attributesOf(request) },
+        facts: {
+          ...{ action, reason, count: 1 },
+          ...(isCrowded ? { addresses: 'many' } : {}),
+          ...(isFull ? { resources: 'many' } : {}),
+          ...attributesOf(request),
+        },
       };
       kinds.set(key, { event, repeats: times - 1 });
       clock.after(window, () => close(key));

@@ -235,6 +235,19 @@ describe('a denial', () => {
     assert.equal(many?.facts['count'], 14_999);
   });
 
+  test('of everything at once fills neither memory nor disk', async () => {
+    const gate = gateWith([]);
+    for (let index = 0; index < 20_000; index++)
+      gate.refuse(request({ resource: `vpn/10.0.0.1:${index}` }), `10.0.0.1:${index} is not reached`);
+    clock.move(10_000);
+    await gate.drain(AbortSignal.abort());
+    assert.ok(audit.head().seq <= 5502, String(audit.head().seq));
+    const many = (await audit.search({ limit: 10 })).rows.find(
+      row => row.facts['resources'] === 'many' && row.facts['count'] !== 1,
+    );
+    assert.equal(many?.facts['count'], 14_499);
+  });
+
   test('of who is revoked is written', async () => {
     const gate = gateWith(undefined, {
       standing: () => {

@@ -3,6 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { formatAddress } from '../core/address.ts';
 import { Fault } from '../core/fault.ts';
 import type {
+  Group,
   HubEntry,
   HubSettings,
   LiveMember,
@@ -11,7 +12,14 @@ import type {
   NewProof,
   VpnService,
 } from '../features/vpn/index.ts';
-import type { VpnHubAnswer, VpnMemberAnswer, VpnSessionAnswer, VpnTablesAnswer, vpnVerbs } from './contract/vpn.ts';
+import type {
+  VpnGroupAnswer,
+  VpnHubAnswer,
+  VpnMemberAnswer,
+  VpnSessionAnswer,
+  VpnTablesAnswer,
+  vpnVerbs,
+} from './contract/vpn.ts';
 import type { ApiDeps } from './deps.ts';
 import type { Call, Handlers } from './verbs.ts';
 
@@ -63,6 +71,30 @@ export function vpnHandlers(deps: ApiDeps): Pick<Handlers, keyof typeof vpnVerbs
       await vpn().members.remove(hub, name);
       return { hub, user: name, removed: true };
     },
+    'vpn.group-list': async ({ params }) => ({
+      groups: vpn()
+        .members.groups(hubName(params.hub))
+        .map(group => toGroup(group, vpn())),
+    }),
+    'vpn.group-change': async ({ params, body, note }) => {
+      const { members } = vpn();
+      const hub = hubName(params.hub);
+      const before = members.groups(hub).find(({ name }) => name === params.group);
+      note({ changed: Object.keys(body), added: before ? undefined : 'group' });
+      const policy = body.policy === undefined ? before?.policy : (body.policy as Group['policy'] | null);
+      const group: Group = {
+        ...{ hub, name: params.group, realname: body.realname ?? before?.realname ?? '' },
+        note: body.note ?? before?.note ?? '',
+        ...(policy ? { policy } : {}),
+      };
+      await members.saveGroup(group);
+      return toGroup(group, vpn());
+    },
+    'vpn.group-remove': async ({ params }) => {
+      const hub = hubName(params.hub);
+      await vpn().members.removeGroup(hub, params.group);
+      return { hub, group: params.group, removed: true };
+    },
     'vpn.session-list': async ({ query }) => {
       const hubs = query.hub === undefined ? vpn().hubs.list() : [vpn().hubs.get(query.hub)];
       return { sessions: hubs.flatMap(({ name }) => vpn().sessions.list(name).map(toSession)) };
@@ -110,6 +142,12 @@ const toMember = (member: Member, vpn: VpnService): VpnMemberAnswer => ({
   ...(member.policy ? { policy: { ...member.policy } } : {}),
   ...(member.expires ? { expires: member.expires.toISOString() } : {}),
   ...(member.lastLogin ? { lastLogin: member.lastLogin.toISOString() } : {}),
+});
+
+const toGroup = ({ hub, name, realname, note, policy }: Group, vpn: VpnService): VpnGroupAnswer => ({
+  ...{ hub, name, realname, note },
+  members: vpn.members.list(hub).filter(({ group }) => group === name).length,
+  ...(policy ? { policy: { ...policy } } : {}),
 });
 
 const toSession = (one: LiveMember): VpnSessionAnswer => ({

@@ -6,13 +6,19 @@ import { Fault } from '../core/fault.ts';
 import { askSecret, askYes } from './ask.ts';
 import { type Context, examples } from './command.ts';
 import { ago, formatBytes, minute } from './format.ts';
+import { defineGroup } from './vpn-group.ts';
 import { defineJoin } from './vpn-join.ts';
 import { defineOpenVpn } from './vpn-openvpn.ts';
 import { defineHubSet, settingOptions, settingsOf } from './vpn-settings.ts';
+import { parsePolicy, pathOf } from './vpn-words.ts';
 
 export function define(command: Command, context: Context): void {
   defineHub(command.command('hub').summary('hubs: list, show, create, set, delete').helpCommand(false), context);
   defineUser(command.command('user').summary('members: list, add, set, remove').helpCommand(false), context);
+  defineGroup(
+    command.command('group').summary('members who share a policy: list, set, remove').helpCommand(false),
+    context,
+  );
   defineSession(command.command('session').summary('who is on a hub: list, cut').helpCommand(false), context);
   defineTable(command, context);
   defineJoin(command, context);
@@ -26,6 +32,7 @@ export function define(command: Command, context: Context): void {
     ['sekisho vpn hub create mikalab --nat 192.168.30.1/24 --route 10.0.1.0/24'],
     ['sekisho vpn user add mikalab/staff01 --password-stdin'],
     ['sekisho vpn user set mikalab/staff01 --policy multiLogins=1'],
+    ['sekisho vpn group set mikalab/guests --policy maxDownload=10000000'],
     ['sekisho vpn session cut mikalab/SID-STAFF01-1'],
     ['sekisho vpn table mikalab leases'],
     ['sekisho vpn join --gate https://gate.example.com --hub mikalab --user staff01', 'our own client'],
@@ -134,14 +141,6 @@ const secretOptions = (command: Command): Command =>
       ).argParser(parsePolicy),
     );
 
-function parsePolicy(item: string, before: Record<string, boolean | number> = {}): Record<string, boolean | number> {
-  if (item === 'none') return {};
-  const [, key, value] = /^([A-Za-z0-9]+)=(true|false|\d+)$/.exec(item) ?? [];
-  if (!key || value === undefined)
-    throw new Fault('invalid', `--policy: write item=true, item=false or item=number, not "${item}"`);
-  return { ...before, [key]: value === 'true' ? true : value === 'false' ? false : Number(value) };
-}
-
 const aboutOf = ({ group, realname, note, policy, expires }: AboutOptions) => ({
   ...{ group, realname, note },
   ...(policy === undefined ? {} : { policy: Object.keys(policy).length === 0 ? null : (policy as never) }),
@@ -157,13 +156,6 @@ async function secretOf(options: SecretOptions, label: string, { io }: Context) 
   if (certificate === 'gate') return { certificate: 'gate' as const };
   if (certificate !== undefined) return { certificate: await readFile(certificate, 'utf8') };
   return { password: await askSecret(io, `VPN password for ${label}`, true), plainOnly: plainOnly === true };
-}
-
-/** `mikalab/staff01`. @throws Fault `invalid` */
-function pathOf(text: string, what = 'NAME'): readonly [hub: string, name: string] {
-  const [, hub, name] = /^([^/]+)\/([^/]+)$/.exec(text) ?? [];
-  if (!hub || !name) throw new Fault('invalid', `write HUB/${what}, like mikalab/staff01, not "${text}"`);
-  return [hub, name];
 }
 
 function defineUser(command: Command, context: Context): void {

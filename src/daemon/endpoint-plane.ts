@@ -26,7 +26,6 @@ import { createWebhook, type Webhook } from '../net/webhook.ts';
 import type { Store } from '../store/index.ts';
 import { type Authority, anonymous, type Directory, localAdministrator } from '../trust/index.ts';
 import type { Config } from './config.ts';
-import type { ConfigFile } from './config-file.ts';
 import {
   createEndpointCertificates,
   type EndpointCertificates,
@@ -36,6 +35,7 @@ import type { GatePort, RouteBranch } from './gate-port.ts';
 import { latestChecker } from './gateway-parts.ts';
 import { namesOf } from './places.ts';
 import { createRead } from './read.ts';
+import { routeAddresses } from './web-plane.ts';
 
 export interface EndpointPlaneOptions extends EndpointCertificatesOptions {
   readonly store: Store;
@@ -93,6 +93,8 @@ export interface EndpointPlane extends AsyncDisposable {
   readonly house: EndpointHouse;
   /** The Napter-shaped API, and the page where one signs in. */
   readonly doors: readonly Door[];
+  /** Where a port is lent to an endpoint now. */
+  addressesAt(port: number): readonly Address[];
   /** What is open, for `status`. */
   listeners(): { readonly name: string; readonly listen: string; readonly note: string }[];
   /** After a reload. */
@@ -121,12 +123,10 @@ export async function openEndpointPlane(options: EndpointPlaneOptions): Promise<
   const certificates = createEndpointCertificates(options);
   const hosts = (): readonly string[] => config().endpoint.listen ?? gateHosts(config());
   let service: EndpointService | undefined;
+  const addressesAt = (at: number): readonly Address[] =>
+    service?.isLent(at) ? hosts().map(each => ({ host: each, port: at })) : [];
   const isOwn = (host: string, at: number): boolean =>
-    isOwnListener(host, at, [
-      ...options.opened(),
-      ...routeAddresses(current().file),
-      ...(service?.isLent(at) ? hosts().map(each => ({ host: each, port: at })) : []),
-    ]);
+    isOwnListener(host, at, [...options.opened(), ...routeAddresses(current().file), ...addressesAt(at)]);
 
   service = await openEndpoints(config().endpoint, {
     ...{ gate, identify, clock, log, metrics, hosts, domain: () => (port ? domain() : undefined) },
@@ -164,6 +164,7 @@ export async function openEndpointPlane(options: EndpointPlaneOptions): Promise<
   };
   return {
     service: endpoints,
+    addressesAt,
     house: {
       service: endpoints,
       host: name,
@@ -253,13 +254,6 @@ function gateHosts({ gate }: Config): readonly string[] {
   );
   return hosts.length > 0 ? [...new Set(hosts)] : ['127.0.0.1'];
 }
-
-const routeAddresses = ({ config }: ConfigFile): Address[] =>
-  Object.values(config.proxy).flatMap(({ listen }) =>
-    listen.flatMap(address =>
-      'port' in address && address.port !== 0 ? [{ host: address.host, port: address.port }] : [],
-    ),
-  );
 
 /** Who they are now, whatever credential they used then. */
 function ownerNow(owner: Owner, directory: Directory): Principal | undefined {

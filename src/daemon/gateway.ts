@@ -57,7 +57,7 @@ import { inheritedSockets, listenAt } from './sockets.ts';
 import type { PassedSocket } from './systemd.ts';
 import { openTunnelPlane, type TunnelPlane } from './tunnel-plane.ts';
 import { openVpnPlane, serveVpnPorts, vpnTenant } from './vpn-plane.ts';
-import { openWebPlane } from './web-plane.ts';
+import { openWebPlane, routeAddresses } from './web-plane.ts';
 import { workerCount } from './workers.ts';
 
 export interface GatewayOptions {
@@ -220,6 +220,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       )
     : undefined;
   let vpn: VpnService | undefined;
+  let lent: Pick<EndpointPlane, 'addressesAt'> | undefined;
   let openVpnPorts: OpenVpnPorts | undefined;
   const opened = (): Address[] => [...ports.map(({ address }) => address), ...(openVpnPorts?.addresses ?? [])];
   const tenants: Tenant[] = [...(devices?.tenants ?? []), vpnTenant(() => vpn)];
@@ -258,7 +259,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       ended: credential => void sessions.cutBy(({ who }) => who.credential === credential),
       name: () => namesOf(current.file.config)[0] ?? 'localhost',
       root: () => authority.root().cert,
-      opened,
+      opened: port => [...opened(), ...routeAddresses(current.file), ...(lent?.addressesAt(port) ?? [])],
       ports,
     }),
   );
@@ -324,6 +325,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       log: room('endpoint'),
     }),
   );
+  lent = endpoints;
   const plainAnswers: Record<'http' | 'metrics', Answerer> = {
     http: gateHttp({
       origin,

@@ -4,9 +4,9 @@ import type { Clock } from '../core/clock.ts';
 import { isWeather, toFault } from '../core/fault.ts';
 import type { Address, Authenticator, Conn, Gate, Listener, Log, Metrics } from '../core/parts.ts';
 import { createHub, openVpn, type VpnService } from '../features/vpn/index.ts';
+import { isOwnListener } from '../features/web/index.ts';
 import type { Store } from '../store/index.ts';
 import { createPasswords, type Directory, type Limiter, openSealer } from '../trust/index.ts';
-import { parseIp } from '../wire/ip.ts';
 import type { GateConfig } from './config.ts';
 import type { GateDoor, Tenant } from './gate-door.ts';
 import { version } from './places.ts';
@@ -27,8 +27,8 @@ export interface VpnPlaneOptions {
   readonly name: () => string;
   /** The gate's own CA, PEM. */
   readonly root: () => string;
-  /** Every listener that is open. */
-  readonly opened: () => readonly Address[];
+  /** Every address that this gate listens on at this port, or at all. */
+  readonly opened: (port: number) => readonly Address[];
   /** Where SoftEther is spoken: the gate's own listeners, and those of `vpn.listen`. */
   readonly ports: readonly Listener[];
   readonly clock: Clock;
@@ -45,7 +45,7 @@ export async function openVpnPlane(options: VpnPlaneOptions): Promise<VpnService
     sealer: await openSealer(data),
     passwords: { hash: passwords.hash, verify: passwords.verify },
     people: { find: directory.find, ensure: directory.ensure, vouch: directory.vouch, ended: options.ended },
-    isOwn: (host, port) => options.opened().some(address => isAt(address, host, port)),
+    isOwn: (host, port) => isOwnListener(host, port, options.opened(port)),
     certificate: () =>
       plan()
         .gate?.identities.map(({ cert }) => cert)
@@ -120,10 +120,3 @@ const farewell = 5000;
 const most = 20_000;
 
 const isRsa = (cert: string): boolean => new X509Certificate(cert).publicKey.asymmetricKeyType === 'rsa';
-
-/** A listener on every address is at any of this machine's: the port alone counts there. */
-function isAt(address: Address, host: string, port: number): boolean {
-  if (!('port' in address) || address.port !== port) return false;
-  const [own, asked] = [parseIp(address.host), parseIp(host)];
-  return own?.value === 0n || (own?.family === asked?.family && own?.value === asked?.value);
-}

@@ -5,7 +5,10 @@ import { u16, u32 } from './bytes.ts';
 import { etherTypes } from './ethernet.ts';
 import { upperLayer6 } from './ipv6.ts';
 
-/** What a frame carries. `broken`: it says IPv4, IPv6 or ARP, but is none that a stack would take. */
+/**
+ * What a frame carries. `broken`: it says IPv4, IPv6 or ARP, but is none that a stack would take; or it hides what it
+ * carries behind further tags or an LLC header, which some stacks take off (CVE-2021-27853, -27854, -27861, -27862).
+ */
 export type Carried = 'ipv4' | 'ipv6' | 'arp' | 'other' | 'broken';
 
 export class FrameView {
@@ -57,6 +60,7 @@ export class FrameView {
     if (this.type === etherTypes.ipv4) this.#readIpv4();
     else if (this.type === etherTypes.ipv6) this.#readIpv6();
     else if (this.type === etherTypes.arp) this.#readArp();
+    else if (isWrapped(frame, this.type, this.network)) this.#break();
     else {
       this.carried = 'other';
       this.source4 = this.target4 = 0;
@@ -138,3 +142,17 @@ export class FrameView {
     this.source4 = this.target4 = 0;
   }
 }
+
+/** 802.1Q, 802.1ad and what came before it. */
+const tags: ReadonlySet<number> = new Set([0x8100, 0x88a8, 0x9100, 0x9200]);
+const carriers: ReadonlySet<number> = new Set([...tags, etherTypes.ipv4, etherTypes.ipv6, etherTypes.arp]);
+const mostLength = 1500;
+
+/** A tag within a tag or of a provider, or IP behind an LLC header with SNAP (IEEE 802-2014 §9.2.4). */
+const isWrapped = (frame: Uint8Array, type: number, at: number): boolean =>
+  tags.has(type) ||
+  (type <= mostLength &&
+    frame.length >= at + 8 &&
+    frame[at] === 0xaa &&
+    frame[at + 1] === 0xaa &&
+    carriers.has(u16(frame, at + 6)));

@@ -137,6 +137,33 @@ test('curl reaches a pushed route through SOCKS5 and HTTP, in either proof, and 
   assert.match(await must(gate, '', 'audit', 'search', '--event', 'vpn.connected', '--json'), /staff01/);
 });
 
+test('a gate on every address keeps to itself what is its own, and no other machine’s port of the same number', async t => {
+  const [port = 0, route = 0] = await freePorts(2);
+  const web = await privateWeb(t);
+  const gate = await startGate(t, {
+    config:
+      `gate: { listen: "tls://0.0.0.0:${port}", workers: 0 }\n` +
+      `proxy: { db: { listen: "tcp://0.0.0.0:${route}", to: "tcp://127.0.0.1:${web}" } }\n` +
+      'vpn: { hubs: { mikalab: { nat: { address: 192.168.30.1/24,\n' +
+      `  dhcp: { range: 192.168.30.10-192.168.30.20, routes: [ 192.0.2.0/24, ${ownAddress()}/32 ] } } } } }\n`,
+  });
+  await must(gate, `${password}\n`, 'vpn', 'user', 'add', 'mikalab/staff01', '--password-stdin');
+  const ca = await must(gate, '', 'cert', 'ca');
+  const { member, leases } = await joinHubOf(t, { port, ca });
+  await until('a lease', () => leases.length > 0);
+  for (const own of [port, route]) {
+    const refused = await curl('-x', `socks5h://${member.at}`, `http://${ownAddress()}:${own}/`);
+    assert.notEqual(refused.code, 0);
+  }
+  const denied = await must(gate, '', 'audit', 'search', '--event', 'vpn.denied', '--json');
+  for (const own of [port, route])
+    assert.ok(denied.includes(`${ownAddress()}:${own} is a listener of this gate`), denied);
+  void curl('--max-time', '5', '-x', `socks5h://${member.at}`, `http://192.0.2.1:${port}/`);
+  await until('the flow to another machine', async () =>
+    (await must(gate, '', 'audit', 'search', '--event', 'vpn.connected', '--json')).includes(`vpn/192.0.2.1:${port}`),
+  );
+});
+
 test('a web page cannot use the proxy: what is not absolute is refused, and so is another address than loopback', async t => {
   const { port, ca } = await lab(t);
   const { member } = await joinHubOf(t, { port, ca });

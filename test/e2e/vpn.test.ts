@@ -57,6 +57,34 @@ test('hubs and members are made on the command line, joined, seen, cut and writt
   );
   assert.match(await must(gate, '', 'status', '--json'), /1 member has the password form/);
 
+  await must(
+    gate,
+    '',
+    'vpn',
+    'group',
+    'set',
+    'mikalab/guests',
+    '--policy',
+    'filterIpv4=true',
+    '--note',
+    'short of time',
+  );
+  await must(gate, '', 'vpn', 'group', 'set', 'mikalab/guests', '--realname', 'Guests');
+  await must(gate, '', 'vpn', 'user', 'set', 'mikalab/staff01', '--group', 'guests');
+  const { groups } = JSON.parse(await must(gate, '', 'vpn', 'group', 'list', 'mikalab', '--json'));
+  assert.deepEqual(groups, [
+    {
+      hub: 'mikalab',
+      name: 'guests',
+      realname: 'Guests',
+      note: 'short of time',
+      members: 1,
+      policy: { filterIpv4: true },
+    },
+  ]);
+  await must(gate, '', 'vpn', 'group', 'remove', 'mikalab/guests');
+  assert.match(await must(gate, '', 'vpn', 'user', 'list', 'mikalab', '--json'), /"group": ""/);
+
   await must(gate, '', 'vpn', 'session', 'cut', 'mikalab/SID-STAFF01-1');
   await member.ended();
   await must(gate, '', 'user', 'remove', 'staff01', '--yes');

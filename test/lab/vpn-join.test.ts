@@ -51,8 +51,10 @@ test('the device has the leased address and the pushed routes, the gate stays re
   t.after(() => rmSync(dir, { recursive: true, force: true }));
   writeFileSync(join(dir, 'index.html'), 'the old groupware');
   const [program = '', ...there] = inside(far);
-  const web = ['python3', '-u', '-m', 'http.server', '-d', dir, '80'];
-  await using _web = await serving(program, [...there, ...web], /Serving HTTP/);
+  const web = ['python3', '-u', '-m', 'http.server', '-d', dir];
+  await using _web = await serving(program, [...there, ...web, '80'], /Serving HTTP/);
+  // The gate is on port 443 of every address of its own machine, and this is another.
+  await using _other = await serving(program, [...there, ...web, '443'], /Serving HTTP/);
   // One pushed route covers the gate's own address.
   const gate = await startGate(t, {
     config: `gate: { name: gate.test, addresses: [ ${line.rightHost} ], listen: "tls://0.0.0.0:443", workers: 0 }
@@ -76,12 +78,16 @@ vpn:
   const before = await at('ip', '-4', 'route');
   for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
     const gateAt = ['--gate', `https://${line.rightHost}`, '--ca', join(dir, 'ca.pem')];
-    const child = await joined(t, line.left, ...gateAt, '--hub', 'mikalab', '--user', 'staff01');
+    const more = signal === 'SIGKILL' ? ['--no-default-route'] : [];
+    const child = await joined(t, line.left, ...gateAt, '--hub', 'mikalab', '--user', 'staff01', ...more);
+    const takesRouters = await at('cat', '/proc/sys/net/ipv6/conf/vpn0/accept_ra_defrtr');
+    assert.equal(takesRouters.trim(), more.length > 0 ? '0' : '1');
     const routes = await at('ip', '-4', 'route');
     assert.match(routes, /10\.0\.1\.0\/24 via 192\.168\.30\.1 dev vpn0/);
     assert.match(routes, /10\.77\.0\.2 dev lab0/);
     assert.doesNotMatch(routes, /default/);
-    assert.equal(await at('curl', '-sS', '--max-time', '10', 'http://10.0.1.26/'), 'the old groupware');
+    for (const port of [80, 443])
+      assert.equal(await at('curl', '-sS', '--max-time', '10', `http://10.0.1.26:${port}/`), 'the old groupware');
     const gone = once(child, 'exit');
     child.kill(signal);
     await gone;

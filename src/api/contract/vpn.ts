@@ -47,6 +47,16 @@ export const vpnMember = z.object({
 });
 export type VpnMemberAnswer = z.output<typeof vpnMember>;
 
+export const vpnGroup = z.object({
+  hub: z.string(),
+  name: z.string(),
+  realname: z.string(),
+  note: z.string(),
+  members: z.number(),
+  policy: z.record(z.string(), z.unknown()).optional(),
+});
+export type VpnGroupAnswer = z.output<typeof vpnGroup>;
+
 export const vpnSession = z.object({
   hub: z.string(),
   name: z.string(),
@@ -94,6 +104,7 @@ export type VpnTablesAnswer = z.output<typeof vpnTables>;
 
 const hub = z.object({ hub: hubName });
 const member = z.object({ hub: hubName, user: name });
+const group = z.object({ hub: hubName, group: name });
 const secret = z.union([
   z.strictObject({ password, plainOnly: z.boolean().default(false) }),
   z.strictObject({ gatePassword: z.literal(true) }),
@@ -216,6 +227,38 @@ export const vpnVerbs = {
     changes: true,
     resource: 'hub/:hub/:user',
     cli: 'vpn user remove',
+  }),
+  'vpn.group-list': verb({
+    method: 'GET',
+    path: '/v1/vpn/hubs/:hub/groups',
+    action: 'vpn.list',
+    summary: 'Groups of a hub: members who share a policy',
+    params: hub,
+    answer: z.object({ groups: z.array(vpnGroup) }),
+    cli: 'vpn group list',
+  }),
+  'vpn.group-change': verb({
+    method: 'PUT',
+    path: '/v1/vpn/hubs/:hub/groups/:group',
+    action: 'vpn.group-change',
+    summary: 'Make a group, or change it; what is not said stays, a new policy counts at once',
+    params: group,
+    body: z.strictObject({ realname: about.realname, note: about.note, policy: about.policy }),
+    answer: vpnGroup,
+    changes: true,
+    resource: 'hub/:hub/:group',
+    cli: 'vpn group set',
+  }),
+  'vpn.group-remove': verb({
+    method: 'DELETE',
+    path: '/v1/vpn/hubs/:hub/groups/:group',
+    action: 'vpn.group-remove',
+    summary: 'Remove a group; its members stay, by the hub’s policy',
+    params: group,
+    answer: z.object({ hub: z.string(), group: z.string(), removed: z.literal(true) }),
+    changes: true,
+    resource: 'hub/:hub/:group',
+    cli: 'vpn group remove',
   }),
   'vpn.session-list': verb({
     method: 'GET',

@@ -55,14 +55,14 @@ function host(hub: Hub, index: number, ip: string) {
         broadcastMac,
       ),
     );
-  const ping = (target: string, ttl = 64): void =>
+  const ping = (target: string, ttl = 64, source = ip): void =>
     port.put(
       encodeEthernet({
         target: gatewayMac,
         source: mac,
         type: etherTypes.ipv4,
         payload: encodeIpv4({
-          ...{ source: parseIpv4(ip), target: parseIpv4(target), protocol: 1, ttl, id: 1 },
+          ...{ source: parseIpv4(source), target: parseIpv4(target), protocol: 1, ttl, id: 1 },
           ...{ dontFragment: false, moreFragments: false, fragmentOffset: 0 },
           payload: encodeIcmp({ type: 8, code: 0, id: 1, sequence: 1, data: Buffer.from('hello') }),
         }),
@@ -136,4 +136,29 @@ test('interfaces in one network, and routes to nowhere, are refused', async () =
   assert.throws(() => make([], '10.5.0.1'), { code: 'invalid' });
   assert.throws(() => make([{ hub, address: '10.7.0.1/32' }]), { code: 'invalid' });
   await hub[Symbol.asyncDispose]();
+});
+
+test('nobody sends from an address that is not on his side', async () => {
+  const [left, right] = [await openHub('l'), await openHub('r')];
+  const b = host(right, 2, '192.168.50.20');
+  const a = host(left, 3, '192.168.40.10');
+  await using _table = createRouteTable({
+    name: 'between',
+    interfaces: [
+      { hub: left, address: '192.168.40.254/24' },
+      { hub: right, address: '192.168.50.254/24' },
+    ],
+    routes: [],
+    clock,
+  });
+  a.ask('192.168.40.254');
+  await settle();
+  for (const source of ['192.168.50.77', '203.0.113.1', '192.168.40.10']) a.ping('192.168.50.20', 64, source);
+  await settle();
+  assert.deepEqual(
+    b.got.map(({ source }) => formatIpv4(source)),
+    ['192.168.40.10'],
+  );
+  await left[Symbol.asyncDispose]();
+  await right[Symbol.asyncDispose]();
 });

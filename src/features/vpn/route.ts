@@ -158,6 +158,8 @@ class Interface implements HubPort {
       return;
     }
     const found = this.#way(target4);
+    // RFC 3704 §2.2: who is not there cannot have sent it from there.
+    if (this.#way(source4)?.out !== this) return;
     const isHostless = source4 === 0 || source4 >>> 28 === 14 || target4 >>> 28 >= 14 || target4 >>> 24 === 127;
     if (isHostless) return;
     if (frame[at + 8]! <= 1) {

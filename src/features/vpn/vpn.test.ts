@@ -59,6 +59,36 @@ test('a member joins by the form that SoftEther sends, and everything the client
   await waitFor(() => at.vpn.members.get('lab', 'alice').logins === 1);
 });
 
+test('who is let in while something of his changes comes in by what is new, or not at all', async t => {
+  const at = await house(t);
+  const { admit } = at.gate;
+  const during = (change: () => Promise<unknown>): void =>
+    void Object.assign(at.gate, {
+      admit: async (request: Parameters<typeof admit>[0]) => {
+        const session = await admit(request);
+        await change();
+        return session;
+      },
+    });
+  during(() => at.vpn.members.change('lab', 'alice', { policy: { maxUpload: 1_000_000 } }));
+  await join(at);
+  assert.equal(at.vpn.sessions.list('lab')[0]?.policy.security.maxUpload, 1_000_000);
+  for (const [change, code] of [
+    [() => at.vpn.members.change('lab', 'alice', { policy: { access: false } }), 12],
+    [() => at.vpn.members.change('lab', 'alice', { policy: null, proof: { kind: 'gate' } }), 12],
+    [() => at.vpn.hubs.change('lab', { online: false }), 10],
+  ] as const) {
+    during(change);
+    const answer = await at.client().login(alice);
+    assert.equal(error(answer), code);
+    await at.vpn.members.change('lab', 'alice', {
+      policy: null,
+      proof: { kind: 'password', password: alice.password },
+    });
+  }
+  await waitFor(() => at.vpn.sessions.size === 0 && at.gate.open().length === 0);
+});
+
 test('the name may be written in any case, and the password may be sent as it is', async t => {
   const at = await house(t);
   await join(at, { hub: 'LAB', user: 'ALICE', password: alice.password });

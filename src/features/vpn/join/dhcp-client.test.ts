@@ -5,10 +5,10 @@ import fc from 'fast-check';
 import { TestClock } from '../../../core/clock.ts';
 import { u32 } from '../../../wire/bytes.ts';
 import { type DhcpMessage, decodeDhcp, dhcpOptions, dhcpTypes, encodeDhcp, encodeRoutes } from '../../../wire/dhcp.ts';
-import { maskOf, parseIpv4 } from '../../../wire/ipv4.ts';
+import { maskOf, parseIpv4, parseIpv4Network } from '../../../wire/ipv4.ts';
 import { decodeUdp, udpFrames } from '../../../wire/udp.ts';
 import { DhcpClient, type HubLease } from './dhcp-client.ts';
-import { nextHop } from './routes.ts';
+import { mayLead, nextHop } from './routes.ts';
 
 const mac = Uint8Array.of(0x5e, 0, 0, 0, 0, 1);
 const serverMac = Uint8Array.of(0x5e, 0, 0, 0, 0, 2);
@@ -152,4 +152,27 @@ test('the longest route decides, a router 0.0.0.0 means this wire, and no route 
   assert.equal(hop('10.0.1.26'), server);
   assert.equal(hop('10.0.1.200'), parseIpv4('10.0.1.200'));
   assert.equal(hop('8.8.8.8'), undefined);
+});
+
+test('a hub cannot be as large as a default route, nor its routes be one where none is wanted', () => {
+  const { client, leases, answer } = house();
+  client.start();
+  answer('offer');
+  answer('ack', [[dhcpOptions.mask, bytes(maskOf(1))]]);
+  assert.equal(leases[0]?.bits, 8);
+  const leads = (text: string, defaultRoute: boolean): boolean => mayLead(parseIpv4Network(text), { defaultRoute });
+  assert.deepEqual(
+    ['0.0.0.0/0', '0.0.0.0/1', '128.0.0.0/1', '64.0.0.0/2', '10.0.0.0/8', '169.254.169.254/32', '127.0.0.0/8'].map(
+      text => [leads(text, true), leads(text, false)],
+    ),
+    [
+      [true, false],
+      [true, false],
+      [true, false],
+      [true, false],
+      [true, true],
+      [false, false],
+      [false, false],
+    ],
+  );
 });

@@ -16,6 +16,7 @@ import {
 import { broadcastMac } from '../../../wire/ethernet.ts';
 import { bitsOf } from '../../../wire/ipv4.ts';
 import { decodeUdp, udpFrames } from '../../../wire/udp.ts';
+import { isSpecial } from './routes.ts';
 
 /** What the hub's DHCP server gave. Addresses are numbers. */
 export interface HubLease {
@@ -227,7 +228,8 @@ function isForClients(frame: Uint8Array): boolean {
 
 function leaseOf(message: DhcpMessage, server: number): HubLease {
   const { options, yourIp } = message;
-  const bits = bitsOf(ipIn(message, dhcpOptions.mask) ?? 0xffffff00) ?? 24;
+  // A network larger than any hub's would be a default route by another name.
+  const bits = Math.max(8, bitsOf(ipIn(message, dhcpOptions.mask) ?? 0xffffff00) ?? 24);
   const router = ipIn(message, dhcpOptions.router);
   const written = options.get(routesOption) ?? options.get(dhcpOptions.routesMicrosoft);
   // RFC 3442: with option 121 the router option does not count.
@@ -261,5 +263,5 @@ const ipOf = (address: number): Uint8Array => {
   putU32(bytes, 0, address);
   return bytes;
 };
-/** Neither nobody, nor this machine, nor a group. */
-const isUsable = (address: number): boolean => address >>> 24 > 0 && address >>> 24 !== 127 && address >>> 24 < 224;
+/** Neither nobody, nor this machine, nor a group, nor where clouds keep their secrets. */
+const isUsable = (address: number): boolean => address >>> 24 > 0 && address >>> 24 < 224 && !isSpecial(address);

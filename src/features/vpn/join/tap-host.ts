@@ -4,6 +4,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { Clock } from '../../../core/clock.ts';
 import { Fault } from '../../../core/fault.ts';
@@ -13,6 +14,7 @@ import { formatIpv4, type Ipv4Network, isInside, maskOf, parseIpv4 } from '../..
 import type { HubPort } from '../hub.ts';
 import { openTap, type TapPort } from '../tap.ts';
 import { DhcpClient, type HubLease } from './dhcp-client.ts';
+import { mayLead } from './routes.ts';
 
 export interface TapHostOptions {
   readonly port: HubPort;
@@ -85,10 +87,13 @@ export class TapHost implements AsyncDisposable {
     await ip('address', 'flush', 'dev', device); // takes the routes with it
     await this.#unguard();
     if (!lease) return;
-    const { defaultRoute } = this.#options;
-    const routes = lease.routes.filter(({ network }) => network.bits > 0 || defaultRoute);
+    const { defaultRoute, log } = this.#options;
+    const routes = lease.routes.filter(({ network }) => mayLead(network, { defaultRoute }));
+    for (const { network } of lease.routes)
+      if (!mayLead(network, { defaultRoute })) log.info({ route: textOf(network) }, 'a pushed route is left out');
+    const own = { address: lease.address, bits: lease.bits, mask: maskOf(lease.bits) };
     await ip('link', 'set', 'dev', device, 'mtu', String(lease.mtu), 'up');
-    for (const { network } of routes) await this.#goAround(network);
+    for (const network of [own, ...routes.map(route => route.network)]) await this.#goAround(network);
     await ip('address', 'replace', `${formatIpv4(lease.address)}/${lease.bits}`, 'dev', device);
     // Two halves are longer than the machine's own default route, which stays as it is.
     for (const { network, router } of routes)
@@ -138,6 +143,9 @@ export async function openTapHost(options: TapHostOptions): Promise<TapHost> {
     if (!(cause instanceof Fault) || cause.code === 'invalid') throw cause;
     throw new Fault(cause.code, `${cause.message}; without root use --socks 127.0.0.1:1080`, { cause });
   });
+  // Nothing has come from the hub yet. A router that advertises itself would be a default route too (RFC 4861 §4.2).
+  if (!options.defaultRoute)
+    await writeFile(`/proc/sys/net/ipv6/conf/${tap.device}/accept_ra_defrtr`, '0').catch(() => {}); // no IPv6 here
   return new TapHost(tap, options);
 }
 

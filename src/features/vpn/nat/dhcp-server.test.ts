@@ -82,6 +82,13 @@ test('what is taken, out of range or of somebody else is not given; another netw
   assert.equal(text(say('discover', 4)), 'silence', 'nothing is left');
 });
 
+test('who invents hosts gets half of the range at most', () => {
+  const { say } = server({ range: ['192.168.30.10', '192.168.30.19'] });
+  const got = Array.from({ length: 10 }, (_, index) => text(say('discover', index + 1, { owner: 'villain' })));
+  assert.equal(got.filter(answer => answer !== 'silence').length, 5);
+  assert.equal(text(say('discover', 77, { owner: 'another' })), 'offer 192.168.30.15');
+});
+
 test('reservations, release, decline, inform', () => {
   const { one, say } = server({ reservations: [{ mac: '02-00-00-00-00-09', address: '192.168.30.50' }] });
   assert.equal(text(say('discover', 9)), 'offer 192.168.30.50');

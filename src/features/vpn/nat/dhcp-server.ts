@@ -37,7 +37,7 @@ interface Binding {
 /** Milliseconds. */
 const offerTime = 10_000;
 const declineTime = 600_000;
-/** Addresses that hosts behind one port may have: a member that invents MACs must not empty the range. */
+/** Addresses that one owner's hosts may have, and no more than half of them: who invents MACs must not empty the range. */
 const mostOfOwner = 64;
 
 export class DhcpServer {
@@ -87,7 +87,7 @@ export class DhcpServer {
     this.#fixed = fixed;
   }
 
-  /** The answer, if there is one. `owner` is the port that the client is behind. */
+  /** The answer, if there is one. `owner` is whoever the client is behind. */
   answer(message: DhcpMessage, owner: unknown): DhcpMessage | undefined {
     if (message.op !== 'request') return undefined;
     this.#forgetOld();
@@ -203,7 +203,7 @@ export class DhcpServer {
   #mayHaveMore(owner: unknown): boolean {
     let count = 0;
     for (const other of this.#byAddress.values()) if (other.owner === owner) count++;
-    return count < mostOfOwner;
+    return count < Math.min(mostOfOwner, Math.ceil((this.#last - this.#first + 1) / 2));
   }
   #bind(
     ip: number,

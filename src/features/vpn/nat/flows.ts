@@ -4,7 +4,9 @@ import type { Clock } from '../../../core/clock.ts';
 import { Fault } from '../../../core/fault.ts';
 import type { AccessRequest, Gate, Log, Principal, Session } from '../../../core/parts.ts';
 import type { NatEntry } from '../hub.ts';
+import { Bucket } from '../switch/limits.ts';
 import type { Plug } from '../switch/plug.ts';
+import { personOf } from './person.ts';
 
 export interface FlowsOptions {
   readonly hub: string;
@@ -21,6 +23,7 @@ export interface Ends {
 
 export interface Flow extends Ends {
   readonly id: number;
+  readonly person: string;
   readonly created: number;
   owner: Plug;
   used: number;
@@ -29,15 +32,25 @@ export interface Flow extends Ends {
   state: 'connecting' | 'established' | 'closing';
 }
 
-/** At one time: of the hub, and of one member. */
-const most = { all: 4096, ofMember: 512 } as const;
+/** At one time: of the hub, and of one person. */
+const most = { all: 4096, ofPerson: 512 } as const;
+/** Of one person, in a second and at once: flows that begin, and refusals that are written down each for itself. */
+const pace = { begins: [512, 1024], refusals: [16, 64] } as const;
+/** Persons whose pace is remembered. */
+const mostPersons = 4096;
+
+interface Pace {
+  readonly begins: Bucket;
+  readonly refusals: Bucket;
+}
 
 const stranger: Principal = { kind: 'anonymous', id: '', groups: [], attributes: new Map(), credential: '' };
 
 export class Flows {
   readonly #options: FlowsOptions;
   readonly #flows = new Set<Flow>();
-  readonly #perOwner = new Map<Plug, number>();
+  readonly #perPerson = new Map<string, number>();
+  readonly #paces = new Map<string, Pace>();
   #ids = 0;
 
   constructor(options: FlowsOptions) {
@@ -46,12 +59,25 @@ export class Flows {
 
   /** @returns undefined when there are too many */
   begin(ends: Ends, owner: Plug): Flow | undefined {
-    const own = this.#perOwner.get(owner) ?? 0;
-    if (this.#flows.size >= most.all || own >= most.ofMember) return undefined;
+    const person = personOf(owner);
+    const own = this.#perPerson.get(person) ?? 0;
     const now = this.now();
+    const limit =
+      own >= most.ofPerson
+        ? `has ${most.ofPerson} flows already`
+        : this.#flows.size >= most.all
+          ? `finds the ${most.all} flows of the hub taken`
+          : this.#paceOf(person, now).begins.take(1, now)
+            ? undefined
+            : `begins more than ${pace.begins[0]} flows a second`;
+    if (limit !== undefined) {
+      this.#options.gate.refuse(this.#request(owner, ends.from), `the member ${limit}`);
+      return undefined;
+    }
     const flow: Flow = {
       ...ends,
       id: ++this.#ids,
+      person,
       created: now,
       used: now,
       sent: 0,
@@ -60,17 +86,22 @@ export class Flows {
       owner,
     };
     this.#flows.add(flow);
-    this.#perOwner.set(owner, own + 1);
+    this.#perPerson.set(person, own + 1);
     return flow;
   }
   end(flow: Flow): void {
     if (!this.#flows.delete(flow)) return;
-    this.#leave(flow.owner);
+    const left = (this.#perPerson.get(flow.person) ?? 1) - 1;
+    if (left > 0) this.#perPerson.set(flow.person, left);
+    else this.#perPerson.delete(flow.person);
   }
-  #leave(owner: Plug): void {
-    const left = (this.#perOwner.get(owner) ?? 1) - 1;
-    if (left > 0) this.#perOwner.set(owner, left);
-    else this.#perOwner.delete(owner);
+  #paceOf(person: string, now: number): Pace {
+    const known = this.#paces.get(person);
+    if (known) return known;
+    if (this.#paces.size >= mostPersons) this.#paces.clear();
+    const begun = { begins: new Bucket(...pace.begins, now), refusals: new Bucket(...pace.refusals, now) };
+    this.#paces.set(person, begun);
+    return begun;
   }
 
   /** The session of a flow. @throws Fault `denied`, `limit`, `unreachable` */
@@ -81,15 +112,20 @@ export class Flows {
     session.note('inside', `${from.host}:${from.port}`);
     return session;
   }
+  /** A scan of all there is makes one row with a count, not one for each address. */
   refuse(ends: Ends, owner: Plug, reason: string): void {
-    this.#options.gate.refuse(this.#request(owner, ends.from, ends.to), `${ends.to.host}:${ends.to.port} ${reason}`);
+    const now = this.now();
+    if (this.#paceOf(personOf(owner), now).refusals.take(1, now)) {
+      this.#options.gate.refuse(this.#request(owner, ends.from, ends.to), `${ends.to.host}:${ends.to.port} ${reason}`);
+    } else this.#options.gate.refuse(this.#request(owner, ends.from), 'many addresses that are not reached');
   }
-  #request(owner: Plug, from: Ends['from'], to: Ends['to']): AccessRequest {
+  /** Without `to`: of more than one target. */
+  #request(owner: Plug, from: Ends['from'], to?: Ends['to']): AccessRequest {
     const { who = stranger, from: outside } = owner.policy;
     return {
       who,
       action: 'vpn.nat',
-      resource: `vpn/${to.host}:${to.port}`,
+      resource: to ? `vpn/${to.host}:${to.port}` : 'vpn/*',
       from: outside ?? from,
       opened: `vpn/${this.#options.hub}`,
     };
@@ -112,7 +148,7 @@ export class Flows {
     return this.#options.clock.now().getTime();
   }
   table(): NatEntry[] {
-    return [...this.#flows].map(({ owner: _, created, used, ...flow }) => ({
+    return [...this.#flows].map(({ owner: _, person: __, created, used, ...flow }) => ({
       ...flow,
       created: new Date(created),
       used: new Date(used),

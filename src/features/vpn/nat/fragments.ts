@@ -1,6 +1,7 @@
 // IPv4 reassembly for what ends at the router (RFC 791 §3.2), bounded in time, number and bytes.
 import type { Clock } from '../../../core/clock.ts';
 import type { Ipv4Packet } from '../../../wire/ipv4.ts';
+import type { Plug } from '../switch/plug.ts';
 
 interface Gathering {
   readonly began: number;
@@ -22,11 +23,12 @@ export class Fragments {
   }
 
   /** @returns the whole packet with its last missing part */
-  add(part: Ipv4Packet, owner: unknown): Ipv4Packet | undefined {
+  add(part: Ipv4Packet, owner: Plug): Ipv4Packet | undefined {
     const now = this.#clock.now().getTime();
-    const key = `${part.source} ${part.target} ${part.protocol} ${part.id}`;
+    // Nobody else's parts: who sends in another's name must not spoil what that one sends.
+    const key = `${owner.id} ${part.source} ${part.target} ${part.protocol} ${part.id}`;
     const known = this.#gatherings.get(key);
-    const isAlive = known !== undefined && known.owner === owner && now - known.began < life;
+    const isAlive = known !== undefined && now - known.began < life;
     const gathering = isAlive ? known : this.#begin(key, owner, now);
     if (!gathering) return undefined;
     const end = part.fragmentOffset + part.payload.length;

@@ -9,7 +9,7 @@ import { type TestContext, test } from 'node:test';
 import { type TestGateOptions, testGate } from '../../../../test/fixtures/gate.ts';
 import { memoryPort } from '../../../../test/fixtures/memory-port.ts';
 import { memoryLog, memoryMetrics } from '../../../../test/fixtures/quiet.ts';
-import { systemClock } from '../../../core/clock.ts';
+import { systemClock, TestClock } from '../../../core/clock.ts';
 import type { Principal } from '../../../core/parts.ts';
 import { arpFrame, decodeArp } from '../../../wire/arp.ts';
 import { decodeDhcp, dhcpOptions, encodeDhcp } from '../../../wire/dhcp.ts';
@@ -26,9 +26,12 @@ import { decodeIcmp, encodeIcmp } from '../../../wire/icmp.ts';
 import { decodeIpv4, encodeIpv4, formatIpv4, type Ipv4Packet, parseIpv4 } from '../../../wire/ipv4.ts';
 import { decodeUdp, udpFrames } from '../../../wire/udp.ts';
 import { createHub } from '../create-hub.ts';
-import type { ForwardRule, Hub, NatOptions } from '../hub.ts';
+import type { ForwardRule, Hub, NatOptions, PortPolicy } from '../hub.ts';
 import { defaultSecurity } from '../softether/policy.ts';
+import { Plug } from '../switch/plug.ts';
 import { TcpStack } from '../tcp/stack.ts';
+import { EchoNat } from './echo-nat.ts';
+import { Flows } from './flows.ts';
 
 const router = parseIpv4('192.168.30.1');
 const routerMac = parseMac('5e:00:00:00:00:01');
@@ -397,4 +400,90 @@ test('a member cannot have more than his share of connections', async t => {
   const refused = tries.filter(({ status }) => status === 'rejected').length;
   assert.equal(refused, 600 - 512);
   await modest.dial('192.168.30.1', 80);
+});
+
+test('one person has one share, over however many sessions', async t => {
+  const port = await listen(
+    t,
+    createServer(socket => socket.on('error', () => {}).resume()),
+  );
+  const { hub, gate } = await house(t, [{ listen: '192.168.30.1:80', to: `tcp://127.0.0.1:${port}` }]);
+  const sessions = [join(hub, 1), join(hub, 2, user('user1')), join(hub, 3, user('user1', 'c2'))];
+  const tries = await Promise.allSettled(
+    sessions.flatMap(one => Array.from({ length: 200 }, () => one.dial('192.168.30.1', 80))),
+  );
+  assert.equal(tries.filter(({ status }) => status === 'rejected').length, 600 - 512);
+  assert.deepEqual(new Set(gate.refusals.map(({ reason }) => reason)), new Set(['the member has 512 flows already']));
+  assert.equal(gate.refusals[0]?.request.resource, 'vpn/*');
+  await join(hub, 4, user('user4')).dial('192.168.30.1', 80);
+});
+
+test('who scans is written down, but not address by address', async t => {
+  const { hub, gate } = await house(t);
+  const one = join(hub, 1);
+  for (let index = 0; index < 500; index++)
+    one.send(datagram(one, `11.0.${index >> 8}.${index & 255}`, 1000, 53, Buffer.from('x')));
+  while (gate.refusals.length < 500) await new Promise(setImmediate);
+  const resources = new Set(gate.refusals.map(({ request }) => request.resource));
+  assert.ok(resources.size < 100, `${resources.size}`);
+  assert.ok(resources.has('vpn/*'));
+});
+
+test('UDP goes on for who comes back, and leads to no listener of the gate by a name', async t => {
+  const server = createSocket('udp4');
+  server.on('message', (message, { port, address }) => server.send(`${message} back`, port, address));
+  server.bind(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const { port } = server.address();
+  const forward = [
+    { listen: '192.168.30.1:9', to: `udp://127.0.0.1:${port}` },
+    { listen: '192.168.30.1:10', to: 'udp://localhost:7' },
+  ];
+  const { hub, gate } = await house(t, forward, {}, { isOwn: (host, at) => at === 7 && host !== 'localhost' });
+  const ask = async (who: Person, text: string): Promise<void> => {
+    who.send(datagram(who, '192.168.30.1', 5000, 9, Buffer.from(text)));
+    await who.heard(frame => Buffer.from(udp(frame)?.payload ?? []).toString() === `${text} back` || undefined);
+  };
+  const first = join(hub, 1);
+  await ask(first, 'one');
+  await first.leave();
+  const same = join(hub, 1);
+  await ask(same, 'two');
+  assert.equal(gate.admissions.length, 1);
+  same.send(datagram(same, '192.168.30.1', 5000, 10, Buffer.from('x')));
+  assert.equal(await same.heard(frame => icmp(frame)?.code), 3);
+});
+
+test('echo beyond the hub is a flow: admitted once for a while, counted, refused where the gate says so', async () => {
+  const clock = new TestClock();
+  const gate = testGate({ decide: ({ resource }) => (resource === 'vpn/10.0.0.9:0' ? 'not there' : undefined) });
+  const flows = new Flows({ hub: 'house', gate, clock, log: memoryLog() });
+  const asked: string[] = [];
+  const echo = new EchoNat({
+    ...{ flows, idle: 60_000, after: (ms: number, call: () => void) => clock.after(ms, call) },
+    async ask(host) {
+      asked.push(host);
+      return true;
+    },
+  });
+  const policy = { kind: 'member', session: 's', user: 'u', groups: [], who: user('u'), security: defaultSecurity };
+  const owner = new Plug(
+    1,
+    memoryPort('m', () => {}),
+    policy as PortPolicy,
+    0,
+  );
+  const arrival = (host: string) => ({ from: { host: '192.168.30.10', port: 7 }, host, size: 56, owner });
+  for (let times = 0; times < 3; times++) assert.equal(await echo.ask(arrival('10.0.0.5')), true);
+  await assert.rejects(echo.ask(arrival('10.0.0.9')), { code: 'denied' });
+  assert.deepEqual(asked, ['10.0.0.5', '10.0.0.5', '10.0.0.5']);
+  assert.equal(gate.admissions.length, 1);
+  assert.equal(flows.table()[0]?.protocol, 'icmp');
+  clock.move(60_000);
+  clock.move(60_000);
+  await gate.admissions[0]?.ended;
+  await echo.settled();
+  assert.deepEqual(gate.admissions[0]?.bytes, { up: 168, down: 168 });
+  assert.deepEqual(flows.table(), []);
 });

@@ -13,6 +13,7 @@ import type { TcpRequest } from '../tcp/stack.ts';
 import { DhcpServer } from './dhcp-server.ts';
 import { DnsProxy } from './dns-proxy.ts';
 import { Echo } from './echo.ts';
+import { EchoNat } from './echo-nat.ts';
 import { type Ends, Flows } from './flows.ts';
 import { createReach, type Reach } from './reach.ts';
 import { type Destination, relayTcp } from './tcp-nat.ts';
@@ -49,7 +50,8 @@ export class Router implements AsyncDisposable {
   readonly #reach: Reach;
   readonly #udp: UdpNat;
   readonly #dns: DnsProxy;
-  readonly #echo = new Echo();
+  readonly #asker = new Echo();
+  readonly #echo: EchoNat;
   readonly #tcpIdle: number;
   readonly #running = new Set<Promise<void>>();
 
@@ -69,7 +71,15 @@ export class Router implements AsyncDisposable {
     this.flows = new Flows({ hub, gate, clock, log });
     this.#tcpIdle = Math.max(60, nat?.tcpTimeout ?? 1800) * 1000;
     const udpIdle = Math.max(10, nat?.udpTimeout ?? 60) * 1000;
-    this.#udp = new UdpNat({ flows: this.flows, idle: udpIdle, after: (ms, call) => clock.after(ms, call) });
+    this.#udp = new UdpNat({
+      ...{ flows: this.flows, idle: udpIdle, adopts, isOwn: options.isOwn },
+      after: (ms, call) => clock.after(ms, call),
+    });
+    this.#echo = new EchoNat({
+      ...{ flows: this.flows, idle: udpIdle },
+      ask: (host, size, asker) => this.#asker.ask(host, size, asker),
+      after: (ms, call) => clock.after(ms, call),
+    });
     this.#dns = new DnsProxy(options.resolvers);
     this.dhcp =
       nat?.dhcp && network && new DhcpServer({ dhcp: nat.dhcp, router: network, clock, isTaken: options.isTaken });
@@ -100,12 +110,14 @@ export class Router implements AsyncDisposable {
   forget(owner: Plug): void {
     this.host.tcp.reset(owner);
     this.#udp.reset(owner);
+    this.#echo.reset(owner);
   }
   async [Symbol.asyncDispose](): Promise<void> {
     this.#udp.reset();
-    this.#echo[Symbol.dispose]();
+    this.#echo.reset();
+    this.#asker[Symbol.dispose]();
     await this.host[Symbol.asyncDispose]();
-    await Promise.all([...this.#running, this.#udp.settled()]); // until the audit has the end of each
+    await Promise.all([...this.#running, this.#udp.settled(), this.#echo.settled()]); // until the audit has the end of each
   }
 
   /** Where it leads, or why nowhere. */
@@ -174,14 +186,10 @@ export class Router implements AsyncDisposable {
       const message = decodeIcmp(packet.payload);
       const copy = { ...packet, payload: packet.payload.slice() };
       const kept = { ...message, data: message.data.slice() };
-      const ends = {
-        protocol: 'icmp',
-        from: { host: formatIpv4(packet.source), port: message.id },
-        to: { host: to, port: 0 },
-      } as const;
-      if (await this.#echo.ask(ends.to.host, kept.data.length, owner)) this.host.echo(copy, mac, kept);
+      const from = { host: formatIpv4(packet.source), port: message.id };
+      if (await this.#echo.ask({ from, host: to, size: kept.data.length, owner })) this.host.echo(copy, mac, kept);
     } catch {
-      // a broken one is not carried
+      // a broken one is not carried, and what was refused is written down
     }
   }
 

@@ -1,4 +1,5 @@
 // UDP through the hub's router: one connected socket for each pair of ends, until nothing has passed for a while.
+import { Fault } from '../../../core/fault.ts';
 import type { Conn, Session } from '../../../core/parts.ts';
 import { dialUdp } from '../../../net/udp.ts';
 import type { Plug } from '../switch/plug.ts';
@@ -10,6 +11,10 @@ export interface UdpNatOptions {
   /** Milliseconds. */
   readonly idle: number;
   readonly after: (ms: number, call: () => void) => () => void;
+  /** Whether an address is a listener of this gate. */
+  readonly isOwn: (host: string, port: number) => boolean;
+  /** Whether what one had under way is the other's from now on. */
+  readonly adopts: (before: Plug, now: Plug) => boolean;
 }
 
 /** One datagram of somebody on the hub, and the way back to him. */
@@ -53,7 +58,10 @@ export class UdpNat {
       this.#begin(arrival);
       return;
     }
-    if (known.flow.owner !== owner) return; // somebody else's ends
+    if (known.flow.owner !== owner) {
+      if (!this.#options.adopts(known.flow.owner, owner)) return; // somebody else's ends
+      known.flow.owner = owner;
+    }
     known.isUsed = true;
     known.answer = arrival.answer;
     if (known.conn && known.session) {
@@ -88,12 +96,17 @@ export class UdpNat {
     this.#running.add(carry);
   }
   async #carry({ key, to, unreachable }: UdpArrival, opening: Opening): Promise<void> {
-    const { flows, idle, after } = this.#options;
+    const { flows, idle, after, isOwn } = this.#options;
     const { flow } = opening;
     try {
       await using session = await flows.admit(flow);
       const conn = await dialUdp({ ...to, queue: 256 }, session.signal);
       const { stream } = conn;
+      // A forward may lead to a name; only now is it known where that is.
+      if ('host' in conn.peer && isOwn(conn.peer.host, conn.peer.port)) {
+        stream.destroy();
+        throw new Fault('denied', `${to.host}:${to.port} leads to a listener of this gate`);
+      }
       const ended = Promise.withResolvers<void>();
       opening.conn = conn;
       opening.session = session;

@@ -15,6 +15,7 @@ import { type TcpRequest, TcpStack } from '../tcp/stack.ts';
 import type { DhcpServer } from './dhcp-server.ts';
 import type { DnsProxy } from './dns-proxy.ts';
 import { Fragments } from './fragments.ts';
+import { personOf } from './person.ts';
 
 /** Where a connection or a datagram to this address leads; a text says why it leads nowhere. */
 export type Way = (
@@ -221,7 +222,7 @@ export class VirtualHost implements ServicePort {
     }
     // Who asks in another's name would fill the range, or take away what the other has.
     if (message.relayIp !== 0 || formatMac(message.mac) !== formatMac(mac)) return;
-    const answer = dhcp.answer(message, from);
+    const answer = dhcp.answer(message, personOf(from));
     if (!answer) return;
     const isNak = answer.options.get(dhcpOptions.messageType)?.[0] === dhcpTypes.nak;
     const isAck = answer.options.get(dhcpOptions.messageType)?.[0] === dhcpTypes.ack;

@@ -1,11 +1,12 @@
 // A member's session by OpenVPN: a port of the hub (tap), or an address on it (tun), behind the keys of the data channel.
 import { randomInt } from 'node:crypto';
-import type { Address, EndReason } from '../../../core/parts.ts';
+import type { Address } from '../../../core/parts.ts';
 import { frameLimits } from '../../../wire/ethernet.ts';
 import { keyIdOf } from '../../../wire/openvpn.ts';
-import type { Attached, HubPort, PortPolicy } from '../hub.ts';
+import type { HubPort } from '../hub.ts';
 import type { HubLease } from '../join/dhcp-client.ts';
-import type { LiveMember, MemberEnd, Place, SessionTerms } from '../live-member.ts';
+import { JoinedMember } from '../joined-member.ts';
+import type { MemberEnd, Place, SessionTerms } from '../live-member.ts';
 import { RoutedPort } from '../routed/routed-port.ts';
 import { type DataKey, lastPacket } from './data-key.ts';
 
@@ -40,48 +41,31 @@ export interface OpenVpnMemberParts {
 const pingPayload = Buffer.from('2a187bf3641eb4cb07ed2d0a981fc748', 'hex');
 const occMagic = Buffer.from('287f346bd4ef7a812d56b8d3afc5459c', 'hex');
 const occExit = 6;
-const tick = 1000;
 /** Milliseconds that one key is used, less up to a tenth of it: so that not all members renew at once. */
 const keyLife = 3_600_000;
 /** Frames that wait for keys: none, they are lost as on any wire. */
 const none: Buffer[] = [];
 
-export class OpenVpnMember implements LiveMember, HubPort {
+export class OpenVpnMember extends JoinedMember<OpenVpnMemberOptions> implements HubPort {
   readonly protocol = 'openvpn';
-  readonly name: string;
-  readonly options: OpenVpnMemberOptions;
-  readonly since: Date;
   readonly established = 1;
   readonly ping: number;
-  lastFrame: Date;
   readonly #parts: OpenVpnMemberParts;
-  readonly #ended = Promise.withResolvers<MemberEnd>();
   readonly #routed: RoutedPort | undefined;
   readonly #keys = new Map<number, DataKey>();
   #sendKey: DataKey | undefined;
   /** Not yet known to be there at the other side. */
   #nextKey: DataKey | undefined;
   #keyUntil = Number.POSITIVE_INFINITY;
-  #state: 'open' | 'closed' = 'open';
-  #attached: Attached | undefined;
-  #policy: PortPolicy;
   #deliver: (frames: readonly Uint8Array[]) => void = () => {};
   #heardAt: number;
   #saidAt: number;
-  readonly #bytes = { up: 0, down: 0, dropped: 0 };
-  #counted = { up: 0, down: 0 };
-  #stopTick: () => void = () => {};
-  #stopEnd: () => void = () => {};
   #goodbye: Promise<void> = Promise.resolve();
 
   constructor(options: OpenVpnMemberOptions, parts: OpenVpnMemberParts) {
-    const { clock, hub, policy, name, session, client, terms } = options;
-    this.options = options;
-    this.name = name;
+    super(options);
+    const { clock, policy, name, client, terms } = options;
     this.#parts = parts;
-    this.#policy = policy;
-    this.since = clock.now();
-    this.lastFrame = this.since;
     this.#heardAt = this.#saidAt = this.since.getTime();
     this.ping = Math.max(2, Math.round(terms.timeout / 6000));
     this.#routed =
@@ -91,43 +75,14 @@ export class OpenVpnMember implements LiveMember, HubPort {
         deliver: packets => void this.#out(packets),
         onLease: lease => this.#leaseChanged(lease),
       });
-    this.#attached = hub.attach(this.#routed ?? this, policy);
-    this.#routed?.begin();
-    this.#beat();
-    const { autoDisconnect } = policy.security;
-    if (autoDisconnect > 0)
-      this.#stopEnd = clock.after(autoDisconnect * 1000, () => void this.end('auto-disconnected'));
-    const { signal } = session;
-    const cut = (): void => void this.end(signal.reason as EndReason);
-    if (signal.aborted) cut();
-    else signal.addEventListener('abort', cut, { once: true });
+    this.plugIn(this.#routed ?? this);
+    if (this.isOpen) this.#routed?.begin();
   }
 
-  get ended(): Promise<MemberEnd> {
-    return this.#ended.promise;
-  }
-  get isOpen(): boolean {
-    return this.#state === 'open';
-  }
-  get policy(): PortPolicy {
-    return this.#policy;
-  }
-  get attached(): Attached | undefined {
-    return this.#attached;
-  }
   get connections(): { readonly all: number; readonly up: number; readonly down: number } {
     const count = this.isOpen && this.#parts.link.isOpen ? 1 : 0;
     return { all: count, up: count, down: count };
   }
-  get bytes(): { readonly up: number; readonly down: number; readonly dropped: number } {
-    return this.#bytes;
-  }
-  setPolicy(policy: PortPolicy): void {
-    this.#policy = policy;
-    if (!policy.security.access) void this.end('revoked');
-    else this.#attached?.setPolicy(policy);
-  }
-
   /** The address on the hub, of a member who speaks IP. @throws the signal's reason */
   leased(signal: AbortSignal): Promise<HubLease> | undefined {
     return this.#routed?.leased(signal);
@@ -139,7 +94,7 @@ export class OpenVpnMember implements LiveMember, HubPort {
   addKey(key: DataKey): void {
     for (const other of this.#keys.keys()) if (other !== this.#sendKey?.keyId) this.#keys.delete(other);
     this.#keys.set(key.keyId, key);
-    this.#keyUntil = this.#now() + keyLife - randomInt(keyLife / 10);
+    this.#keyUntil = this.now() + keyLife - randomInt(keyLife / 10);
     if (this.#sendKey) this.#nextKey = key;
     else this.#sendKey = key;
   }
@@ -166,12 +121,12 @@ export class OpenVpnMember implements LiveMember, HubPort {
       if (payload.length === occMagic.length + 1 && payload.subarray(0, 16).equals(occMagic)) this.#occ(payload[16]);
       else payloads.push(payload);
     }
-    if (genuine) this.#heardAt = this.#now();
-    if (payloads.length > 0 && this.#state === 'open') this.#in(payloads);
+    if (genuine) this.#heardAt = this.now();
+    if (payloads.length > 0 && this.isOpen) this.#in(payloads);
     return genuine;
   }
   #in(payloads: readonly Buffer[]): void {
-    for (const { length } of payloads) this.#bytes.up += length;
+    for (const { length } of payloads) this.bytes.up += length;
     this.lastFrame = this.options.clock.now();
     if (this.#routed) this.#routed.fromMember(payloads);
     else this.#deliver(payloads.filter(({ length }) => length >= frameLimits.least && length <= frameLimits.most));
@@ -182,15 +137,15 @@ export class OpenVpnMember implements LiveMember, HubPort {
 
   #out(payloads: readonly Uint8Array[]): number {
     const key = this.#sendKey;
-    if (!key || this.#state !== 'open') {
-      this.#bytes.dropped += payloads.length;
+    if (!key || !this.isOpen) {
+      this.bytes.dropped += payloads.length;
       return 0;
     }
     const packets = payloads.length === 1 ? [key.seal(payloads[0]!)] : payloads.map(payload => key.seal(payload));
     const sent = this.#parts.link.send(packets);
-    this.#bytes.dropped += payloads.length - sent;
-    for (let index = 0; index < sent; index++) this.#bytes.down += payloads[index]!.length;
-    this.#saidAt = this.#now();
+    this.bytes.dropped += payloads.length - sent;
+    for (let index = 0; index < sent; index++) this.bytes.down += payloads[index]!.length;
+    this.#saidAt = this.now();
     if (key.sent >= lastPacket) this.#parts.renew();
     return sent;
   }
@@ -214,53 +169,29 @@ export class OpenVpnMember implements LiveMember, HubPort {
 
   // --- Time ---
 
-  #beat(): void {
-    this.#stopTick = this.options.clock.after(tick, () => {
-      const now = this.#now();
-      this.#count();
-      if (now - this.#heardAt >= this.options.terms.timeout) return void this.end('timeout');
-      if (!this.#parts.link.isOpen) return void this.end('left');
-      if (now - this.#saidAt >= this.ping * 1000) this.#sayPing(now);
-      if (now >= this.#keyUntil || (this.#sendKey?.received ?? 0) >= lastPacket) this.#parts.renew();
-      this.#beat();
-    });
+  protected look(now: number): void {
+    if (now - this.#heardAt >= this.options.terms.timeout) return void this.end('timeout');
+    if (!this.#parts.link.isOpen) return void this.end('left');
+    if (now - this.#saidAt >= this.ping * 1000) this.#sayPing(now);
+    if (now >= this.#keyUntil || (this.#sendKey?.received ?? 0) >= lastPacket) this.#parts.renew();
   }
   #sayPing(now: number): void {
     this.#saidAt = now;
     this.#parts.link.send(this.#sendKey ? [this.#sendKey.seal(pingPayload)] : none);
-  }
-  #count(): void {
-    const { up, down } = this.#bytes;
-    this.options.session.count('up', up - this.#counted.up);
-    this.options.session.count('down', down - this.#counted.down);
-    this.#counted = { up, down };
-  }
-  #now(): number {
-    return this.options.clock.now().getTime();
   }
   /** What was pushed cannot be changed: the client comes back for the new one. */
   #leaseChanged(lease: HubLease | undefined): void {
     if (this.#sendKey || !lease) void this.end('address lost');
   }
 
-  async end(why: MemberEnd): Promise<void> {
-    if (this.#state === 'closed') return;
-    this.#state = 'closed';
-    this.#stopTick();
-    this.#stopEnd();
-    this.#count();
-    const attached = this.#attached;
-    this.#attached = undefined;
+  protected async leave(why: MemberEnd): Promise<void> {
     this.#goodbye = this.#parts.farewell(why);
-    await this.#routed?.[Symbol.asyncDispose]();
-    await attached?.[Symbol.asyncDispose]();
+    await this.#routed?.[Symbol.asyncDispose](); // gives the address back
+  }
+  protected override left(): void {
     this.#parts.routed?.release();
-    this.#ended.resolve(why);
   }
   async closed(): Promise<void> {
     await this.#goodbye;
-  }
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.end('closed');
   }
 }

@@ -4,7 +4,7 @@ import { formatAddress } from '../../../core/address.ts';
 import { Fault } from '../../../core/fault.ts';
 import type { Address, Upgrade } from '../../../core/parts.ts';
 import type { DatagramPeer, DatagramSocket } from '../../../net/datagrams.ts';
-import { normalizeHost } from '../../../wire/cidr.ts';
+import { addressKey, normalizeHost } from '../../../wire/cidr.ts';
 import {
   type ControlPacket,
   decodeControl,
@@ -28,7 +28,7 @@ export interface OpenVpnUdpOptions {
   readonly deps: OpenVpnDoorDeps;
 }
 
-/** Clients in all, those that have not proven who they are, and of these from one address. */
+/** Clients in all, those that have not proven who they are, and of these from one address (of IPv6: one /64). */
 const most = { clients: 16_384, halfOpen: 512, perHost: 16 } as const;
 /** Stateless answers, in a second and at once: a flood of resets must not become one of ours. */
 const answers = [256, 64] as const;
@@ -54,10 +54,10 @@ export function serveOpenVpnUdp({ socket, tls, deps }: OpenVpnUdpOptions): Async
   let state: 'open' | 'closed' = 'open';
 
   const drop = (reason: string): void => metrics.count('datagrams_dropped_total', { reason });
-  const halfOpen = (host?: string): number => {
+  const halfOpen = (network?: string): number => {
     let count = 0;
     for (const { client, peer } of byId.values())
-      if (!client.isIn && (host === undefined || peer.host === host)) count++;
+      if (!client.isIn && (network === undefined || addressKey(peer.host) === network)) count++;
     return count;
   };
 
@@ -131,7 +131,7 @@ export function serveOpenVpnUdp({ socket, tls, deps }: OpenVpnUdpOptions): Async
       state === 'closed' ||
       byId.size >= most.clients ||
       halfOpen() >= most.halfOpen ||
-      halfOpen(peer.host) >= most.perHost
+      halfOpen(addressKey(peer.host)) >= most.perHost
     ) {
       drop('sessions');
       return;

@@ -2,11 +2,12 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { deflateSync, inflateSync } from 'node:zlib';
-import type { Clock } from '../../../core/clock.ts';
-import type { Conn, EndReason } from '../../../core/parts.ts';
+import type { Conn } from '../../../core/parts.ts';
 import { encodeFrames, encodeKeepAlive, FrameDecoder, frameLimits } from '../../../wire/vpn-frame.ts';
-import type { Attached, HubPort, PortPolicy } from '../hub.ts';
-import type { LiveMember, MemberEnd, Place, SessionTerms } from '../live-member.ts';
+import type { HubPort } from '../hub.ts';
+import { JoinedMember } from '../joined-member.ts';
+import type { Place, SessionTerms } from '../live-member.ts';
+import { Bucket } from '../switch/limits.ts';
 import { takeBuffer, writeBuffer } from '../write-buffers.ts';
 import { isUrgent } from './urgent.ts';
 
@@ -34,29 +35,23 @@ export interface MemberOptions extends Place {
 const mostPending = 4096;
 /** Bytes that may wait in one connection; beyond it frames are dropped, as a switch drops them. */
 const mostQueued = 1024 * 1024;
+/** And in all of a session's connections. */
+const mostOfAll = 4 * 1024 * 1024;
+/** Frames that are packed or unpacked for one session, each way, in a second and at once: the tenth part of a core. */
+const packed = [20_000, 4000] as const;
 /** Up to here a connection is used again, so that frames of one flow keep their order. */
 const fewQueued = 64 * 1024;
-const tick = 1000;
 /** Milliseconds that a client has for its own end of a connection. */
 const farewell = 3000;
 
-export class MemberSession implements LiveMember, HubPort {
+export class MemberSession extends JoinedMember<MemberOptions> implements HubPort {
   readonly protocol = 'softether';
-  readonly name: string;
-  readonly options: MemberOptions;
   /** Whoever shows it may add a connection. */
   readonly key: Buffer = randomBytes(20);
-  readonly since: Date;
   /** Connections accepted so far. */
   established = 0;
-  lastFrame: Date;
-  readonly #clock: Clock;
-  readonly #ended = Promise.withResolvers<MemberEnd>();
   #links: Link[] = [];
   readonly #closing = new Set<Promise<void>>();
-  #state: 'open' | 'closed' = 'open';
-  #attached: Attached | undefined;
-  #policy: PortPolicy;
   #deliver: ((frames: readonly Uint8Array[]) => void) | undefined;
   #pending: Uint8Array[] = [];
   #urgent: Uint8Array[] = [];
@@ -64,64 +59,26 @@ export class MemberSession implements LiveMember, HubPort {
   #current: Link | undefined;
   /** Since when it has no connection. */
   #alone: number;
-  #counted = { up: 0, down: 0 };
-  readonly #bytes = { up: 0, down: 0, dropped: 0 };
-  #stopTick: () => void = () => {};
-  #stopEnd: () => void = () => {};
+  readonly #unpacks: Bucket;
+  readonly #packs: Bucket;
 
   constructor(options: MemberOptions) {
-    this.options = options;
-    this.name = options.name;
-    this.#clock = options.clock;
-    this.#policy = options.policy;
-    this.since = this.#clock.now();
-    this.lastFrame = this.since;
+    super(options);
     this.#alone = this.since.getTime();
-    this.#attached = options.hub.attach(this, options.policy);
-    this.#beat();
-    const { autoDisconnect } = options.policy.security;
-    if (autoDisconnect > 0)
-      this.#stopEnd = this.#clock.after(autoDisconnect * 1000, () => void this.end('auto-disconnected'));
-    const { signal } = options.session;
-    const cut = (): void => void this.end(signal.reason as EndReason);
-    if (signal.aborted) cut();
-    else signal.addEventListener('abort', cut, { once: true });
+    this.#unpacks = new Bucket(...packed, this.#alone);
+    this.#packs = new Bucket(...packed, this.#alone);
+    this.plugIn(this);
   }
 
-  /** Why it ended, once it has. */
-  get ended(): Promise<MemberEnd> {
-    return this.#ended.promise;
-  }
-  get isOpen(): boolean {
-    return this.#state === 'open';
-  }
-  get policy(): PortPolicy {
-    return this.#policy;
-  }
-  get attached(): Attached | undefined {
-    return this.#attached;
-  }
   /** Connections now, and by direction. */
   get connections(): { readonly all: number; readonly up: number; readonly down: number } {
     const count = (...directions: Direction[]): number =>
       this.#links.filter(({ direction }) => directions.includes(direction)).length;
     return { all: this.#links.length, up: count('up', 'both'), down: count('down', 'both') };
   }
-  /** Bytes of frames, as they went through the connections. */
-  get bytes(): { readonly up: number; readonly down: number; readonly dropped: number } {
-    return this.#bytes;
-  }
-
-  /** From the next frame on; who may not join any more is put out. */
-  setPolicy(policy: PortPolicy): void {
-    this.#policy = policy;
-    if (!policy.security.access) void this.end('revoked');
-    else this.#attached?.setPolicy(policy);
-  }
-
   /** The direction that a further connection has to take, or none when there are enough. */
   nextDirection(): Direction | undefined {
-    if (this.#state !== 'open' || this.#links.length >= this.options.terms.connections) return undefined;
+    if (!this.isOpen || this.#links.length >= this.options.terms.connections) return undefined;
     if (!this.options.terms.half) return 'both';
     const { up, down } = this.connections;
     return up <= down ? 'up' : 'down';
@@ -129,24 +86,24 @@ export class MemberSession implements LiveMember, HubPort {
 
   /** Carries frames over this conn until one side ends it; resolves when the conn is closed, with close_notify. */
   serve(conn: Conn, direction: Direction): Promise<void> {
-    if (this.#state !== 'open') return Promise.resolve();
+    if (!this.isOpen) return Promise.resolve();
     const { promise, resolve } = Promise.withResolvers<void>();
     const { stream } = conn;
-    const now = this.#clock.now().getTime();
-    const decoder = new FrameDecoder(this.options.terms.compress ? inflate : undefined);
+    const now = this.now();
+    const decoder = new FrameDecoder(this.options.terms.compress ? frame => this.#unpack(frame) : undefined);
     const finish = (): void => {
       stream.off('data', data).off('end', finish).off('close', finish).off('error', finish);
       const had = this.#links.length;
       this.#links = this.#links.filter(other => other !== link);
       if (this.#current === link) this.#current = undefined;
-      if (had > 0 && this.#links.length === 0) this.#alone = this.#clock.now().getTime();
+      if (had > 0 && this.#links.length === 0) this.#alone = this.now();
       // With close_notify: SoftEther's client never comes back after a bare FIN (OpenSSL keeps the error).
       const closing = conn.close(AbortSignal.timeout(farewell)).finally(() => this.#closing.delete(closing));
       this.#closing.add(closing);
       void closing.then(resolve);
     };
     const data = (chunk: Buffer): void => {
-      link.heardAt = this.#clock.now().getTime();
+      link.heardAt = this.now();
       try {
         this.#take(decoder.push(chunk));
       } catch (error) {
@@ -203,8 +160,8 @@ export class MemberSession implements LiveMember, HubPort {
   }
 
   #keep(frame: Uint8Array): boolean {
-    if (this.#state !== 'open' || this.#pending.length + this.#urgent.length >= mostPending) {
-      this.#bytes.dropped++;
+    if (!this.isOpen || this.#pending.length + this.#urgent.length >= mostPending) {
+      this.bytes.dropped++;
       return false;
     }
     if (this.options.terms.qos && isUrgent(frame)) this.#urgent.push(frame);
@@ -213,9 +170,9 @@ export class MemberSession implements LiveMember, HubPort {
   }
 
   #take(frames: readonly Buffer[]): void {
-    if (frames.length === 0 || this.#state !== 'open') return;
-    for (const frame of frames) this.#bytes.up += frame.length;
-    this.lastFrame = this.#clock.now();
+    if (frames.length === 0 || !this.isOpen) return;
+    for (const frame of frames) this.bytes.up += frame.length;
+    this.lastFrame = this.options.clock.now();
     this.#deliver?.(frames);
   }
 
@@ -228,7 +185,7 @@ export class MemberSession implements LiveMember, HubPort {
     if (frames.length === 0) return;
     const link = this.#choose(this.options.terms.qos && down.length > 1 ? down.slice(0, -1) : down);
     if (link) this.#write(link, frames);
-    else this.#bytes.dropped += frames.length;
+    else this.bytes.dropped += frames.length;
   }
 
   /** The one used last while it keeps up, else the emptiest; none when all are full. */
@@ -237,37 +194,50 @@ export class MemberSession implements LiveMember, HubPort {
     if (this.#current && stream && links.includes(this.#current) && stream.writableLength < fewQueued)
       return this.#current;
     let best: Link | undefined;
-    for (const link of links) if (!best || link.stream.writableLength < best.stream.writableLength) best = link;
+    let waiting = 0;
+    for (const link of links) {
+      waiting += link.stream.writableLength;
+      if (!best || link.stream.writableLength < best.stream.writableLength) best = link;
+    }
     this.#current = best;
-    return best && best.stream.writableLength < mostQueued ? best : undefined;
+    return best && best.stream.writableLength < mostQueued && waiting < mostOfAll ? best : undefined;
   }
 
   #write(link: Link, frames: readonly Uint8Array[]): void {
     if (link.stream.writableLength >= mostQueued || !link.stream.writable) {
-      this.#bytes.dropped += frames.length;
+      this.bytes.dropped += frames.length;
       return;
     }
-    for (const frame of frames) this.#bytes.down += frame.length;
+    const out = this.options.terms.compress ? this.#pack(frames) : frames;
+    if (out.length === 0) return;
+    for (const frame of frames) this.bytes.down += frame.length;
     link.wrote = true;
-    const out = this.options.terms.compress ? frames.map(deflate) : frames;
     writeBuffer(link.stream, encodeFrames(out, takeBuffer));
+  }
+
+  // A member's wish for compression is work for the gate: who wants more of it than is reasonable loses frames.
+  #unpack(frame: Buffer): Buffer | undefined {
+    if (this.#unpacks.take(1, this.now())) return inflate(frame);
+    this.bytes.dropped++;
+    return undefined;
+  }
+  #pack(frames: readonly Uint8Array[]): Uint8Array[] {
+    const now = this.now();
+    const fitting = frames.filter(() => this.#packs.take(1, now));
+    this.bytes.dropped += frames.length - fitting.length;
+    return fitting.map(deflate);
   }
 
   // --- Time ---
 
-  #beat(): void {
-    this.#stopTick = this.#clock.after(tick, () => {
-      const now = this.#clock.now().getTime();
-      const { timeout } = this.options.terms;
-      this.#count();
-      for (const link of [...this.#links]) {
-        if (now - link.heardAt >= timeout) link.finish();
-        else if (link.wrote) this.#postpone(link, now);
-        else if (now >= link.keepAliveAt) this.#keepAlive(link, now);
-      }
-      if (this.#links.length === 0 && now - this.#alone >= timeout) void this.end('timeout');
-      else this.#beat();
-    });
+  protected look(now: number): void {
+    const { timeout } = this.options.terms;
+    for (const link of [...this.#links]) {
+      if (now - link.heardAt >= timeout) link.finish();
+      else if (link.wrote) this.#postpone(link, now);
+      else if (now >= link.keepAliveAt) this.#keepAlive(link, now);
+    }
+    if (this.#links.length === 0 && now - this.#alone >= timeout) void this.end('timeout');
   }
 
   #keepAlive(link: Link, now: number): void {
@@ -283,37 +253,16 @@ export class MemberSession implements LiveMember, HubPort {
     link.keepAliveAt = now + randomInt(Math.ceil(timeout / 5), Math.ceil(timeout / 2));
   }
 
-  /** The session's bytes, added up now and then. */
-  #count(): void {
-    const { up, down } = this.#bytes;
-    this.options.session.count('up', up - this.#counted.up);
-    this.options.session.count('down', down - this.#counted.down);
-    this.#counted = { up, down };
-  }
-
-  /** Leaves the hub and ends every connection properly. */
-  async end(why: MemberEnd): Promise<void> {
-    if (this.#state === 'closed') return;
-    this.#state = 'closed';
-    this.#stopTick();
-    this.#stopEnd();
+  /** Ends every connection properly. */
+  protected async leave(): Promise<void> {
     this.#pending = [];
     this.#urgent = [];
-    this.#count();
-    const attached = this.#attached;
-    this.#attached = undefined;
     for (const link of [...this.#links]) link.finish();
-    await attached?.[Symbol.asyncDispose]();
-    this.#ended.resolve(why);
   }
 
   /** Resolves when every connection has said goodbye; to be asked once it has ended. */
   async closed(): Promise<void> {
     await Promise.all(this.#closing);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.end('closed');
   }
 }
 

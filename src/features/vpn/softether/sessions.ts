@@ -5,7 +5,7 @@ import type { Clock } from '../../../core/clock.ts';
 import { type Fault, toFault } from '../../../core/fault.ts';
 import type { Address, Conn, Gate, Log, Metrics, Session } from '../../../core/parts.ts';
 import { type Pack, packBool, packData, packInt, packText } from '../../../wire/softether-pack.ts';
-import type { PortPolicy, SecurityPolicy } from '../hub.ts';
+import type { Hub, PortPolicy, SecurityPolicy } from '../hub.ts';
 import type { HubEntry, Hubs } from '../hubs.ts';
 import type { ClientFacts, LiveMember, Place, SessionTerms } from '../live-member.ts';
 import type { Member, Members } from '../members.ts';
@@ -13,6 +13,9 @@ import { Refusal } from './errors.ts';
 import type { Login } from './login.ts';
 import { completeSecurity } from './policy.ts';
 import { MemberSession } from './session.ts';
+
+/** Of one member, where the policy sets no limit: each may have much waiting for it. */
+const mostSessions = 256;
 
 export interface MemberSessions extends AsyncDisposable {
   /** @throws Refusal */
@@ -26,6 +29,12 @@ export interface MemberSessions extends AsyncDisposable {
   readonly size: number;
   /** The certificate that live sessions from this address began with, as a fingerprint. */
   certificateOf(peer: Address): string | undefined;
+}
+
+interface Present {
+  readonly hub: Hub;
+  readonly member: Member | undefined;
+  readonly security: SecurityPolicy;
 }
 
 /** Who asks to join, by which conn. */
@@ -143,36 +152,63 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
     });
   };
 
+  /**
+   * The hub, the member and the policy as they are by now: who changed them while the admission was written down did not
+   * find this session to change. @throws Refusal
+   */
+  const present = ({ entry: { name }, member: before }: Login): Present => {
+    const entry = hubs.find(name);
+    if (!entry?.hub) throw new Refusal('hub-stopping', 'the hub went offline');
+    const member = before && members.find(name, before.name);
+    if (before && (member?.id !== before.id || hasEnded(member)))
+      throw new Refusal('denied', `the membership of ${before.name} has changed meanwhile`);
+    if (!before && !entry.settings.anonymous) throw new Refusal('auth-failed', 'the hub lets nobody in without proof');
+    return { hub: entry.hub, member, security: securityOf(entry, member) };
+  };
+  const place = <Live extends LiveMember>(
+    { hub, member, security }: Present,
+    { who }: Login,
+    client: ClientFacts,
+    from: Address,
+    session: Session,
+    make: (place: Place) => Live,
+  ): Live => {
+    judge(security, client);
+    const user = member?.name ?? '';
+    const name = `SID-${(user || 'anonymous').toUpperCase()}-${++serial}`;
+    const policy: PortPolicy = {
+      ...{ kind: 'member', session: name, user, who, from },
+      groups: member?.group ? [member.group] : [],
+      ...(client.monitor ? { monitor: true } : {}),
+      security: effective(security, client),
+    };
+    const one = make({ ...{ name, hub, policy, session, client, clock, from }, connection: `CID-${++connections}` });
+    keep(one, session);
+    if (member?.expires) {
+      const left = member.expires.getTime() - clock.now().getTime();
+      void one.ended.then(clock.after(left, () => void one.end('expired')));
+    }
+    if (member) void members.loggedIn(member).catch(error => log.warn({ error }, 'a login could not be counted'));
+    return one;
+  };
+
   const enter: MemberSessions['enter'] = async (login, { client, from, isThere }, make) => {
     const { entry, member } = login;
     const security = securityOf(entry, member);
     judge(security, client);
     const user = member?.name ?? '';
-    const most = member ? security.multiLogins : 0;
+    const most = member ? security.multiLogins || mostSessions : 0;
     await replaceIdle(entry.name, user, most);
     const leave = takePlace(entry.name, user, most);
     try {
       const session = await admit(login, from);
-      const { hub } = entry;
-      if (!hub || !isThere()) {
+      try {
+        if (!isThere()) throw new Refusal('hub-stopping', 'the client has gone');
+        return place(present(login), login, client, from, session, make);
+      } catch (error) {
         await session[Symbol.asyncDispose]();
-        throw new Refusal('hub-stopping', 'the hub went offline');
+        throw error;
       }
-      const name = `SID-${(user || 'anonymous').toUpperCase()}-${++serial}`;
-      const policy: PortPolicy = {
-        ...{ kind: 'member', session: name, user, who: login.who, from },
-        groups: member?.group ? [member.group] : [],
-        ...(client.monitor ? { monitor: true } : {}),
-        security: effective(security, client),
-      };
-      const one = make({ ...{ name, hub, policy, session, client, clock, from }, connection: `CID-${++connections}` });
-      keep(one, session);
-      if (member?.expires) {
-        const left = member.expires.getTime() - clock.now().getTime();
-        void one.ended.then(clock.after(left, () => void one.end('expired')));
-      }
-      if (member) void members.loggedIn(member).catch(error => log.warn({ error }, 'a login could not be counted'));
-      return one;
     } finally {
       leave();
     }

@@ -1,9 +1,8 @@
 // A member who came by SSTP: his place on a hub, an address from its DHCP, IPv4 packets to and from the link.
-import type { EndReason } from '../../../core/parts.ts';
 import { maskOf } from '../../../wire/ipv4.ts';
-import type { Attached, PortPolicy } from '../hub.ts';
 import type { HubLease } from '../join/dhcp-client.ts';
-import type { LiveMember, MemberEnd, Place, SessionTerms } from '../live-member.ts';
+import { JoinedMember } from '../joined-member.ts';
+import type { MemberEnd, Place, SessionTerms } from '../live-member.ts';
 import type { TakenMac } from '../routed/routed-macs.ts';
 import { RoutedPort } from '../routed/routed-port.ts';
 import { fragments, mayNotBeCut, tooBig } from './fit.ts';
@@ -28,76 +27,31 @@ export interface SstpSessionOptions extends Place {
 /** Milliseconds that the hub's DHCP server has. */
 const patience = 15_000;
 
-export class SstpSession implements LiveMember {
+export class SstpSession extends JoinedMember<SstpSessionOptions> {
   readonly protocol = 'sstp';
-  readonly name: string;
-  readonly options: SstpSessionOptions;
-  readonly since: Date;
   readonly established = 1;
-  lastFrame: Date;
   readonly #port: RoutedPort;
-  readonly #ended = Promise.withResolvers<MemberEnd>();
-  readonly #bytes = { up: 0, down: 0, dropped: 0 };
-  #counted = { up: 0, down: 0 };
-  #attached: Attached | undefined;
-  #policy: PortPolicy;
-  #state: 'open' | 'closed' = 'open';
   #address: number | undefined;
   #closing: Promise<void> = Promise.resolve();
-  #stopTick: () => void = () => {};
-  #stopEnd: () => void = () => {};
 
   constructor(options: SstpSessionOptions) {
-    const { name, hub, policy, clock, mac, session } = options;
-    this.options = options;
-    this.name = name;
-    this.#policy = policy;
-    this.since = clock.now();
-    this.lastFrame = this.since;
+    super(options);
+    const { name, policy, clock, mac } = options;
     this.#port = new RoutedPort({
       ...{ name, clock, mac: mac.mac, hostname: policy.user },
       // What others ask DHCP servers goes to every port: this member has no answers for them.
       deliver: packets => this.#deliver(packets.filter(packet => !isDhcp(packet))),
       onLease: lease => this.#leased(lease),
     });
-    this.#attached = hub.attach(this.#port, policy);
-    const { autoDisconnect } = policy.security;
-    if (autoDisconnect > 0)
-      this.#stopEnd = clock.after(autoDisconnect * 1000, () => void this.end('auto-disconnected'));
-    this.#beat();
-    const { signal } = session;
-    const cut = (): void => void this.end(signal.reason as EndReason);
-    if (signal.aborted) cut();
-    else signal.addEventListener('abort', cut, { once: true });
+    this.plugIn(this.#port);
   }
 
-  get ended(): Promise<MemberEnd> {
-    return this.#ended.promise;
-  }
-  get isOpen(): boolean {
-    return this.#state === 'open';
-  }
-  get policy(): PortPolicy {
-    return this.#policy;
-  }
-  get attached(): Attached | undefined {
-    return this.#attached;
-  }
   get connections(): { readonly all: number; readonly up: number; readonly down: number } {
     const count = this.isOpen ? 1 : 0;
     return { all: count, up: count, down: count };
   }
-  get bytes(): { readonly up: number; readonly down: number; readonly dropped: number } {
-    return this.#bytes;
-  }
   get lease(): HubLease | undefined {
     return this.#port.lease;
-  }
-
-  setPolicy(policy: PortPolicy): void {
-    this.#policy = policy;
-    if (!policy.security.access) void this.end('revoked');
-    else this.#attached?.setPolicy(policy);
   }
 
   /** Asks the hub's DHCP server. Nothing when it has no answer in time, or the session has ended. */
@@ -117,10 +71,10 @@ export class SstpSession implements LiveMember {
   /** Packets of one turn from the member. */
   take(packets: readonly Uint8Array[]): void {
     const { lease } = this.#port;
-    if (!lease || this.#state === 'closed') return;
+    if (!lease || !this.isOpen) return;
     const forHub: Uint8Array[] = [];
     for (const packet of packets) {
-      this.#bytes.up += packet.length;
+      this.bytes.up += packet.length;
       if (packet.length < 20 || !isDhcp(packet)) forHub.push(packet);
       else {
         const answer = answerInform(packet, lease, farEnd(lease));
@@ -129,7 +83,7 @@ export class SstpSession implements LiveMember {
     }
     this.lastFrame = this.options.clock.now();
     const taken = this.#port.fromMember(forHub);
-    this.#bytes.dropped += forHub.length - taken;
+    this.bytes.dropped += forHub.length - taken;
   }
 
   #deliver(packets: readonly Uint8Array[]): void {
@@ -139,14 +93,14 @@ export class SstpSession implements LiveMember {
       ? packets
       : packets.flatMap(packet => (packet.length <= mru ? packet : this.#fit(packet, mru)));
     const taken = carrier.deliver(fitting);
-    for (let index = 0; index < taken; index++) this.#bytes.down += fitting[index]!.length;
-    this.#bytes.dropped += fitting.length - taken;
+    for (let index = 0; index < taken; index++) this.bytes.down += fitting[index]!.length;
+    this.bytes.dropped += fitting.length - taken;
   }
   #fit(packet: Uint8Array, mru: number): Uint8Array[] {
     if (!mayNotBeCut(packet)) return fragments(packet, mru);
     const complaint = tooBig(packet, mru);
     if (complaint) this.#port.fromMember([complaint]);
-    this.#bytes.dropped++;
+    this.bytes.dropped++;
     return [];
   }
 
@@ -156,36 +110,17 @@ export class SstpSession implements LiveMember {
     this.#address = lease?.address;
     if (before !== undefined && before !== lease?.address) void this.end('address lost');
   }
-  /** The session's bytes, added up now and then. */
-  #beat(): void {
-    this.#count();
-    this.#stopTick = this.options.clock.after(1000, () => this.#beat());
-  }
-  #count(): void {
-    const { up, down } = this.#bytes;
-    this.options.session.count('up', up - this.#counted.up);
-    this.options.session.count('down', down - this.#counted.down);
-    this.#counted = { up, down };
-  }
 
-  async end(why: MemberEnd): Promise<void> {
-    if (this.#state === 'closed') return;
-    this.#state = 'closed';
-    this.#stopTick();
-    this.#stopEnd();
-    this.#count();
+  protected look(): void {}
+  protected async leave(why: MemberEnd): Promise<void> {
     this.#closing = this.options.carrier.finish(why);
-    await this.#port[Symbol.asyncDispose](); // gives the address back, while it is still plugged in
-    await this.#attached?.[Symbol.asyncDispose]();
-    this.#attached = undefined;
+    await this.#port[Symbol.asyncDispose](); // gives the address back
+  }
+  protected override left(): void {
     this.options.mac.release();
-    this.#ended.resolve(why);
   }
   async closed(): Promise<void> {
     await this.#closing;
-  }
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.end('closed');
   }
 }
 

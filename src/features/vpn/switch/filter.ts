@@ -28,6 +28,8 @@ export interface SourceFilter {
   readonly tail: readonly FilterLine[];
   /** Whether a frame that hides its ports must be stopped, since a line asks for them. */
   readonly needsUpper: boolean;
+  /** The same of addresses and protocols. */
+  readonly needsIp: boolean;
 }
 
 /** @throws Fault `invalid` for an address, a MAC or a protocol that is none */
@@ -54,6 +56,7 @@ export function bindFilter(lines: readonly FilterLine[], policy: PortPolicy): So
     head: cut < 0 ? mine : mine.slice(0, cut),
     tail: cut < 0 ? [] : mine.slice(cut),
     needsUpper: mine.some(({ matches }) => asksUpper.has(matches)),
+    needsIp: mine.some(({ matches }) => asksIp.has(matches)),
   };
 }
 
@@ -73,13 +76,14 @@ export function firstMatch(
 const isOf = ({ user, groups }: PortPolicy, name: string): boolean =>
   user.toLowerCase() === name.toLowerCase() || groups.includes(name);
 
-/** Tests that look at ports or flags. */
+/** Tests that look at ports or flags; at anything of IP. */
 const asksUpper = new WeakSet<Test>();
+const asksIp = new WeakSet<Test>();
 
 function tests(rule: FilterRule): Test[] {
   const list: Test[] = [];
   const protocol = typeof rule.protocol === 'string' ? protocols[rule.protocol] : rule.protocol;
-  if (protocol) list.push(view => view.protocol === protocol);
+  if (protocol) list.push(ofIp(view => view.protocol === protocol));
   if (rule.from !== undefined) list.push(addressTest(rule.from, 'source'));
   if (rule.to !== undefined) list.push(addressTest(rule.to, 'target'));
   if (rule.fromPort) list.push(portTest(rule.fromPort, 'sourcePort'));
@@ -100,7 +104,7 @@ function addressTest(text: string, side: 'source' | 'target'): Test {
     const mask = maskOf(cidr.bits);
     const network = cidr.bits === 0 ? 0 : Number(cidr.network << BigInt(32 - cidr.bits));
     const field = side === 'source' ? 'source4' : 'target4';
-    return view => (view.carried === 'ipv4' || view.carried === 'arp') && ((view[field] ^ network) & mask) === 0;
+    return ofIp(view => (view.carried === 'ipv4' || view.carried === 'arp') && ((view[field] ^ network) & mask) === 0);
   }
   const bytes = ipBytes({ family: 6, value: cidr.network << BigInt(128 - cidr.bits) }, 16);
   const mask = Uint8Array.from(
@@ -108,7 +112,7 @@ function addressTest(text: string, side: 'source' | 'target'): Test {
     (_, index) => (0xff00 >> Math.min(8, Math.max(0, cidr.bits - index * 8))) & 0xff,
   );
   const offset = side === 'source' ? 8 : 24;
-  return ({ carried, frame, network }) => carried === 'ipv6' && masked(frame, network + offset, bytes, mask);
+  return ofIp(({ carried, frame, network }) => carried === 'ipv6' && masked(frame, network + offset, bytes, mask));
 }
 
 function portTest([first, last]: readonly [number, number], field: 'sourcePort' | 'targetPort'): Test {
@@ -134,6 +138,10 @@ function masked(frame: Uint8Array, at: number, bytes: Uint8Array, mask: Uint8Arr
 
 function upper(test: Test): Test {
   asksUpper.add(test);
+  return ofIp(test);
+}
+function ofIp(test: Test): Test {
+  asksIp.add(test);
   return test;
 }
 function all(list: readonly Test[]): Test {
@@ -143,5 +151,6 @@ function all(list: readonly Test[]): Test {
     for (const test of list) if (!test(view)) return false;
     return true;
   };
-  return list.some(test => asksUpper.has(test)) ? upper(both) : both;
+  if (list.some(test => asksUpper.has(test))) return upper(both);
+  return list.some(test => asksIp.has(test)) ? ofIp(both) : both;
 }

@@ -25,9 +25,12 @@ export interface CompiledPolicy {
 }
 
 const isDhcp: Test = view => view.protocol === 17 && isPair(view, 67, 68);
-const isDhcpServer: Test = view => view.protocol === 17 && view.carried === 'ipv4' && view.sourcePort === 67;
+// Clients look at the port that an answer is for; where it says it comes from, they do not.
+const isDhcpServer: Test = view =>
+  view.protocol === 17 && view.carried === 'ipv4' && (view.sourcePort === 67 || view.targetPort === 68);
 const isDhcp6: Test = view => view.protocol === 17 && view.carried === 'ipv6' && isPair(view, 546, 547);
-const isDhcp6Server: Test = view => view.protocol === 17 && view.carried === 'ipv6' && view.sourcePort === 547;
+const isDhcp6Server: Test = view =>
+  view.protocol === 17 && view.carried === 'ipv6' && (view.sourcePort === 547 || view.targetPort === 546);
 const isAccepting = (view: FrameView): boolean =>
   view.protocol === 6 && (view.tcpFlags & (tcpFlags.syn | tcpFlags.ack)) === (tcpFlags.syn | tcpFlags.ack);
 const isIcmp6 = (view: FrameView): boolean => view.carried === 'ipv6' && view.protocol === 58;
@@ -49,9 +52,9 @@ const rows: readonly (readonly [name: keyof PortPolicy['security'], way: 'up' | 
   ['raFilter', 'up', isRa],
   ['dhcpv6Filter', 'both', isDhcp6],
   ['dhcpv6NoServer', 'up', isDhcp6Server],
-  ['filterIpv4', 'both', view => view.carried === 'ipv4' || view.carried === 'arp'],
-  ['filterIpv6', 'both', view => view.carried === 'ipv6'],
-  // What claims to be IP and is broken is nobody's business either.
+  // What claims to be IP and is broken, or hides what it is, is nobody's business either.
+  ['filterIpv4', 'both', view => view.carried === 'ipv4' || view.carried === 'arp' || view.carried === 'broken'],
+  ['filterIpv6', 'both', view => view.carried === 'ipv6' || view.carried === 'broken'],
   ['filterNonIp', 'both', view => view.carried === 'other' || view.carried === 'broken'],
 ];
 
@@ -61,7 +64,9 @@ export function compilePolicy(policy: PortPolicy): CompiledPolicy {
   // A first fragment too short for its header shows nothing to a filter and everything to a stack that reassembles.
   const needsUpper = active.some(([name]) => name !== 'filterIpv4' && name !== 'filterIpv6' && name !== 'filterNonIp');
   const hides: Test = view =>
-    view.carried === 'broken' || (view.upper === 0 && (view.protocol === 6 || view.protocol === 17) && !isLater(view));
+    view.carried === 'broken' ||
+    (view.upper === 0 && (view.protocol === 6 || view.protocol === 17) && !isLater(view)) ||
+    (view.protocol === 58 && view.icmpType < 0);
   const up = active.map(([, , test]) => test).concat(needsUpper ? [hides] : []);
   const down = active.filter(([, way]) => way === 'both').map(([, , test]) => test);
   const ips = least(security.noRouting ? 4 : 0, security.maxIp && Math.max(4, security.maxIp));

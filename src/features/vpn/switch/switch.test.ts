@@ -504,3 +504,104 @@ test('the address table keeps what a Map keeps', () => {
 });
 
 test('MACs are written as people write them', () => assert.equal(formatMac(macOf(258)), '02:00:00:00:01:02'));
+
+/** The same frame with these bytes between the addresses and what it carries. */
+const wrapped = (frame: Uint8Array, ...between: readonly number[]): Uint8Array =>
+  Uint8Array.of(...frame.subarray(0, 12), ...between, ...frame.subarray(12));
+const snap = (frame: Uint8Array): Uint8Array =>
+  wrapped(frame, (frame.length - 6) >> 8, (frame.length - 6) & 255, 0xaa, 0xaa, 3, 0, 0, 0);
+
+test('what some stacks unwrap does not slip past a policy or a filter: tags within tags, provider tags, LLC with SNAP', async () => {
+  const ways = {
+    tags: (frame: Uint8Array) => wrapped(frame, 0x81, 0, 0, 0, 0x81, 0, 0, 0),
+    provider: (frame: Uint8Array) => wrapped(frame, 0x88, 0xa8, 0, 0),
+    snap,
+  };
+  const offer = packet(1, 'all', 17, udp(67, 68));
+  const guards: readonly (readonly [Partial<SecurityPolicy>, readonly FilterRule[], Uint8Array])[] = [
+    [{ dhcpNoServer: true }, [], offer],
+    [{ checkIp: true }, [], arp(1, '10.0.0.7')],
+    [{ filterIpv4: true }, [], offer],
+    [{ filterIpv6: true }, [], offer],
+    [{}, [{ priority: 1, action: 'discard', to: '10.0.0.2/32' }], offer],
+    [{}, [{ priority: 1, action: 'discard', protocol: 'udp' }], offer],
+    [{}, [{ priority: 1, action: 'discard', toPort: [68, 68] }], offer],
+  ];
+  for (const [what, wrap] of Object.entries(ways))
+    for (const [index, [security, filter, frame]] of guards.entries()) {
+      const { join } = hub(filter);
+      const [a, b] = [join(security), join()];
+      a.port.put(wrap(frame));
+      await turn();
+      assert.equal(b.got.length, 0, `${what}, guard ${index}`);
+    }
+  const { join } = hub();
+  const [a, b] = [join(), join()];
+  for (const wrap of Object.values(ways)) a.port.put(wrap(offer));
+  a.port.put(wrapped(plain(1, 2), 0x81, 0, 0, 7));
+  await turn();
+  assert.equal(b.got.length, 4, 'a hub without such rules carries them, as a trunk does');
+});
+
+test('a DHCP server is one by whom it speaks to, whatever port it says it speaks from', async () => {
+  const { join } = hub();
+  const [a, b] = [join({ dhcpNoServer: true, dhcpv6NoServer: true }), join()];
+  a.port.put(packet(1, 'all', 17, udp(67, 68)), packet(1, 'all', 17, udp(1067, 68)));
+  a.port.put(packet6(1, 17, udp(1547, 546)));
+  await turn();
+  assert.equal(b.got.length, 0);
+  a.port.put(packet(1, 'all', 17, udp(68, 67)), packet6(1, 17, udp(546, 547)));
+  await turn();
+  assert.equal(b.got.length, 2, 'clients ask');
+});
+
+const ip6 = (last: number): Uint8Array => Uint8Array.of(0xfe, 0x80, ...new Uint8Array(13), last);
+const packet6 = (from: number, next: number, payload: Uint8Array, source = ip6(from)): Uint8Array =>
+  encodeEthernet({
+    target: Uint8Array.of(0x33, 0x33, 0, 0, 0, 1),
+    source: macOf(from),
+    type: 0x86dd,
+    payload: encodeIpv6({ source, target: ip6(99), next, hopLimit: 255, payload }),
+  });
+const advertisement = (last: number): Uint8Array =>
+  Uint8Array.of(136, 0, 0, 0, 0x20, 0, 0, 0, ...ip6(last), 2, 1, ...macOf(9));
+
+test('a neighbour advertisement speaks for its target: nobody advertises what another one has', async () => {
+  const { join } = hub();
+  const [a, b, checked, free] = [join(), join(), join({ checkIpv6: true }), join()];
+  a.port.put(packet6(1, 58, advertisement(1)));
+  await turn();
+  assert.equal(b.got.length, 1);
+  checked.port.put(packet6(2, 58, advertisement(1)), packet6(2, 58, advertisement(1).subarray(0, 20)));
+  await turn();
+  assert.deepEqual([b.got.length, checked.plug.dropped], [1, 2]);
+  checked.port.put(packet6(2, 58, advertisement(2)));
+  free.port.put(packet6(3, 58, advertisement(1)));
+  await turn();
+  assert.equal(b.got.length, 3, 'its own, and where nobody checks');
+});
+
+test('a router advertisement that is cut off before its first byte is none that passes', async () => {
+  const { join } = hub();
+  const [a, b] = [join({ raFilter: true }), join()];
+  // A fragment header and destination options, and then the packet ends: the advertisement comes with the next part.
+  const cut = Uint8Array.of(60, 0, 0, 1, 0, 0, 0, 7, 58, 0, 1, 4, 0, 0, 0, 0);
+  a.port.put(packet6(1, 44, cut));
+  await turn();
+  assert.equal(b.got.length, 0);
+});
+
+test('who floods the table of MACs leaves half of it to those with few', async () => {
+  const { net, join } = hub();
+  const mac = (index: number): Uint8Array => Uint8Array.of(2, 7, 0, index >> 16, (index >> 8) & 255, index & 255);
+  const frame = (index: number): Uint8Array =>
+    encodeEthernet({ target: mac(0xffffff), source: mac(index), type: 0x88b5, payload: new Uint8Array(46) });
+  for (let flood = 0, index = 0; flood < 5; flood++) {
+    const villain = join();
+    for (let count = 0; count < 16_384; count++) villain.port.put(frame(index++));
+  }
+  assert.equal(net.tables.macs.count, 32_768 + 3 * 64);
+  const modest = join();
+  for (let index = 0; index < 100; index++) modest.port.put(plain(index + 1, 999));
+  assert.equal(modest.plug.macs, 64);
+});

@@ -1,6 +1,7 @@
 // A virtual switch: the way of a frame from one plug to others. Per frame it allocates nothing; frames are shared, and
 // handed to each port in one batch when the event loop's turn ends.
 import type { Clock } from '../../../core/clock.ts';
+import { Fault } from '../../../core/fault.ts';
 import type { Log, Metrics } from '../../../core/parts.ts';
 import { u32 } from '../../../wire/bytes.ts';
 import { etherTypes } from '../../../wire/ethernet.ts';
@@ -126,6 +127,7 @@ export class Switch {
     if (rules.stopsUp?.(view)) return false;
     if (filter !== undefined) {
       if (filter.needsUpper && hidesUpper(view)) return false;
+      if (filter.needsIp && view.carried === 'broken') return false;
       this.#line = firstMatch(filter.head, view, undefined);
       if (this.#line !== undefined && !this.#passes(this.#line)) return false;
     }
@@ -260,17 +262,19 @@ export class Switch {
     this.#services = this.#list.filter(({ service }) => service !== undefined);
   }
   #freeId(): number {
+    if (this.#plugs.size >= mostPlugs) throw new Fault('limit', `the hub ${this.name} has no free port`);
     do this.#lastId = (this.#lastId % mostPlugs) + 1;
     while (this.#plugs.has(this.#lastId));
     return this.#lastId;
   }
 }
 
+/** Of ICMP: a ping is smaller, and who fills echoes with data is no better than others. */
+const smallIcmp = 256;
 /** What a rate never stops, since it keeps the line alive: ARP, ICMP, DHCP, the beginning and the end of TCP. */
 const isExempt = (view: FrameView): boolean =>
   view.type === etherTypes.arp ||
-  view.protocol === 1 ||
-  view.protocol === 58 ||
+  ((view.protocol === 1 || view.protocol === 58) && view.frame.length < smallIcmp) ||
   (view.protocol === 6 &&
     (view.tcpFlags & (tcpFlags.syn | tcpFlags.fin | tcpFlags.rst)) !== 0 &&
     view.frame.length < 128) ||

@@ -11,6 +11,10 @@ const life = { mac: 600_000, ip: 60_000, dhcp: 300_000 } as const;
 /** How long an address that was in use stays with its port when another one claims it. */
 const exclusive = 13_000;
 const most = { macs: 65_536, ips: 65_536, macsOfPort: 16_384, ipsOfPort: 8192 } as const;
+/** Of a table that is half full, a member's port gets no more than this: who floods it leaves room for the others. */
+const fewMacs = 64;
+/** ICMPv6 (RFC 4861 §4.4). */
+const neighborAdvertisement = 136;
 /** A MAC that moved this often without ten seconds of rest is in a loop: it stays where it is. */
 const flapping = { moves: 8, rest: 10_000 } as const;
 
@@ -67,8 +71,7 @@ export class Tables {
     }
     let slot = macs.find(high, low, vlan, 0);
     if (slot < 0) {
-      if (plug.macs >= Math.min(plug.rules.macs, plug.policy.kind === 'bridge' ? most.macs : most.macsOfPort))
-        return false;
+      if (plug.macs >= this.#mostMacs(plug)) return false;
       slot = macs.add(high, low, vlan, 0, plug.id, now);
       if (slot < 0) return true; // the table is full: it is flooded, as with every switch
       plug.macs++;
@@ -85,6 +88,10 @@ export class Tables {
     plug.macGeneration = macs.generation;
     return true;
   }
+  #mostMacs({ rules, policy }: Plug): number {
+    if (policy.kind === 'bridge') return Math.min(rules.macs, most.macs);
+    return Math.min(rules.macs, this.macs.count < most.macs / 2 ? most.macsOfPort : fewMacs);
+  }
   #mayMove(plug: Plug, slot: number, now: number): boolean {
     const { macs } = this;
     if (macs.has(slot, flags.pinned)) return false;
@@ -97,7 +104,8 @@ export class Tables {
     const { carried } = view;
     if (carried === 'ipv4' || carried === 'arp') return this.#learnIp4(plug, view, now);
     if (carried === 'ipv6') return this.#learnIp6(plug, view, now);
-    return true;
+    // Whose addresses are looked at cannot hide them.
+    return carried !== 'broken' || !plug.rules.watchesIp;
   }
   #learnIp4(plug: Plug, view: FrameView, now: number): boolean {
     const ip = view.source4;
@@ -128,9 +136,14 @@ export class Tables {
     }
     return true;
   }
-  #learnIp6(plug: Plug, { frame, network }: FrameView, now: number): boolean {
+  #learnIp6(plug: Plug, view: FrameView, now: number): boolean {
+    const { frame, network, upper, end } = view;
     const at = network + 8;
     const [a, b, c, d] = [u32(frame, at), u32(frame, at + 4), u32(frame, at + 8), u32(frame, at + 12)];
+    const isAdvertisement = view.icmpType === neighborAdvertisement && view.protocol === 58;
+    // Who says where a neighbour is speaks for that address, whatever he sends from: as with ARP.
+    if (plug.policy.security.checkIpv6 && isAdvertisement && (upper + 24 > end || this.#isOthers(plug, view, now)))
+      return false;
     if ((a | b | c | d) === 0) return true; // "::", duplicate address detection
     const slot = this.ips.find(a, b, c, d);
     if (slot >= 0 && this.ips.owner(slot) !== plug.id && this.#isHeld(slot, now) && plug.policy.security.checkIpv6)
@@ -138,6 +151,11 @@ export class Tables {
     const isLocal = a >>> 22 === 0x3fa || a >>> 25 === 0x7e; // fe80::/10, fc00::/7
     if (!plug.rules.watchesIp && !isLocal) return true;
     return this.#settle(plug, slot, [a, b, c, d], now, plug.ips6, plug.rules.ips6) !== -2;
+  }
+  #isOthers(plug: Plug, { frame, upper }: FrameView, now: number): boolean {
+    const at = upper + 8;
+    const slot = this.ips.find(u32(frame, at), u32(frame, at + 4), u32(frame, at + 8), u32(frame, at + 12));
+    return slot >= 0 && this.ips.owner(slot) !== plug.id && this.#isHeld(slot, now);
   }
   /** The entry is this plug's from now on. @returns its slot, -1 when the table is full, -2 when the plug's limit is reached */
   #settle(

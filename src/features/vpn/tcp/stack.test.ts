@@ -398,6 +398,21 @@ test('both ends close at once and after each other, and a FIN that comes again i
   assert.equal(stack.count, 0);
 });
 
+test('who only waits for the end of a connection gives way to who begins one', () => {
+  const { connect, give, stack, turn, requests } = tcpHand({ limit: 1 });
+  const { conn, theirs } = connect();
+  give({ flags: syn, sequence: 1, sourcePort: 6000 });
+  assert.equal(requests.length, 0, 'full');
+  conn.stream.resume();
+  conn.stream.end();
+  turn();
+  give({ flags: fin | ack, sequence: 1000, acknowledgement: theirs });
+  give({ sequence: 1001, acknowledgement: theirs + 1 });
+  assert.equal(stack.count, 1, 'TIME-WAIT');
+  give({ flags: syn, sequence: 1, sourcePort: 6000 });
+  assert.equal(requests.length, 1);
+});
+
 test('somebody else cannot send in the name of a connection', () => {
   const { connect, stack, out } = tcpHand();
   const { conn, theirs } = connect();

@@ -142,7 +142,7 @@ export class TcpStack {
     signal: AbortSignal,
   ): Promise<Conn> {
     signal.throwIfAborted();
-    if (this.count >= this.#limit) throw new Fault('limit', 'too many connections on the hub');
+    if (this.count >= this.#limit && !this.#makeRoom()) throw new Fault('limit', 'too many connections on the hub');
     this.#refresh();
     const path = {
       localMac: this.#options.mac,
@@ -216,6 +216,16 @@ export class TcpStack {
     return true;
   }
 
+  /** One that is over and only waits gives way to one that begins. */
+  #makeRoom(): boolean {
+    for (const connection of this.#timed) {
+      if (connection.state !== 'time-wait') continue;
+      connection.expire();
+      return true;
+    }
+    return false;
+  }
+
   /** No connection: a beginning, or a stray. */
   #strange(view: FrameView, upper: number, payload: number, owner: unknown): void {
     const { frame, end } = view;
@@ -249,7 +259,7 @@ export class TcpStack {
     const { onRequest } = this.#options;
     const begin = { sequence, window: u16(frame, upper + 14), options: readTcpOptions(frame, upper + 20, payload) };
     if (!onRequest) this.#reset(path, rst | ack, 0, advance(sequence, 1));
-    else if (this.count < this.#limit) onRequest(this.#request(path, key, begin, owner), owner);
+    else if (this.count < this.#limit || this.#makeRoom()) onRequest(this.#request(path, key, begin, owner), owner);
   }
   #request(path: Path, key: string, begin: Syn, owner: unknown): TcpRequest {
     const waiting = { end: new AbortController(), sequence: begin.sequence };
