@@ -29,7 +29,7 @@ export function closeLive(): void {
   up = false;
 }
 
-/** Milliseconds between two tries. */
+/** Milliseconds between two tries; the first comes at once, so that a line that breaks and comes back is not seen. */
 const pause = 3000;
 /** The gate says something every 15 s; after twice that the line is dead. */
 const silence = 35_000;
@@ -37,15 +37,16 @@ const silence = 35_000;
 /** EventSource sends no headers, and the cookie alone does not count. */
 async function follow(signal: AbortSignal): Promise<void> {
   let last: string | undefined;
-  while (!signal.aborted) {
+  for (let tries = 0; !signal.aborted; tries++) {
     const line = new AbortController();
+    const begun = Date.now();
     const end = (): void => line.abort();
     signal.addEventListener('abort', end);
     try {
       const headers = { accept: 'text/event-stream', ...keyHeader(), ...(last ? { 'last-event-id': last } : {}) };
       const answer = await fetch('/v1/events', { headers, credentials: 'same-origin', signal: line.signal });
       // Whose roles do not let them see it are not let in by asking again.
-      if (answer.status === 401 || answer.status === 403) return;
+      if (answer.status === 401 || answer.status === 403) return tellLink(false);
       if (answer.ok && answer.body) {
         tellLink(true);
         for await (const block of blocksOf(answer.body, end)) last = tellBlock(block) ?? last;
@@ -55,6 +56,8 @@ async function follow(signal: AbortSignal): Promise<void> {
     }
     signal.removeEventListener('abort', end);
     if (signal.aborted) return;
+    if (Date.now() - begun > pause) tries = 0;
+    if (tries === 0) continue;
     tellLink(false);
     await new Promise(resolve => setTimeout(resolve, pause));
   }
@@ -79,6 +82,7 @@ function tellBlock(block: string): string | undefined {
   if (data === undefined) return undefined;
   if (fields.get('event') === 'audit') tell({ kind: 'audit', row: JSON.parse(data) });
   if (fields.get('event') === 'session') tell({ kind: 'session', change: JSON.parse(data).change });
+  if (fields.get('event') === 'missed') tell({ kind: 'session', change: 'closed' });
   return fields.get('id');
 }
 

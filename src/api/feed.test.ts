@@ -7,20 +7,36 @@ const all = async <T>(feed: Feed<T>): Promise<T[]> => Array.fromAsync(feed);
 
 test('what was told is read in order, also after the end', async () => {
   const feed = new Feed<number>(3);
-  for (const item of [1, 2, 3]) feed.push(item);
+  for (const item of [1, 2, 3]) assert.ok(feed.offer(item));
   feed.close();
   assert.deepEqual(await all(feed), [1, 2, 3]);
   assert.equal(feed.end, 'closed');
 });
 
-test('a reader that is a whole queue behind loses the feed, and what waited is dropped', async () => {
+test('what finds no room is refused, and takes nothing from what waits', async () => {
   const feed = new Feed<number>(2);
-  for (const item of [1, 2, 3]) feed.push(item);
-  assert.equal(feed.end, 'slow');
-  assert.deepEqual(await all(feed), []);
+  assert.deepEqual(
+    [1, 2, 3].map(item => feed.offer(item)),
+    [true, true, false],
+  );
+  feed.close();
+  assert.deepEqual(await all(feed), [1, 2]);
 });
 
-test('the past waits for room instead of ending the feed', async () => {
+test('a reader is stuck when something waits and nothing was taken since the last look', async () => {
+  const feed = new Feed<number>(2);
+  const reading = feed[Symbol.asyncIterator]();
+  assert.ok(!feed.isStuck() && !feed.isStuck(), 'where nothing waits, nobody is late');
+  feed.offer(1);
+  await reading.next();
+  feed.offer(2);
+  assert.ok(!feed.isStuck(), 'it took the first');
+  assert.ok(feed.isStuck());
+  feed.close('slow');
+  assert.deepEqual(await all(feed), [], 'what waited is dropped');
+});
+
+test('what may not be lost waits for room', async () => {
   const feed = new Feed<number>(2);
   const told = (async () => {
     for (let item = 0; item < 50; item++) await feed.put(item);
@@ -33,7 +49,7 @@ test('the past waits for room instead of ending the feed', async () => {
 
 test('ending the feed lets a teller that waits for room go on', async () => {
   const feed = new Feed<number>(1);
-  feed.push(1);
+  feed.offer(1);
   const waiting = feed.put(2);
   feed.close();
   await waiting;
@@ -42,6 +58,6 @@ test('ending the feed lets a teller that waits for room go on', async () => {
 test('a reader that waits is woken by the next item', async () => {
   const feed = new Feed<string>(1);
   const first = feed[Symbol.asyncIterator]().next();
-  feed.push('late');
+  feed.offer('late');
   assert.deepEqual(await first, { value: 'late', done: false });
 });

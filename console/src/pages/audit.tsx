@@ -127,7 +127,7 @@ function AuditRows() {
             title: t('resource'),
             show: ({ resource, rule }) => (
               <>
-                {resource}
+                <span class="name">{resource}</span>
                 <span class="under">{rule}</span>
               </>
             ),

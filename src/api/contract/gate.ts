@@ -61,7 +61,7 @@ export const gateVerbs = {
     action: 'audit.read',
     summary:
       'Server-sent events: `audit` (id = row number, resumable by Last-Event-ID) and `session` (opened, ended). ' +
-      'A client that reads too slowly is told so by an event `dropped` and is let go.',
+      'Session changes that find no room are counted by an event `missed`; a client that stops to read is told so by `dropped` and is let go.',
     query: z.object({ after: z.coerce.number().int().nonnegative().optional() }),
     answer: z.looseObject({}),
     stream: 'events',
