@@ -138,10 +138,13 @@ const csvEnd = (end: ExportEnd): Readonly<Record<string, string>> => ({
 
 const csvRecord = (cells: readonly (string | number | null)[]): string => `${cells.map(csvCell).join(',')}\r\n`;
 
-/** A spreadsheet runs what begins like a formula, and names in certificates are written by strangers: those get a quote. */
+/**
+ * A spreadsheet runs what begins like a formula, some in Japan also by the wide forms, and names in certificates are
+ * written by strangers: those get a quote.
+ */
 function csvCell(value: string | number | null): string {
   if (typeof value === 'number') return String(value);
-  const text = value === null ? '' : /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  const text = value === null ? '' : /^[=+\-@＝＋－＠\t\r\n]/.test(value) ? `'${value}` : value;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

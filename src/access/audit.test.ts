@@ -347,6 +347,8 @@ describe('an export', () => {
     const csv = (await Array.fromAsync(audit.export({}, 'csv'))).join('');
     assert.match(csv, /^\ufeffseq,at,event,outcome,/);
     assert.match(csv, /,"'=cmd\|""\/c calc""!A1",/);
+    await audit.append(event({}, { resource: '＝HYPERLINK(A1)' }));
+    assert.match((await Array.fromAsync(audit.export({}, 'csv'))).join(''), /,'＝HYPERLINK\(A1\),/);
   });
 });
 

@@ -42,6 +42,7 @@ export async function* streamEvents(deps: ApiDeps, { after, signal, peer, drop }
   let disarm = (): void => {};
   const tick = (): void => {
     if (feed.isStuck()) {
+      log.info({ from: peer }, 'an event stream was dropped: its client does not read');
       feed.close('slow');
       drop();
       return;
@@ -64,12 +65,10 @@ export async function* streamEvents(deps: ApiDeps, { after, signal, peer, drop }
     yield 'retry: 3000\n\n';
     disarm = clock.after(beat, tick);
     yield* feed;
-    if (feed.end === 'slow') {
-      log.info({ from: peer }, 'an event stream was dropped: its client does not read');
+    if (feed.end === 'slow')
       yield frame('dropped', {
         message: 'this client has not read for a while; connect again with Last-Event-ID to go on',
       });
-    }
   } finally {
     disarm();
     for (const off of offs) off();

@@ -48,6 +48,35 @@ test('of many who use a link at once, one gets the certificate', async t => {
   assert.equal(tries.filter(({ status }) => status === 'fulfilled').length, 1);
 });
 
+test('a link that is revoked while a request with it fails stays revoked', async t => {
+  const { enrolments } = await open(t);
+  const { code, id } = await enrolments.invite({ user: 'alice', wish: {} });
+  const gate = Promise.withResolvers<never>();
+  const begun = Promise.withResolvers<void>();
+  const failing = enrolments.redeem(code, from, () => {
+    begun.resolve();
+    return gate.promise;
+  });
+  await begun.promise;
+  const revoking = enrolments.revoke(id);
+  gate.reject(new Error('no signing request'));
+  await assert.rejects(failing, /no signing request/);
+  assert.equal((await revoking).state, 'revoked');
+  await refused(enrolments, code);
+  // And one that is fetched meanwhile is said to be used, since its certificate is what must be revoked then.
+  const other = await enrolments.invite({ user: 'alice', wish: {} });
+  const slow = Promise.withResolvers<{ serial: string }>();
+  const sure = Promise.withResolvers<void>();
+  const fetching = enrolments.redeem(other.code, from, () => {
+    sure.resolve();
+    return slow.promise;
+  });
+  await sure.promise;
+  const late = assert.rejects(enrolments.revoke(other.id), { code: 'conflict', message: /revoke abc instead/ });
+  slow.resolve({ serial: 'abc' });
+  await Promise.all([fetching, late]);
+});
+
 test('a link ends after 15 minutes, or after as long as was asked for, seven days at most', async t => {
   const { enrolments, clock } = await open(t);
   const usual = await enrolments.invite({ user: 'alice', wish: {} });

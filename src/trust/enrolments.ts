@@ -95,6 +95,8 @@ export function openEnrolments({ store: { db }, clock, limiter, find }: Enrolmen
       .executeTakeFirst();
     return numUpdatedRows === 1n;
   };
+  /** Requests under way by the link that they spend. Whoever takes a link back waits for them, since a failing one opens it again. */
+  const working = new Map<string, Promise<unknown>>();
   const byId = async (id: string): Promise<EnrolmentTable> => {
     const row = await db.selectFrom('enrolment').selectAll().where('id', '=', id).executeTakeFirst();
     if (row) return row;
@@ -131,7 +133,12 @@ export function openEnrolments({ store: { db }, clock, limiter, find }: Enrolmen
       return rows.map(row => fromRow(row, clock.now()));
     },
     async revoke(id) {
-      if (!(await end(id, null))) {
+      let isEnded = await end(id, null);
+      for (let work = working.get(id); !isEnded && work; work = working.get(id)) {
+        await work.catch(() => {});
+        isEnded = await end(id, null);
+      }
+      if (!isEnded) {
         const before = fromRow(await byId(id), clock.now());
         if (before.state === 'used') throw new Fault('conflict', `this link was used; revoke ${before.serial} instead`);
       }
@@ -142,16 +149,22 @@ export function openEnrolments({ store: { db }, clock, limiter, find }: Enrolmen
     },
     async redeem(code, from, work) {
       const row = await prove(code, from);
-      if (!(await end(row.id, null))) throw wrong();
       const undo = async (): Promise<void> => {
         await db.updateTable('enrolment').set({ ended: null }).where('id', '=', row.id).execute();
       };
-      const made = await work(fromRow(row, clock.now())).catch(async error => {
-        await undo().catch(() => {}); // then it stays spent, which is the safe side
-        throw error;
-      });
-      await db.updateTable('enrolment').set({ serial: made.serial }).where('id', '=', row.id).execute();
-      return made;
+      const spend = async (): Promise<Awaited<ReturnType<typeof work>>> => {
+        if (!(await end(row.id, null))) throw wrong();
+        const made = await work(fromRow(row, clock.now())).catch(async error => {
+          await undo().catch(() => {}); // then it stays spent, which is the safe side
+          throw error;
+        });
+        await db.updateTable('enrolment').set({ serial: made.serial }).where('id', '=', row.id).execute();
+        return made;
+      };
+      if (working.has(row.id)) throw wrong();
+      const spent = spend();
+      working.set(row.id, spent);
+      return spent.finally(() => working.delete(row.id));
     },
   };
 }
