@@ -150,6 +150,8 @@ const toGroup = ({ hub, name, realname, note, policy }: Group, vpn: VpnService):
   ...(policy ? { policy: { ...policy } } : {}),
 });
 
+/** Addresses that a list of sessions has of each: a flood of them is for the tables to show. */
+const mostListed = 64;
 const toSession = (one: LiveMember): VpnSessionAnswer => ({
   hub: one.options.hub.name,
   name: one.name,
@@ -161,8 +163,8 @@ const toSession = (one: LiveMember): VpnSessionAnswer => ({
   lastFrame: one.lastFrame.toISOString(),
   connections: { now: one.connections.all, most: one.options.terms.connections },
   client: [one.options.client.product, one.options.client.os].filter(text => text !== '').join(' on '),
-  macs: [...(one.attached?.macs() ?? [])],
-  ips: [...(one.attached?.ips() ?? [])],
+  macs: (one.attached?.macs() ?? []).slice(0, mostListed),
+  ips: (one.attached?.ips() ?? []).slice(0, mostListed),
   bytes: { up: one.bytes.up, down: one.bytes.down },
   dropped: one.bytes.dropped,
 });

@@ -284,6 +284,7 @@ test('members who are busy at the same time have like shares', { skip, timeout: 
     const sum = speeds.reduce((total, one) => total + one, 0);
     // Jain's index: 1 = all alike, 1/3 = one has everything.
     const fairness = sum ** 2 / (speeds.length * speeds.reduce((total, one) => total + one ** 2, 0));
+    t.diagnostic(`${way}: ${speeds.map(one => one.toFixed(0))} Mbit/s, Jain's index ${fairness.toFixed(3)}`);
     assert.ok(fairness > 0.85, `${way}: ${speeds.map(one => one.toFixed(0))} Mbit/s`);
   }
 });

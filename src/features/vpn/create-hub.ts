@@ -88,14 +88,8 @@ class LocalHub implements Hub {
     if (this.#state === 'closed') throw new Fault('gone', `the hub ${this.name} is closed`);
     const plug = this.#switch.plug(port, policy);
     return {
-      macs: () =>
-        this.macTable()
-          .filter(({ session }) => session === plug.policy.session)
-          .map(({ mac }) => mac),
-      ips: () =>
-        this.ipTable()
-          .filter(({ session }) => session === plug.policy.session)
-          .map(({ address }) => address),
+      macs: () => [...this.#switch.tables.macs.entries(plug.id)].map(({ words }) => formatMac(macOf(words))),
+      ips: () => [...this.#switch.tables.ips.entries(plug.id)].map(({ words }) => addressOf(words)),
       counts: () => plug.counts(),
       setPolicy: next => this.#switch.setPolicy(plug, next),
       [Symbol.asyncDispose]: async () => this.#detach(plug),

@@ -414,6 +414,32 @@ test('compression is used both ways when the client asks for it', async t => {
   assert.match(inflateSync(got).toString('latin1'), /back/);
 });
 
+test('who may not listen any more is put out', async t => {
+  const at = await house(t, { policy: { monitorPort: true } });
+  await join(at, { ...alice, more: { require_monitor_mode: 1 } });
+  const other = await join(at);
+  await at.vpn.members.change('lab', 'alice', { policy: { monitorPort: true, maxUpload: 1000 } });
+  assert.equal(at.vpn.sessions.size, 2);
+  await at.vpn.members.change('lab', 'alice', { policy: {} });
+  await waitFor(() => at.vpn.sessions.size === 1);
+  assert.equal(at.vpn.sessions.list('lab')[0]?.name, packText(other.welcome, 'session_name'));
+});
+
+test('who has frames unpacked by the thousand has his own dropped', async t => {
+  const at = await house(t);
+  const { deflateSync } = await import('node:zlib');
+  const packed = await join(at, { ...alice, more: { use_compress: 1 } });
+  const frame = deflateSync(frameTo(everybody, '5e:00:00:00:00:01', 'small'));
+  packed.send(...Array.from({ length: 5000 }, () => frame));
+  await waitFor(() => at.vpn.sessions.list('lab')[0]?.bytes.dropped === 1000);
+});
+
+test('a member has 256 sessions at most where no policy says how many', { timeout: 60_000 }, async t => {
+  const at = await house(t);
+  for (let count = 0; count < 256; count++) await join(at);
+  assert.equal(error(await at.client().login(alice)), 20);
+});
+
 test('a member that reads nothing costs a bounded queue and nobody else', async t => {
   const at = await house(t, { policy: { noBroadcastLimiter: true } });
   const [deaf, one, two] = [await join(at), await join(at), await join(at)];

@@ -52,10 +52,19 @@ export function isOwnListener(host: string, port: number, listeners: readonly Ad
 
 const isAny = (bound: string): boolean => bound === '' || bound === '0.0.0.0' || bound === '::';
 
+/** Milliseconds for which the answer counts: asking takes a tenth of one, and members of a hub ask by the thousand. */
+const fresh = 1000;
+let known: { readonly at: number; readonly addresses: ReadonlySet<string> } = { at: -fresh, addresses: new Set() };
+function interfaces(): ReadonlySet<string> {
+  const now = performance.now();
+  if (now - known.at >= fresh) {
+    const list = Object.values(networkInterfaces()).flatMap(one => one ?? []);
+    known = { at: now, addresses: new Set(list.map(one => normalizeHost(one.address.replace(/%.*$/, '')))) };
+  }
+  return known.addresses;
+}
 function isOwnAddress(address: string): boolean {
   const what = addressFault(address);
   if (what === 'is loopback' || what === 'means this machine') return true;
-  return Object.values(networkInterfaces()).some(list =>
-    list?.some(one => normalizeHost(one.address.replace(/%.*$/, '')) === address),
-  );
+  return interfaces().has(address);
 }

@@ -80,6 +80,7 @@ export function createMemberSessions({ gate, hubs, members, clock, log, metrics 
     const member = user === '' ? undefined : members.find(entry.name, user);
     if (user === '' ? !entry.settings.anonymous : !member || hasEnded(member)) return 'revoked';
     const security = effective(securityOf(entry, member), client);
+    if (policy.monitor && !security.monitorPort) return 'revoked';
     return { ...policy, groups: member?.group ? [member.group] : [], security };
   };
   const hasEnded = ({ expires }: Member): boolean => expires !== undefined && expires <= clock.now();

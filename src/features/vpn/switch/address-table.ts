@@ -133,9 +133,10 @@ export class AddressTable {
       if (this.#owner[slot] !== 0 && this.#id[slot] === key) return slot;
     return -1;
   }
-  *entries(): Generator<AddressEntry> {
+  /** All, or those of one plug: which is quick in a table that others have filled. */
+  *entries(owner?: number): Generator<AddressEntry> {
     for (let slot = 0; slot < this.#capacity; slot++) {
-      if (this.#owner[slot] === 0) continue;
+      if (this.#owner[slot] === 0 || (owner !== undefined && this.#owner[slot] !== owner)) continue;
       const [a = 0, b = 0, c = 0, d = 0] = this.#words.subarray(slot * 4, slot * 4 + 4);
       yield {
         key: this.#id[slot]!,
