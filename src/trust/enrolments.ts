@@ -147,12 +147,16 @@ export function openEnrolments({ store: { db }, clock, limiter, find }: Enrolmen
     async look(code, from) {
       return fromRow(await prove(code, from), clock.now());
     },
-    async redeem(code, from, work) {
+    async redeem<T extends { readonly serial: string }>(
+      code: string,
+      from: Address,
+      work: (enrolment: Enrolment) => Promise<T>,
+    ): Promise<T> {
       const row = await prove(code, from);
       const undo = async (): Promise<void> => {
         await db.updateTable('enrolment').set({ ended: null }).where('id', '=', row.id).execute();
       };
-      const spend = async (): Promise<Awaited<ReturnType<typeof work>>> => {
+      const spend = async (): Promise<T> => {
         if (!(await end(row.id, null))) throw wrong();
         const made = await work(fromRow(row, clock.now())).catch(async error => {
           await undo().catch(() => {}); // then it stays spent, which is the safe side
