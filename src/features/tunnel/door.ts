@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { type Fault, isWeather, toFault } from '../../core/fault.ts';
 import type { Address, Conn, Log } from '../../core/parts.ts';
 import { acceptWebSocket, type MessagePipe } from '../../net/websocket.ts';
-import type { Dialect } from './mux.ts';
+import type { Dialect } from './lanes.ts';
 import { isClientToken, type SideName } from './token.ts';
 
 /** A handshake whose form is right; whether its token counts is for the service to say. */

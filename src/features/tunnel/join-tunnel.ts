@@ -6,9 +6,10 @@ import { Fault, toFault } from '../../core/fault.ts';
 import type { Address, Log } from '../../core/parts.ts';
 import type { MessagePipe } from '../../net/websocket.ts';
 import { joinStreams } from './join-streams.ts';
+import type { Dialect } from './lanes.ts';
 import { dialTunnel, endpointOf } from './local-dial.ts';
 import { connectLocal, type Listening, listenLocal, mapServices } from './local-ends.ts';
-import { type Dialect, TunnelMux } from './mux.ts';
+import { TunnelMux } from './mux.ts';
 
 /** Where connections of one service come from (source) or go to (destination) on this machine. */
 export type LocalService =

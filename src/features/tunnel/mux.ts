@@ -3,24 +3,20 @@
 //
 //   opener    says STREAM_START / CONNECTION_START: a source, or the gate towards a destination
 //   acceptor  hears them: a destination, or the gate towards a source
-//
-// A *lane* is what the protocol calls the stream of a service: at most one is current, and its connections are our streams.
 import { Fault, toFault } from '../../core/fault.ts';
 import type { Log } from '../../core/parts.ts';
 import type { MessagePipe } from '../../net/websocket.ts';
 import {
   encodeFrame,
   FrameReader,
-  longestPayload,
   messageTypes,
   type OutgoingMessage,
   type TunnelMessage,
 } from '../../wire/tunnel-frame.ts';
+import { Bounds, defaultLimits, type Limits } from './bounds.ts';
+import { callOf, type Dialect, type Lane, Lanes, wrong } from './lanes.ts';
 import { type Pace, Sender } from './sender.ts';
 import { TunnelStream } from './stream.ts';
-
-/** What a peer's messages carry: V1 neither names services nor numbers connections, V2 names, V3 does both. */
-export type Dialect = 'V1' | 'V2' | 'V3';
 
 export interface MuxOptions {
   readonly pipe: MessagePipe;
@@ -34,8 +30,7 @@ export interface MuxOptions {
   /** Both sides agreed on `sekisho.tunnel-1`: half-close and windows per stream. */
   readonly extended?: boolean;
   readonly pace?: Pace;
-  /** Bytes received and not yet read: of one stream, and of all, before the socket is no longer read. */
-  readonly limits?: { readonly stream: number; readonly all: number; readonly streams: number };
+  readonly limits?: Limits;
   /** An acceptor's. The stream is open; end or destroy it. */
   readonly onStream?: (stream: TunnelStream) => void;
   /**
@@ -48,46 +43,25 @@ export interface MuxOptions {
   readonly log: Log;
 }
 
-export const defaultLimits = { stream: 4 * 1024 * 1024, all: 16 * 1024 * 1024, streams: 4096 };
-/** Windows start at that; the reader gives back what it has read in halves of it. */
-const window = 2 * 1024 * 1024;
-/** With windows no stream holds up another; only what all of them hold together is bounded by not reading. */
-const mostWithWindows = 64 * 1024 * 1024;
 /** Milliseconds that an application at a `localproxy -y V1` has to end by itself before it is told: the two must not cross. */
 const crossing = 300;
 /** Streams that may wait for their turn with a destination that knows one at a time. */
 const mostPending = 64;
-
-interface Lane {
-  readonly service: string;
-  readonly streamId: number;
-  /** Whether its messages carry the service's name and the connection's number. */
-  readonly named: boolean;
-  readonly numbered: boolean;
-  readonly streams: Map<number, TunnelStream>;
-}
 
 export class TunnelMux {
   readonly #options: MuxOptions;
   readonly #pipe: MessagePipe;
   readonly #sender: Sender<TunnelStream>;
   readonly #reader = new FrameReader();
-  /** The current lane of each service. */
-  readonly #lanes = new Map<string, Lane>();
-  readonly #laneOf = new Map<TunnelStream, Lane>();
-  /** Services whose stream was started at some time on this socket. */
-  readonly #started = new Set<string>();
+  readonly #lanes: Lanes;
   /** Openers that wait until a V1 or V2 destination has ended the one before. */
   readonly #pending: {
     readonly stream: TunnelStream;
     writes: { chunk: Buffer; done: () => void }[];
     ended: boolean;
   }[] = [];
-  readonly #blocked = new Set<TunnelStream>();
-  readonly #limits: NonNullable<MuxOptions['limits']>;
-  #services: readonly string[] | undefined;
-  #dialect: Dialect;
-  #queued = 0;
+  readonly #limits: Limits;
+  readonly #bounds: Bounds;
   #lastStream = 0;
   #lastConnection = 0;
   #isDeaf = false;
@@ -97,26 +71,28 @@ export class TunnelMux {
     this.#options = options;
     this.#pipe = options.pipe;
     this.#limits = options.limits ?? defaultLimits;
-    this.#dialect = options.dialect ?? 'V3';
+    this.#bounds = new Bounds(options.pipe, this.#limits, options.extended === true);
     this.#sender = new Sender(options.pipe, options.pace);
-    if (options.place === 'service') {
-      this.#services = options.services ?? [];
+    const { role, place, dialect = 'V3', log } = options;
+    const services = place === 'service' ? (options.services ?? []) : undefined;
+    this.#lanes = new Lanes({ role, place, services, dialect, log });
+    if (services) {
       // At once, once, alone in its WebSocket message (facts: localproxy listens only then, and drops what follows).
-      this.#say({ type: messageTypes.serviceIds, availableServiceIds: this.#services });
+      this.#say({ type: messageTypes.serviceIds, availableServiceIds: services ?? [] });
     }
     void options.pipe.ended.then(() => this.#breakOff());
     options.pipe.receive(bytes => this.#receive(bytes));
   }
 
   get streams(): number {
-    return this.#laneOf.size + this.#pending.length;
+    return this.#lanes.size + this.#pending.length;
   }
   get dialect(): Dialect {
-    return this.#dialect;
+    return this.#lanes.dialect;
   }
   /** Bytes received that nobody has read yet. */
   get queued(): number {
-    return this.#queued;
+    return this.#bounds.queued;
   }
 
   get isOver(): boolean {
@@ -125,7 +101,7 @@ export class TunnelMux {
 
   /** The socket is not read, because somebody behind it does not read. */
   get isBlocked(): boolean {
-    return this.#blocked.size > 0;
+    return this.#bounds.isBlocked;
   }
 
   /** Opens a connection to a service; `''` where the tunnel has none. @throws Fault `gone`, `limit` */
@@ -135,15 +111,15 @@ export class TunnelMux {
       throw new Fault('limit', `this tunnel carries ${this.streams} connections already; close some`);
     }
     const connectionId = this.#nextConnection();
-    const stream = new TunnelStream(this, { service, connectionId, credit: this.#credit() });
-    const lane = this.#lanes.get(service);
-    if (this.#dialect !== 'V3' && this.#isBusy()) {
+    const stream = new TunnelStream(this, { service, connectionId, credit: this.#bounds.credit });
+    const lane = this.#lanes.current(service);
+    if (this.#lanes.dialect !== 'V3' && this.#lanes.isBusy) {
       if (this.#pending.length >= mostPending) {
         throw new Fault('limit', 'the destination takes one connection at a time, and too many wait for their turn');
       }
       this.#pending.push({ stream, writes: [], ended: false });
-    } else if (this.#dialect === 'V3' && lane?.numbered) {
-      this.#enter(lane, stream, connectionId);
+    } else if (this.#lanes.dialect === 'V3' && lane?.numbered) {
+      this.#lanes.enter(lane, stream);
       this.#say({ ...callOf(lane, connectionId), type: messageTypes.connectionStart });
       stream.begin();
     } else this.#start(stream);
@@ -176,14 +152,14 @@ export class TunnelMux {
       pending.ended = true;
       return true;
     }
-    const lane = this.#laneOf.get(stream);
+    const lane = this.#lanes.of(stream);
     if (!lane) return false;
     if (this.#options.extended) {
       this.#say({ ...callOf(lane, stream.connectionId), type: messageTypes.connectionEnd });
       if (stream.farEnd === 'end') this.#leave(stream);
       return true;
     }
-    if (this.#options.onDeaf && this.#dialect === 'V1') {
+    if (this.#options.onDeaf && this.#lanes.dialect === 'V1') {
       setTimeout(() => this.#sayLate(stream), crossing);
       return true;
     }
@@ -192,7 +168,7 @@ export class TunnelMux {
     return false;
   }
   #sayLate(stream: TunnelStream): void {
-    const lane = this.#laneOf.get(stream);
+    const lane = this.#lanes.of(stream);
     if (!lane) return;
     this.#sayReset(lane, stream.connectionId);
     this.#endFar(stream, 'reset');
@@ -206,8 +182,8 @@ export class TunnelMux {
       return;
     }
     this.#sender.drop(stream);
-    this.#consumedAll(stream);
-    const lane = this.#laneOf.get(stream);
+    this.#bounds.discard(stream);
+    const lane = this.#lanes.of(stream);
     if (!lane) return;
     if (tell) this.#sayReset(lane, stream.connectionId);
     this.#leave(stream);
@@ -215,18 +191,13 @@ export class TunnelMux {
 
   /** A stream's reader took bytes. */
   consumed(stream: TunnelStream, bytes: number): void {
-    this.#queued -= bytes;
-    if (this.#options.extended) {
-      stream.consumed += bytes;
-      const lane = this.#laneOf.get(stream);
-      if (lane && stream.consumed >= window / 2 && stream.farEnd === undefined) {
-        const count = Buffer.allocUnsafe(4);
-        count.writeUInt32BE(stream.consumed);
-        stream.consumed = 0;
-        this.#say({ ...callOf(lane, stream.connectionId), type: messageTypes.window, payload: count });
-      }
-    }
-    if (this.#blocked.size > 0 && stream.queued <= this.#limits.stream / 2) this.#unblock(stream);
+    const back = this.#bounds.consumed(stream, bytes);
+    const lane = back > 0 && stream.farEnd === undefined ? this.#lanes.of(stream) : undefined;
+    if (!lane) return;
+    const count = Buffer.allocUnsafe(4);
+    count.writeUInt32BE(back);
+    stream.consumed = 0;
+    this.#say({ ...callOf(lane, stream.connectionId), type: messageTypes.window, payload: count });
   }
 
   // --- Sending ---
@@ -238,22 +209,22 @@ export class TunnelMux {
   #sayReset(lane: Lane, connectionId: number): void {
     // V3 peers keep their stream and lose one connection (after a STREAM_RESET localproxy would stop reading); others know
     // only the stream. Ids are said only where the opening message said them.
-    const single = lane.numbered && (this.#options.role === 'acceptor' || this.#dialect === 'V3');
+    const single = lane.numbered && (this.#options.role === 'acceptor' || this.#lanes.dialect === 'V3');
     const type = single ? messageTypes.connectionReset : messageTypes.streamReset;
     this.#say({ ...callOf(lane, connectionId), type });
   }
 
   #writePiece(stream: TunnelStream, chunk: Buffer, at: number, done: () => void): void {
-    const lane = this.#laneOf.get(stream);
+    const lane = this.#lanes.of(stream);
     if (!lane || this.#state === 'over') {
       done();
       return;
     }
-    if (this.#options.extended && stream.credit <= 0) {
-      this.#starved.set(stream, () => this.#writePiece(stream, chunk, at, done));
+    const most = this.#bounds.most(stream);
+    if (most <= 0) {
+      this.#bounds.starve(stream, () => this.#writePiece(stream, chunk, at, done));
       return;
     }
-    const most = this.#options.extended ? Math.min(longestPayload, stream.credit) : longestPayload;
     const piece = at === 0 && chunk.length <= most ? chunk : chunk.subarray(at, at + most);
     stream.credit -= piece.length;
     const frame = (): Uint8Array =>
@@ -263,55 +234,30 @@ export class TunnelMux {
       else this.#writePiece(stream, chunk, at + piece.length, done);
     });
   }
-  /** Writers that wait for the far reader. */
-  readonly #starved = new Map<TunnelStream, () => void>();
 
   // --- Lanes ---
 
   #start(stream: TunnelStream): void {
     const { service } = stream;
-    const lane: Lane = {
+    const lane = this.#lanes.begin({
       service,
       streamId: ++this.#lastStream,
-      named: service !== '' && this.#dialect !== 'V1',
-      numbered: this.#dialect === 'V3',
-      streams: new Map(),
-    };
-    this.#lanes.set(service, lane);
-    this.#started.add(service);
-    this.#enter(lane, stream, stream.connectionId);
+      named: service !== '' && this.#lanes.dialect !== 'V1',
+      numbered: this.#lanes.dialect === 'V3',
+    });
+    this.#lanes.enter(lane, stream);
     this.#say({ ...callOf(lane, stream.connectionId), type: messageTypes.streamStart });
     stream.begin();
   }
 
-  #enter(lane: Lane, stream: TunnelStream, connectionId: number): void {
-    lane.streams.set(connectionId, stream);
-    this.#laneOf.set(stream, lane);
-  }
-
   #leave(stream: TunnelStream): void {
-    const lane = this.#laneOf.get(stream);
-    this.#laneOf.delete(stream);
-    this.#unblock(stream);
-    const go = this.#starved.get(stream);
-    this.#starved.delete(stream);
-    go?.(); // its write is done with
-    if (!lane) return;
-    if (lane.streams.get(stream.connectionId) === stream) lane.streams.delete(stream.connectionId);
-    // A lane without numbers ended with its only stream; its successor has a new id.
-    const isShort = !lane.numbered || this.#dialect !== 'V3';
-    if (isShort && this.#options.role === 'opener' && this.#lanes.get(lane.service) === lane) {
-      this.#lanes.delete(lane.service);
-    }
-    this.#startPending();
-  }
-
-  /** A V2 destination knows one connection a service; a V1 one knows one at all, for nothing names another. */
-  #isBusy(): boolean {
-    return [...this.#lanes.values()].some(lane => lane.streams.size > 0);
+    const isKnown = this.#lanes.of(stream) !== undefined;
+    this.#lanes.leave(stream);
+    this.#bounds.forget(stream);
+    if (isKnown) this.#startPending();
   }
   #startPending(): void {
-    if (this.#pending.length === 0 || this.#state === 'over' || this.#isDeaf || this.#isBusy()) return;
+    if (this.#pending.length === 0 || this.#state === 'over' || this.#isDeaf || this.#lanes.isBusy) return;
     const next = this.#pending.shift();
     if (!next) return;
     this.#start(next.stream);
@@ -353,12 +299,12 @@ export class TunnelMux {
     [messageTypes.window]: message => this.#hearWindow(message),
     [messageTypes.sessionReset]: () => {
       if (this.#options.place === 'service') throw wrong('only the service says SESSION_RESET');
-      for (const stream of [...this.#laneOf.keys()]) this.#endFar(stream, 'reset');
+      for (const stream of this.#lanes.streams) this.#endFar(stream, 'reset');
     },
     [messageTypes.serviceIds]: message => {
       if (this.#options.place === 'service') throw wrong('only the service says SERVICE_IDS');
-      if (this.#services) return; // localproxy ignores a second one too
-      this.#services = message.availableServiceIds;
+      if (this.#lanes.services) return; // localproxy ignores a second one too
+      this.#lanes.services = message.availableServiceIds;
       this.#options.onServices?.(message.availableServiceIds);
     },
   };
@@ -369,89 +315,63 @@ export class TunnelMux {
     if (streamId === 0) throw wrong('a stream is started without an id');
     if (type === messageTypes.connectionStart && connectionId === 0)
       throw wrong('a connection is started without an id');
-    const service = this.#serviceOf(serviceId);
-    const before = this.#lanes.get(service);
+    const service = this.#lanes.serviceOf(serviceId);
+    const before = this.#lanes.current(service);
     let lane = before;
     if (type === messageTypes.streamStart || !before || before.streamId !== streamId) {
       // A new stream of a service ends the one before: a V2 source says so in no other way.
       for (const stream of before ? [...before.streams.values()] : []) this.#endFar(stream, 'reset');
-      lane = { service, streamId, named: serviceId !== '', numbered: connectionId !== 0, streams: new Map() };
-      this.#lanes.set(service, lane);
-      this.#started.add(service);
+      lane = this.#lanes.begin({ service, streamId, named: serviceId !== '', numbered: connectionId !== 0 });
     }
     if (!lane) return;
     const twin = lane.streams.get(connectionId);
     if (twin) this.#endFar(twin, 'reset');
-    if (this.#laneOf.size >= this.#limits.streams) {
+    if (this.#lanes.size >= this.#limits.streams) {
       this.#sayReset(lane, connectionId);
       return;
     }
-    const stream = new TunnelStream(this, { service, connectionId, credit: this.#credit() });
-    this.#enter(lane, stream, connectionId);
+    const stream = new TunnelStream(this, { service, connectionId, credit: this.#bounds.credit });
+    this.#lanes.enter(lane, stream);
     stream.begin();
     this.#options.onStream?.(stream);
   }
 
-  /** Which service a starting message means. */
-  #serviceOf(serviceId: string): string {
-    const services = this.#services ?? [];
-    if (serviceId !== '') {
-      if (services.includes(serviceId) || (services.length === 0 && this.#options.place === 'end')) return serviceId;
-      throw wrong(`this tunnel has no service "${serviceId}"`);
-    }
-    if (services.length <= 1) return services[0] ?? '';
-    if (this.#options.place === 'end') return services[0] ?? '';
-    throw wrong(
-      'this tunnel has several services, and the message names none (a V1 client reaches tunnels of one service)',
-    );
-  }
-
   #hearData(message: TunnelMessage): void {
-    const stream = this.#find(message);
+    const stream = this.#lanes.find(message);
     if (!stream || message.payload.length === 0) return;
     if (stream.farEnd !== undefined || stream.destroyed) return;
-    if (this.#options.extended && stream.queued + message.payload.length > window + longestPayload) {
-      throw wrong('more was sent than the window allows');
-    }
-    this.#queued += message.payload.length;
+    this.#bounds.check(stream, message.payload.length);
+    this.#bounds.received(message.payload.length);
     stream.deliver(message.payload);
     if (stream.queued > stream.most && !this.#options.extended) {
       // Nobody has taken it up yet: it must not hold up its neighbours.
       stream.destroy(new Fault('limit', 'too much was sent before the destination had taken the connection'));
       return;
     }
-    const isFull = this.#options.extended
-      ? this.#queued > mostWithWindows
-      : stream.queued > this.#limits.stream || this.#queued > this.#limits.all;
-    if (isFull) this.#block(stream);
+    this.#bounds.hold(stream);
   }
 
   #hearConnectionReset(message: TunnelMessage): void {
-    const stream = this.#find(message);
+    const stream = this.#lanes.find(message);
     if (stream) this.#endFar(stream, 'reset');
   }
   #hearStreamReset(message: TunnelMessage): void {
-    const lane = this.#laneFor(message);
+    const lane = this.#lanes.laneFor(message);
     if (!lane || lane.streamId !== message.streamId) return;
-    this.#isDeaf = this.#options.onDeaf !== undefined && this.#dialect === 'V1';
+    this.#isDeaf = this.#options.onDeaf !== undefined && this.#lanes.dialect === 'V1';
     for (const stream of [...lane.streams.values()]) this.#endFar(stream, 'reset');
-    if (this.#lanes.get(lane.service) === lane) this.#lanes.delete(lane.service);
+    this.#lanes.end(lane);
     if (this.#isDeaf) this.#options.onDeaf?.();
   }
   #hearEnd(message: TunnelMessage): void {
     if (!this.#options.extended) throw wrong('half-close was not agreed on');
-    const stream = this.#find(message);
+    const stream = this.#lanes.find(message);
     if (stream) this.#endFar(stream, 'end');
   }
   #hearWindow(message: TunnelMessage): void {
     if (!this.#options.extended || message.payload.length !== 4) throw wrong('windows were not agreed on');
-    const stream = this.#find(message);
-    if (!stream) return;
-    stream.credit += Buffer.from(message.payload).readUInt32BE();
-    if (stream.credit > 64 * window) throw wrong('a window grew beyond all bounds');
-    const go = this.#starved.get(stream);
-    this.#starved.delete(stream);
-    go?.();
+    const stream = this.#lanes.find(message);
+    if (stream) this.#bounds.feed(stream, Buffer.from(message.payload).readUInt32BE());
   }
 
   #endFar(stream: TunnelStream, how: 'end' | 'reset'): void {
@@ -463,92 +383,18 @@ export class TunnelMux {
     else stream.endFar(how);
   }
 
-  /** The lane that a message means, current or none. */
-  #laneFor({ serviceId, streamId }: TunnelMessage): Lane | undefined {
-    if (streamId === 0) throw wrong('a message without a stream id');
-    const { role, place } = this.#options;
-    if (serviceId === '') {
-      // A V1 peer: an acceptor knows its lane by having been started so, an opener by the id, which is unique.
-      const lanes = [...this.#lanes.values()];
-      const lane = role === 'opener' ? lanes.find(one => one.streamId === streamId) : lanes.find(one => !one.named);
-      if (!lane && place === 'service' && this.#started.size === 0)
-        throw wrong('data for a stream that was never started');
-      // `localproxy -y V1` leaves out the name that it was started with, and keeps the number.
-      if (lane?.named && role === 'opener') this.#learn('V1');
-      return lane;
-    }
-    if (place === 'service' && !(this.#services ?? []).includes(serviceId)) {
-      throw wrong(`this tunnel has no service "${serviceId}"`);
-    }
-    const lane = this.#lanes.get(serviceId);
-    if (lane && !lane.named && role === 'acceptor') {
-      throw wrong('a stream that was started without a service is spoken of with one');
-    }
-    if (!lane && place === 'service' && !this.#started.has(serviceId)) {
-      throw wrong('data for a service that was never started');
-    }
-    return lane;
-  }
-
-  /** The stream that a message is about. What is stale, by its ids, is none, and passes without a word. */
-  #find(message: TunnelMessage): TunnelStream | undefined {
-    const lane = this.#laneFor(message);
-    if (!lane || lane.streamId !== message.streamId) return undefined;
-    const { connectionId } = message;
-    if (!lane.numbered || connectionId !== 0) {
-      return lane.streams.get(connectionId) ?? (lane.numbered ? undefined : [...lane.streams.values()][0]);
-    }
-    if (this.#options.role !== 'opener') return undefined;
-    this.#learn(lane.named ? 'V2' : 'V1');
-    return lane.streams.size === 1 ? [...lane.streams.values()][0] : undefined;
-  }
-
-  /** A destination that answers without a name or a number: later connections are opened as it speaks. */
-  #learn(dialect: Dialect): void {
-    if (this.#options.place !== 'service' || this.#dialect === dialect || this.#dialect === 'V1') return;
-    this.#options.log.debug({ dialect }, 'a destination speaks an older dialect');
-    this.#dialect = dialect;
-  }
-
-  // --- Bounds ---
-
-  #credit(): number {
-    return this.#options.extended ? window : Number.POSITIVE_INFINITY;
-  }
   #nextConnection(): number {
     this.#lastConnection = this.#lastConnection >= 0xffffffff ? 1 : this.#lastConnection + 1;
     return this.#lastConnection;
   }
-  #block(stream: TunnelStream): void {
-    if (this.#blocked.size === 0) this.#pipe.pause();
-    this.#blocked.add(stream);
-  }
-  #unblock(stream: TunnelStream): void {
-    if (!this.#blocked.delete(stream)) return;
-    if (this.#blocked.size === 0 && this.#state === 'open') this.#pipe.resume();
-  }
-  #consumedAll(stream: TunnelStream): void {
-    this.#queued -= stream.queued;
-    this.#unblock(stream);
-  }
-
   #breakOff(): void {
     if (this.#state === 'over') return;
     this.#state = 'over';
     this.#sender.stop();
-    const streams = [...this.#laneOf.keys(), ...this.#pending.map(({ stream }) => stream)];
-    this.#laneOf.clear();
+    this.#bounds.stop();
+    const streams = [...this.#lanes.streams, ...this.#pending.map(({ stream }) => stream)];
     this.#lanes.clear();
     this.#pending.length = 0;
     for (const stream of streams) stream.breakOff();
   }
 }
-
-/** How messages about a connection call it. */
-const callOf = (lane: Lane, connectionId: number): Omit<OutgoingMessage, 'type'> => ({
-  streamId: lane.streamId,
-  ...(lane.named ? { serviceId: lane.service } : {}),
-  ...(lane.numbered ? { connectionId } : {}),
-});
-
-const wrong = (text: string): Fault => new Fault('protocol', text);
