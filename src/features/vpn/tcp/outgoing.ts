@@ -55,6 +55,8 @@ export class Outgoing {
   readonly #board = new Scoreboard();
   /** Holes before this were sent again since the recovery began. */
   #resent = 0;
+  /** What was sent when the first of them was sent again: who has later bytes and lacks it still, has lost it once more. */
+  #again = 0;
 
   constructor(
     around: { readonly host: TcpHost; readonly account: Account; readonly voice: Voice; readonly alarm: Alarm },
@@ -162,8 +164,9 @@ export class Outgoing {
       const advice = this.#congestion.duplicate(this.#una, this.highest, distance(this.#una, this.#next));
       if (advice === 'retransmit') {
         this.#resent = this.#una;
+        this.#again = this.highest;
         this.#mend();
-      } else if (this.#congestion.isRecovering && this.#resendHole()) this.#congestion.replaced();
+      } else if (this.#congestion.isRecovering && this.#resendNext()) this.#congestion.replaced();
       this.#events.wake();
     }
     return 'went-on';
@@ -234,6 +237,13 @@ export class Outgoing {
     if (this.#resendHole() || isBefore(this.#una, this.#resent)) return;
     this.#retransmit();
     this.#resent = advance(this.#una, Math.min(this.#queue.length, this.mss));
+  }
+  #resendNext(): boolean {
+    if (this.#resendHole()) return true;
+    if (!this.#board.reaches(this.#again)) return false;
+    this.#resent = this.#una;
+    this.#again = this.highest;
+    return this.#resendHole();
   }
   #resendHole(): boolean {
     const hole = this.#board.hole(isBefore(this.#resent, this.#una) ? this.#una : this.#resent);

@@ -48,6 +48,11 @@ export class Scoreboard {
     while (gone < this.#ranges.length && isAtMost(this.#ranges[gone]!.from, una)) gone++;
     if (gone > 0) this.#ranges.splice(0, gone);
   }
+  /** Whether the peer has something from behind `at`. */
+  reaches(at: number): boolean {
+    const last = this.#ranges.at(-1);
+    return last !== undefined && isBefore(at, last.to);
+  }
   /** The first bytes from `from` on that the peer lacks although it has later ones. */
   hole(from: number): Range | undefined {
     let at = from;
