@@ -23,6 +23,8 @@ export interface TcpOptions {
   /** Bits to shift, at most 14 (RFC 7323 §2.3). */
   readonly windowScale?: number;
   readonly sackPermitted?: boolean;
+  /** Ranges beyond a gap (RFC 2018 §3), four at most; read by `readSack`. */
+  readonly sack?: readonly (readonly [from: number, to: number])[];
 }
 export interface TcpSegment {
   readonly sourcePort: number;
@@ -99,12 +101,39 @@ export function readTcpOptions(bytes: Uint8Array, at: number, end: number): TcpO
   return options;
 }
 
+/** The ranges in the options `bytes[at, end)` of a segment, each handed to `add`. @returns whether one was news */
+export function readSack(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  add: (from: number, to: number) => boolean,
+): boolean {
+  let isNews = false;
+  for (let here = at; here < end; ) {
+    const kind = bytes[here]!;
+    if (kind === 0) break;
+    if (kind === 1) {
+      here++;
+      continue;
+    }
+    const length = here + 1 < end ? bytes[here + 1]! : 0;
+    if (length < 2 || here + length > end) break;
+    if (kind === 5)
+      for (let block = here + 2; block + 8 <= here + length; block += 8)
+        if (add(u32(bytes, block), u32(bytes, block + 4))) isNews = true;
+    here += length;
+  }
+  return isNews;
+}
+
 /** Padded with no-ops to whole words. */
-export function encodeTcpOptions({ mss, windowScale, sackPermitted }: TcpOptions): Uint8Array {
+export function encodeTcpOptions({ mss, windowScale, sackPermitted, sack = [] }: TcpOptions): Uint8Array {
   const bytes: number[] = [];
   if (mss !== undefined) bytes.push(2, 4, mss >> 8, mss & 255);
   if (windowScale !== undefined) bytes.push(1, 3, 3, windowScale);
   if (sackPermitted) bytes.push(1, 1, 4, 2);
+  if (sack.length > 0) bytes.push(1, 1, 5, 2 + sack.length * 8);
+  for (const edge of sack.flat()) bytes.push(edge >>> 24, (edge >>> 16) & 255, (edge >>> 8) & 255, edge & 255);
   return Uint8Array.from(bytes);
 }
 

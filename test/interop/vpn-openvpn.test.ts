@@ -88,12 +88,7 @@ vpn:
     await say(gate, '', 'vpn', 'openvpn', 'lab', '--user', 'alice', '--issue', '--out', file);
     const certified = readFileSync(file, 'utf8');
     assert.doesNotMatch(certified, /auth-user-pass/);
-    const first = startOpenVpn(t, {
-      ...common,
-      profile: certified,
-      remote: udp,
-      args: ['--explicit-exit-notify', '1'],
-    });
+    const first = startOpenVpn(t, { ...common, profile: certified, remote: udp });
     await first.said(isUp);
     await fetchPrivate();
     await first.stop();

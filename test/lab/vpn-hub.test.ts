@@ -166,6 +166,15 @@ test('who speaks in the name of others is not heard where the policy says so', {
       "Ether(dst='ff:ff:ff:ff:ff:ff')/IP(src='192.168.30.66',dst='255.255.255.255')/UDP(sport=67,dport=68)/BOOTP(op=2)/DHCP(options=[('message-type','offer'),'end'])",
     ],
     [
+      'a DHCP server that says it is none',
+      "Ether(dst='ff:ff:ff:ff:ff:ff')/IP(src='192.168.30.66',dst='255.255.255.255')/UDP(sport=1067,dport=68)/BOOTP(op=2)/DHCP(options=[('message-type','offer'),'end'])",
+    ],
+    // A Linux behind it takes both tags off, and believes what is in them.
+    [
+      "the victim's address in a tag within a tag",
+      "Ether(dst='ff:ff:ff:ff:ff:ff')/Dot1Q(vlan=0)/Dot1Q(vlan=0)/ARP(op=2,psrc='192.168.30.11',pdst='192.168.30.1')",
+    ],
+    [
       'a sender that is a group',
       "Ether(src='01:00:5e:00:00:01',dst='ff:ff:ff:ff:ff:ff')/IP(src='192.168.30.66')/UDP()",
     ],
@@ -285,7 +294,7 @@ test('members who are busy at the same time have like shares', { skip, timeout: 
     // Jain's index: 1 = all alike, 1/3 = one has everything.
     const fairness = sum ** 2 / (speeds.length * speeds.reduce((total, one) => total + one ** 2, 0));
     t.diagnostic(`${way}: ${speeds.map(one => one.toFixed(0))} Mbit/s, Jain's index ${fairness.toFixed(3)}`);
-    assert.ok(fairness > 0.85, `${way}: ${speeds.map(one => one.toFixed(0))} Mbit/s`);
+    assert.ok(fairness > 0.95, `${way}: ${speeds.map(one => one.toFixed(0))} Mbit/s`);
   }
 });
 

@@ -2,15 +2,16 @@
 import type { Clock } from '../../../core/clock.ts';
 import type { Ipv4Packet } from '../../../wire/ipv4.ts';
 import type { Plug } from '../switch/plug.ts';
+import { personOf } from './person.ts';
 
 interface Gathering {
   readonly began: number;
-  readonly owner: unknown;
+  readonly owner: string;
   readonly parts: Ipv4Packet[];
   bytes: number;
 }
 
-/** Milliseconds; packets being put together, of one sender's port and in all; bytes of one packet; its parts. */
+/** Milliseconds; packets being put together, of one person and in all; bytes of one packet; its parts. */
 const life = 15_000;
 const most = { all: 256, ofOwner: 16, bytes: 65_535, parts: 64 } as const;
 
@@ -29,7 +30,7 @@ export class Fragments {
     const key = `${owner.id} ${part.source} ${part.target} ${part.protocol} ${part.id}`;
     const known = this.#gatherings.get(key);
     const isAlive = known !== undefined && now - known.began < life;
-    const gathering = isAlive ? known : this.#begin(key, owner, now);
+    const gathering = isAlive ? known : this.#begin(key, personOf(owner), now);
     if (!gathering) return undefined;
     const end = part.fragmentOffset + part.payload.length;
     // Only the last part may have an odd length; parts that overlap are an attack (RFC 5722 says so of IPv6).
@@ -58,7 +59,7 @@ export class Fragments {
     }
     return { ...first, moreFragments: false, fragmentOffset: 0, payload };
   }
-  #begin(key: string, owner: unknown, now: number): Gathering | undefined {
+  #begin(key: string, owner: string, now: number): Gathering | undefined {
     let own = 0;
     for (const [other, { began, owner: whose }] of this.#gatherings) {
       if (now - began >= life) this.#gatherings.delete(other);

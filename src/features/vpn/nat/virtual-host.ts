@@ -66,6 +66,7 @@ export class VirtualHost implements ServicePort {
       askTurn: options.askTurn,
       onRequest: (request, owner) => options.onTcp(request, owner as Plug),
       adopts: options.adopts,
+      payer: owner => personOf(owner as Plug),
       recycles: true, // the switch gives frames to ports in the same turn, and ports do not keep them
     });
   }
@@ -243,7 +244,7 @@ export class VirtualHost implements ServicePort {
   async #dns(packet: Ipv4Packet, mac: Uint8Array, from: Plug): Promise<void> {
     try {
       const { sourcePort, payload } = decodeUdp(packet.payload, packet.source, packet.target);
-      const answer = await this.#options.dns?.ask(payload, from);
+      const answer = await this.#options.dns?.ask(payload, personOf(from));
       if (!answer) return;
       const to = { host: packet.source, port: sourcePort, mac };
       this.sendUdp({ host: packet.target, port: 53 }, to, answer);

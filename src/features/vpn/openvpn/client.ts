@@ -230,7 +230,11 @@ export class OpenVpnClient {
     signal.throwIfAborted();
     const options = pushOptions({
       ...{ proto: this.#proto, cipher: offer.cipher, peerId: offer.peerId, keyExport: offer.keyExport, mtu: offer.mtu },
-      ...{ ping: member.ping, restart: Math.round(member.options.terms.timeout / 1000) },
+      ...{
+        datagrams: link.kind === 'udp',
+        ping: member.ping,
+        restart: Math.round(member.options.terms.timeout / 1000),
+      },
       ...(lease ? { lease } : {}),
     });
     member.addKey(this.#key(state, material()));

@@ -179,6 +179,7 @@ test('settings: address, routes, no default gateway unless the hub says so, and 
     cipher: 'AES-256-GCM',
     peerId: 7,
     keyExport: true,
+    datagrams: true,
     ping: 7,
     restart: 60,
     mtu: 1600,
@@ -194,6 +195,7 @@ test('settings: address, routes, no default gateway unless the hub says so, and 
     'tun-mtu 1400',
     'ping 7',
     'ping-restart 60',
+    'explicit-exit-notify 1',
     'peer-id 7',
     'cipher AES-256-GCM',
     'key-derivation tls-ekm',
@@ -204,6 +206,11 @@ test('settings: address, routes, no default gateway unless the hub says so, and 
   assert.ok(
     pushOptions({ ...facts, proto: 1 << 7 }).includes('protocol-flags cc-exit tls-ekm'),
     'tap: nothing of addresses',
+  );
+  assert.ok(
+    !pushOptions({ ...facts, datagrams: false })
+      .join()
+      .includes('exit-notify'),
   );
   const many = Array.from({ length: 64 }, (_, index) => `route 10.${index}.0.0 255.255.0.0`);
   const lines = pushLines(many);

@@ -17,6 +17,8 @@ export interface PushFacts {
   readonly cipher: DataCipher;
   readonly peerId: number | undefined;
   readonly keyExport: boolean;
+  /** Over UDP, where nobody sees that a client has gone unless it says so. */
+  readonly datagrams: boolean;
   /** Seconds. */
   readonly ping: number;
   readonly restart: number;
@@ -26,7 +28,8 @@ export interface PushFacts {
   readonly lease?: HubLease;
 }
 
-export function pushOptions({ proto, cipher, peerId, keyExport, ping, restart, mtu, lease }: PushFacts): string[] {
+export function pushOptions(facts: PushFacts): string[] {
+  const { proto, cipher, peerId, keyExport, datagrams, ping, restart, mtu, lease } = facts;
   const can = (ability: number): boolean => (proto & ability) !== 0;
   const flags = [
     ...(can(abilities.exitNotice) ? ['cc-exit'] : []),
@@ -36,6 +39,7 @@ export function pushOptions({ proto, cipher, peerId, keyExport, ping, restart, m
     ...(lease ? leaseOptions(lease, mtu) : []),
     `ping ${ping}`,
     `ping-restart ${restart}`,
+    ...(datagrams ? ['explicit-exit-notify 1'] : []),
     ...(peerId === undefined ? [] : [`peer-id ${peerId}`]),
     `cipher ${cipher}`,
     ...(flags.length > 0 ? [`protocol-flags ${flags.join(' ')}`] : []),

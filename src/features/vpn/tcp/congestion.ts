@@ -26,6 +26,14 @@ export class Congestion {
     return this.#state === 'open' ? Math.min(2, this.#duplicates) * this.#mss : 0;
   }
 
+  get isRecovering(): boolean {
+    return this.#state === 'recovery';
+  }
+  /** What left the network was replaced by an old segment, not by a new one. */
+  replaced(): void {
+    this.window = Math.max(this.#mss, this.window - this.#mss);
+  }
+
   /** `una` is already moved on by `acked` bytes; `flight` is what remains under way. */
   acknowledged(una: number, acked: number, flight: number): Advice {
     this.#duplicates = 0;

@@ -1,6 +1,6 @@
 // One TCP connection in user space (RFC 9293), seen from the side that has no kernel: segments in, frames out, and a
 // Duplex for whoever uses it. This is its life: the states, and who is asked what; `incoming.ts` receives, `outgoing.ts`
-// sends, `voice.ts` makes the segments. Loss is found by duplicate acknowledgements and time-outs; SACK is sent, not read.
+// sends, `voice.ts` makes the segments. Loss is found by duplicate acknowledgements, SACK and time-outs.
 import { u16, u32 } from '../../../wire/bytes.ts';
 import { advance, isBefore, readTcpOptions, type TcpOptions, tcpFlags } from '../../../wire/tcp.ts';
 import { Alarm } from './alarm.ts';
@@ -166,7 +166,9 @@ export class TcpConnection {
       return;
     }
     if (!(flags & ack)) return;
-    if (!this.#acknowledged(sequence, acknowledgement, window, length + (flags & fin) === 0)) return;
+    // We offer no time stamps: what stands behind the head of an acknowledgement is SACK.
+    const isNews = from > at + 20 && this.#outgoing.sacked(frame, at + 20, from);
+    if (!this.#acknowledged(sequence, acknowledgement, window, length + (flags & fin) === 0, isNews)) return;
     if (length > 0) this.#data(frame, from, end, sequence);
     if (flags & fin) this.#fin(advance(sequence, length));
   }
@@ -211,7 +213,7 @@ export class TcpConnection {
   }
 
   /** @returns false when the segment is done with */
-  #acknowledged(sequence: number, acknowledgement: number, window: number, isEmpty: boolean): boolean {
+  #acknowledged(sequence: number, acknowledgement: number, window: number, isEmpty: boolean, isNews: boolean): boolean {
     if (this.state === 'syn-received') {
       if (acknowledgement !== advance(this.#outgoing.iss, 1)) {
         this.#voice.say(rst, acknowledgement);
@@ -220,7 +222,7 @@ export class TcpConnection {
       this.#outgoing.opened(window, sequence, acknowledgement);
       this.#establish();
     }
-    const found = this.#outgoing.acknowledged(sequence, acknowledgement, window, isEmpty);
+    const found = this.#outgoing.acknowledged(sequence, acknowledgement, window, isEmpty, isNews);
     if (found === 'wrong') {
       this.#voice.challenge(this.highestSent);
       return false;

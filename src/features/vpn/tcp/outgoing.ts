@@ -1,10 +1,11 @@
 // What a connection sends (RFC 9293 §3.3.1 and §3.8): sequence numbers, the peer's window, acknowledgements, and what is
 // sent again.
-import { advance, distance, isAtMost, isBefore, tcpFlags } from '../../../wire/tcp.ts';
+import { advance, distance, isAtMost, isBefore, readSack, tcpFlags } from '../../../wire/tcp.ts';
 import type { Alarm } from './alarm.ts';
 import { Congestion } from './congestion.ts';
 import type { Account, TcpHost } from './parts.ts';
 import { RoundTrip } from './round-trip.ts';
+import { Scoreboard } from './scoreboard.ts';
 import { SendQueue } from './send-queue.ts';
 import type { Voice } from './voice.ts';
 
@@ -51,6 +52,11 @@ export class Outgoing {
   #end: 'open' | 'asked' | number = 'open';
   #congestion: Congestion;
   #timed: { sequence: number; at: number } | undefined;
+  readonly #board = new Scoreboard();
+  /** Holes before this were sent again since the recovery began. */
+  #resent = 0;
+  /** What was sent when the first of them was sent again: who has later bytes and lacks it still, has lost it once more. */
+  #again = 0;
 
   constructor(
     around: { readonly host: TcpHost; readonly account: Account; readonly voice: Voice; readonly alarm: Alarm },
@@ -119,9 +125,21 @@ export class Outgoing {
     this.#wl2 = acknowledgement;
   }
 
+  /** The options of an acknowledgement. @returns whether the peer has something of which we did not know */
+  sacked(bytes: Uint8Array, at: number, end: number): boolean {
+    return readSack(bytes, at, end, (from, to) => this.#board.add(from, to, this.#una, this.highest));
+  }
+
   // --- Acknowledgements ----------------------------------------------------------------------------------------------
 
-  acknowledged(sequence: number, acknowledgement: number, window: number, isEmpty: boolean): Acknowledged {
+  /** `isNews`: by SACK it told of something. */
+  acknowledged(
+    sequence: number,
+    acknowledgement: number,
+    window: number,
+    isEmpty: boolean,
+    isNews = false,
+  ): Acknowledged {
     const scaled = window << this.scale;
     if (isBefore(this.highest, acknowledgement)) return 'wrong'; // of something that was never sent
     const before = distance(acknowledgement, this.#una);
@@ -140,10 +158,15 @@ export class Outgoing {
       if (scaled > wasWindow) this.#events.wake();
     }
     if (before < 0) return this.#advance(acknowledgement) ? 'fin' : 'went-on';
-    // RFC 5681 §2: a duplicate says nothing new while something is under way.
-    if (before === 0 && isEmpty && scaled === wasWindow && this.#una !== this.#next) {
+    // RFC 5681 §2: a duplicate says nothing new while something is under way; RFC 6675 §2: or something new of what is
+    // beyond the gap.
+    if (before === 0 && isEmpty && (isNews || scaled === wasWindow) && this.#una !== this.#next) {
       const advice = this.#congestion.duplicate(this.#una, this.highest, distance(this.#una, this.#next));
-      if (advice === 'retransmit') this.#retransmit();
+      if (advice === 'retransmit') {
+        this.#resent = this.#una;
+        this.#again = this.highest;
+        this.#mend();
+      } else if (this.#congestion.isRecovering && this.#resendNext()) this.#congestion.replaced();
       this.#events.wake();
     }
     return 'went-on';
@@ -162,11 +185,12 @@ export class Outgoing {
       this.#timed = undefined;
     }
     this.tries = 0;
+    this.#board.acknowledged(acknowledgement);
     const flight = distance(acknowledgement, this.#next);
     const advice = this.#congestion.acknowledged(acknowledgement, acked, flight);
     if (this.#una === this.highest) this.#alarm.clear();
     else this.#alarm.set('retransmit', this.roundTrip.timeout);
-    if (advice === 'retransmit') this.#retransmit();
+    if (advice === 'retransmit') this.#mend();
     this.#events.acknowledged();
     this.#events.wake();
     return isFin;
@@ -208,6 +232,31 @@ export class Outgoing {
     if (isBefore(this.highest, this.#next)) this.highest = this.#next;
     if (this.#alarm.waits !== 'retransmit') this.#alarm.set('retransmit', this.roundTrip.timeout);
   }
+  /** What the peer lacks, once in each recovery; where it does not say what that is, the oldest segment. */
+  #mend(): void {
+    if (this.#resendHole() || isBefore(this.#una, this.#resent)) return;
+    this.#retransmit();
+    this.#resent = advance(this.#una, Math.min(this.#queue.length, this.mss));
+  }
+  #resendNext(): boolean {
+    if (this.#resendHole()) return true;
+    if (!this.#board.reaches(this.#again)) return false;
+    this.#resent = this.#una;
+    this.#again = this.highest;
+    return this.#resendHole();
+  }
+  #resendHole(): boolean {
+    const hole = this.#board.hole(isBefore(this.#resent, this.#una) ? this.#una : this.#resent);
+    if (!hole) return false;
+    const offset = distance(this.#una, hole.from);
+    const size = Math.min(this.mss, distance(hole.from, hole.to), this.#queue.length - offset);
+    if (size <= 0) return false;
+    this.#timed = undefined;
+    this.#voice.data(this.#queue, offset, size, ack, hole.from);
+    this.#resent = advance(hole.from, size);
+    this.#alarm.set('retransmit', this.roundTrip.timeout);
+    return true;
+  }
   /** The oldest segment again. */
   #retransmit(): void {
     this.#timed = undefined; // Karn: what was sent twice measures nothing
@@ -229,7 +278,9 @@ export class Outgoing {
     this.roundTrip.backOff();
     this.#congestion.timedOut(this.highest, distance(this.#una, this.#next));
     this.#timed = undefined;
-    this.#next = this.#una;
+    // RFC 2018 §8: what it said it has, it may have thrown away. Acknowledgements will jump over it.
+    this.#board.clear();
+    this.#next = this.#resent = this.#una;
     if (this.#window === 0) this.probe();
     else this.output();
   }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { conformance } from '../../../../test/conformance/streams.ts';
 import { tcpHand } from '../../../../test/fixtures/tcp-hand.ts';
 import { systemClock } from '../../../core/clock.ts';
@@ -12,6 +13,7 @@ import { encodeEthernet, etherTypes } from '../../../wire/ethernet.ts';
 import { FrameView } from '../../../wire/frame-view.ts';
 import { encodeIpv4, parseIpv4 } from '../../../wire/ipv4.ts';
 import { encodeTcp, tcpFlags } from '../../../wire/tcp.ts';
+import { Scoreboard } from './scoreboard.ts';
 import { type TcpRequest, TcpStack } from './stack.ts';
 
 const macs = [Uint8Array.of(2, 0, 0, 0, 0, 1), Uint8Array.of(2, 0, 0, 0, 0, 2)] as const;
@@ -275,6 +277,67 @@ test('three duplicates bring the lost segment again, and a partial acknowledgeme
   give({ sequence: 1000, acknowledgement: theirs + 3000 });
   assert.equal(out[0]?.sequence, theirs + 3000);
   conn.stream.destroy();
+});
+
+test('what is missing by SACK comes again at once, each hole once, and lies change nothing', () => {
+  const { connect, give, out, turn } = tcpHand();
+  const { conn, theirs } = connect({ mss: 1000, sackPermitted: true });
+  conn.stream.write(Buffer.from(Array.from({ length: 10 }, (_, index) => 'x'.repeat(999) + index).join('')));
+  turn();
+  assert.equal(out.length, 10);
+  out.length = 0;
+  const at = (index: number): number => (theirs + index * 1000) >>> 0;
+  const part = (index: number): readonly [number, number] => [at(index), at(index + 1)];
+  const heard = (...sack: (readonly [number, number])[]): void =>
+    give({ sequence: 1000, acknowledgement: theirs, options: { sack } });
+  // Lost: 0, 2, 4 and 6.
+  heard(part(1));
+  heard(part(3), part(1), [at(50), at(60)]);
+  heard(part(5), part(3), part(1));
+  heard([at(7), at(8)], part(5), part(3));
+  heard([at(7), at(9)], part(5), part(3));
+  heard([at(7), at(10)], part(5), part(3));
+  assert.deepEqual(
+    out.map(({ sequence }) => sequence),
+    [at(0), at(2), at(4), at(6)],
+  );
+  assert.deepEqual(
+    out.map(({ payload }) => payload.at(-1)),
+    [...'0246'].map(digit => digit.charCodeAt(0)),
+  );
+  out.length = 0;
+  give({ sequence: 1000, acknowledgement: at(2), options: { sack: [[at(7), at(10)], part(5), part(3)] } });
+  assert.equal(out.length, 0, 'it is on its way');
+  give({ sequence: 1000, acknowledgement: at(10) });
+  assert.equal(out.length, 0);
+  conn.stream.destroy();
+});
+
+test('the scoreboard knows the same holes as a list of all bytes', () => {
+  const range = fc.tuple(fc.integer({ min: -5, max: 60 }), fc.integer({ min: 0, max: 20 }));
+  fc.assert(
+    fc.property(fc.array(range, { maxLength: 40 }), fc.integer({ min: 0, max: 55 }), fc.nat(), (ranges, una, base) => {
+      const board = new Scoreboard();
+      const has = new Set<number>();
+      const at = (offset: number): number => (base + offset) >>> 0;
+      for (const [from, length] of ranges) {
+        const taken = board.add(at(from), at(from + length), at(0), at(60));
+        const isFine = from > 0 && length > 0 && from + length <= 60;
+        const bytes = Array.from({ length }, (_, index) => from + index);
+        assert.equal(taken, isFine && bytes.some(byte => !has.has(byte)));
+        if (isFine) for (const byte of bytes) has.add(byte);
+      }
+      board.acknowledged(at(una));
+      for (let byte = una; has.delete(byte); byte++); // a peer that still asks for it has thrown it away
+      let from = una;
+      while (has.has(from)) from++;
+      const last = Math.max(-1, ...has);
+      let to = from;
+      while (to < last && !has.has(to)) to++;
+      const hole = board.hole(at(una));
+      assert.deepEqual(hole, from < last ? { from: at(from), to: at(to) } : undefined);
+    }),
+  );
 });
 
 test('what is not acknowledged comes again, each time later, and at last the connection is given up', async () => {

@@ -44,8 +44,9 @@ export interface TcpStackOptions {
   readonly limit?: number;
   /** Bytes that may wait in all connections before each may hold only little; default 256 MiB. */
   readonly memory?: number;
-  /** The same for the connections of one owner; default 32 MiB. */
+  /** The same for the connections of one owner, or of whoever pays for several; default 32 MiB. */
   readonly share?: number;
+  readonly payer?: (owner: unknown) => unknown;
   /** Whoever gets a frame is done with it before `turn` is called again; with `handedOver`. */
   readonly recycles?: boolean;
 }
@@ -285,8 +286,9 @@ export class TcpStack {
   }
 
   #make(path: Path, begin: { readonly accept: Syn } | 'dial', owner: unknown): TcpConnection {
-    const account = this.#accounts.get(owner) ?? { bytes: 0, connections: 0 };
-    this.#accounts.set(owner, account);
+    const payer = this.#options.payer?.(owner) ?? owner;
+    const account = this.#accounts.get(payer) ?? { bytes: 0, connections: 0 };
+    this.#accounts.set(payer, account);
     account.connections++;
     const fixed = { mss: this.#options.mtu - 40, initialSequence: randomInt(2 ** 32) };
     const connection = new TcpConnection({ path, host: this.#host, owner, account, ...fixed }, begin);

@@ -1,5 +1,4 @@
 // The segments of one connection as they are spoken: whatever is said, the acknowledgement and the window go with it.
-import { putU32 } from '../../../wire/bytes.ts';
 import { encodeTcpOptions, tcpFlags } from '../../../wire/tcp.ts';
 import type { Incoming } from './incoming.ts';
 import type { TcpHost } from './parts.ts';
@@ -57,7 +56,7 @@ export class Voice {
   acknowledge(sequence: number): void {
     this.owesAck = false;
     const ranges = this.#incoming.early();
-    this.say(ack, sequence, ranges.length > 0 ? sack(ranges) : none);
+    this.say(ack, sequence, ranges.length > 0 ? encodeTcpOptions({ sack: ranges }) : none);
   }
   /** To what might be a guess. */
   challenge(sequence: number): void {
@@ -68,15 +67,4 @@ export class Voice {
     }
     if (this.#challenges++ < mostChallenges) this.acknowledge(sequence);
   }
-}
-
-/** RFC 2018 §3. */
-function sack(ranges: readonly (readonly [from: number, to: number])[]): Uint8Array {
-  const option = new Uint8Array(4 + ranges.length * 8);
-  option.set([1, 1, 5, 2 + ranges.length * 8]);
-  ranges.forEach(([from, to], index) => {
-    putU32(option, 4 + index * 8, from);
-    putU32(option, 8 + index * 8, to);
-  });
-  return option;
 }
