@@ -89,7 +89,7 @@ export async function openSignInPlane(options: SignInPlaneOptions): Promise<Sign
     askPasskey: (user, purpose) => (passkeys.has(user) ? passkeys.challenge(purpose) : Promise.resolve(undefined)),
     url: signInUrl,
     mayReturnTo: url => wanting(sites(), url, sitePort()) !== undefined || web()?.serves(url) === true,
-    carryOver: (credential, back) => carryOver({ carry, port: sitePort }, sites(), credential, back),
+    carryOver: (credential, back) => carryOver({ signIns, carry, port: sitePort }, sites(), credential, back),
   });
   return {
     signIns,

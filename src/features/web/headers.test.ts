@@ -86,3 +86,11 @@ test('a name of any script stands in a field as visible ASCII and comes back who
     }),
   );
 });
+
+test('cookies of the gate go to nobody but the gate', () => {
+  const fields = ['Cookie', 'a=1; __Host-sekisho=x; b=2', 'cookie', 'sekisho-site=y'];
+  const cookies = (more: object): string[] => valuesOf(requestFields(fields, { ...onward, ...more }), 'cookie');
+  assert.deepEqual(cookies({}), ['a=1; b=2']);
+  assert.deepEqual(cookies({ version: '2.0' }), ['a=1; b=2']);
+  assert.deepEqual(cookies({ isOwn: true }), ['a=1; __Host-sekisho=x; b=2', 'sekisho-site=y']);
+});

@@ -1,6 +1,7 @@
 // Which header fields pass a proxy, and which do not (RFC 9110 §7.6.1). Fields are flat lists, name value name value, as
 // they came: case, order and repeats are kept.
 import { Fault } from '../../core/fault.ts';
+import { cookieIn } from './gate-cookies.ts';
 
 /** name, value, name, value, … */
 export type Fields = readonly string[];
@@ -102,20 +103,23 @@ export interface Onward {
   readonly version: string;
   /** Fields of ours, for services that want to know who is there. */
   readonly extra: Fields;
+  /** The gate itself is asked: its cookies are its. */
+  readonly isOwn?: boolean;
 }
 
 /** What a request says upstream. */
-export function requestFields(fields: Fields, { host, body, method, version, extra }: Onward): string[] {
+export function requestFields(fields: Fields, { host, body, method, version, extra, isOwn = false }: Onward): string[] {
   const named = connectionTokens(fields);
   const out = ['Host', host];
   const cookies: string[] = [];
   let via = '';
   for (let at = 0; at < fields.length; at += 2) {
     const name = fields[at] ?? '';
-    const value = fields[at + 1] ?? '';
     if (name.startsWith(':')) continue;
     const lower = name.toLowerCase();
     if (framing.has(lower) || hopByHop.has(lower) || named?.has(lower) || isIdentity(lower)) continue;
+    const value = passed(lower, fields[at + 1] ?? '', isOwn);
+    if (value === undefined) continue;
     if (lower === 'via') via = via === '' ? value : `${via}, ${value}`;
     else if (lower === 'cookie' && version === '2.0') cookies.push(value);
     else out.push(name, value);
@@ -128,6 +132,9 @@ export function requestFields(fields: Fields, { host, body, method, version, ext
   out.push('Via', joined(via, version), ...extra);
   return out;
 }
+
+const passed = (lower: string, value: string, isOwn: boolean): string | undefined =>
+  lower === 'cookie' && !isOwn ? cookieIn(value) : value;
 
 /** What may stand in no value and no path: whoever gets it in writes a second request. */
 const unsafe = /[\0\r\n]/;

@@ -29,7 +29,7 @@ export function identitySigner(key: KeyObject, issuer: () => string): IdentitySi
       const [cn, ou] = [who.attributes.get('cn')?.[0], who.attributes.get('ou')];
       const fingerprint = /^cert:([0-9a-f]{64})$/.exec(who.credential)?.[1];
       const body = base64({
-        ...{ iss: issuer(), sub: whoText(who), aud: siteName(site), iat, nbf: iat, exp: iat + life, jti: randomUUID() },
+        ...{ iss: issuer(), sub: subject(who), aud: siteName(site), iat, nbf: iat, exp: iat + life, jti: randomUUID() },
         ...(cn === undefined ? {} : { cn }),
         ...(ou === undefined ? {} : { ou }),
         ...(groups.length === 0 ? {} : { groups }),
@@ -41,12 +41,18 @@ export function identitySigner(key: KeyObject, issuer: () => string): IdentitySi
   };
 }
 
+/**
+ * A user of this gate by name; of somebody else's certificate `cn:` and its CN. No user's name holds a colon, so that no
+ * other CA can make somebody of ours.
+ */
+const subject = (who: Principal): string => (who.id === '' ? `cn:${whoText(who)}` : who.id);
+
 const base64 = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
 const groupsOf = ({ groups }: Principal): string[] => groups.filter(group => !group.startsWith('role:'));
 
 /** What services are told, if they are; whatever the client wrote there has been taken away. */
 export function identityFields({ who }: { readonly who: Principal }): string[] {
-  const out = ['X-Sekisho-User', encodeValue(whoText(who)), 'X-Sekisho-Certificate', encodeValue(who.credential)];
+  const out = ['X-Sekisho-User', encodeValue(subject(who)), 'X-Sekisho-Certificate', encodeValue(who.credential)];
   const groups = groupsOf(who);
   return groups.length === 0 ? out : [...out, 'X-Sekisho-Groups', groups.map(encodeValue).join(', ')];
 }

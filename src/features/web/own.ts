@@ -21,6 +21,7 @@ export function askOwn(exchange: Exchange, path: string, conn: Conn, serve: (con
       method: exchange.method,
       version: exchange.version,
       extra: ['Connection', 'close'],
+      isOwn: true,
     }),
     done: () => {},
     fail: fault => {
@@ -54,7 +55,7 @@ export async function joinOwn(
   const far = dialOwn(conn, serve);
   try {
     const asked = requestFields(fields, {
-      ...{ host: authority, body: { kind: 'none' }, method: 'GET', version: '2.0', extra: [] },
+      ...{ host: authority, body: { kind: 'none' }, method: 'GET', version: '2.0', extra: [], isOwn: true },
     });
     const told = await agree(far, { path, fields: without(asked, 'sec-websocket-key') }, signal);
     return { far, told: without(told, 'sec-websocket-accept') };

@@ -26,7 +26,7 @@ export interface SignInDoorDeps {
   readonly url: () => string;
   /** Whether somebody may be sent on to there: a site of the map, or a renamed one. */
   readonly mayReturnTo: (url: URL) => boolean;
-  /** For renamed sites: the address that carries the sign-in over to it; undefined where it is not one. */
+  /** For renamed sites: the address that carries the sign-in over to it; undefined where it is not one, or wants a newer. */
   readonly carryOver?: (credential: string, back: URL) => string | undefined;
   readonly log: Log;
 }
@@ -104,7 +104,8 @@ async function show(
     if (mode === undefined || mode === 'navigate') return redirect(response, onward);
   }
   const passkey = await deps.askPasskey?.(who.id, purposeOf(who));
-  const facts = { user: who.id, back: back?.href ?? '', isSignedIn: until !== undefined, passkey };
+  // Whoever comes from a site that wants a newer one is asked as if there was none.
+  const facts = { user: who.id, back: back?.href ?? '', isSignedIn: until !== undefined && !back, passkey };
   send(response, 200, signInPage({ state: 'form', ...facts }));
 }
 

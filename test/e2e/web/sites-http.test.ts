@@ -219,6 +219,39 @@ test('gRPC passes: HTTP/2 on both sides, status in the trailers, both directions
   origin.close();
 });
 
+test('a service by HTTP/2 that is slow, and a body that is too long for it, end in a page that arrives whole', async () => {
+  const origin = createHttp2();
+  origin.on('stream', (stream: ServerHttp2Stream) => void stream.on('error', () => {}).resume());
+  origin.listen(0, '127.0.0.1');
+  await once(origin, 'listening');
+  const { port } = origin.address() as AddressInfo;
+  const h2 = { protocol: 'h2', limits: { body: '1k' } };
+  await using rig = await openSitesRig({
+    sites: { server1: to(port, h2), slow: to(port, { ...h2, timeouts: { read: '200ms' } }) },
+  });
+  const slow = 'slow.example.com';
+  const whole = (status: number) =>
+    new RegExp(`^HTTP/1\\.1 ${status} [\\s\\S]*\\r\\n\\r\\n[\\s\\S]*\\nrequest \\S+\\n$`);
+  assert.match(await rig.raw(slow, ask('GET /').replace(name, slow)), whole(504));
+  const bigger = `${(0x400).toString(16)}\r\n${'x'.repeat(0x400)}\r\n`.repeat(64);
+  assert.match(await rig.raw(name, `${ask('POST /', 'Transfer-Encoding: chunked\r\n')}${bigger}`), whole(413));
+  for (const [site, status] of [
+    [slow, '504'],
+    [name, '413'],
+  ] as const) {
+    const session = await rig.http2(site);
+    const answer = await ask2(
+      session,
+      { ':authority': site, ':method': 'POST' },
+      'x'.repeat(status === '413' ? 65_536 : 1),
+    );
+    assert.equal(String(answer.fields[':status']), status);
+    assert.match(answer.text, /\nrequest \S+\n$/);
+    session.destroy();
+  }
+  origin.close();
+});
+
 test('a connection is kept, and a dead one is not taken for a broken service', async () => {
   let answered = 0;
   await using origin = await rawOrigin(socket => {

@@ -1,11 +1,7 @@
 // Cookies of a service under another name: Domain and Path follow the renaming, Secure and SameSite only where asked.
+import { isGateCookie } from '../gate-cookies.ts';
 import type { Naming } from './urls.ts';
 import { below } from './urls.ts';
-
-/** Cookies of the gate's own: no service gets them, none may set them. */
-const own = /^[\s=]*(__Host-|__Secure-)?sekisho/i;
-/** By the pair, or the whole field. A cookie without a name is sent as its value alone, which may look like one of ours. */
-export const isGateCookie = (pair: string): boolean => own.test(pair);
 
 /** One Set-Cookie value; undefined when the service may not set it. */
 export function cookieOut(value: string, naming: Naming): string | undefined {
@@ -52,11 +48,4 @@ function pathOut(text: string, prefix: string): string {
   if (text === '' || text === '/') return '/';
   const path = below(text.endsWith('/') ? text : `${text}/`, prefix);
   return path === undefined ? text : text.endsWith('/') || path === '/' ? path : path.slice(0, -1);
-}
-
-/** A Cookie field without the gate's own; undefined when nothing is left. */
-export function cookieIn(value: string): string | undefined {
-  if (!/sekisho/i.test(value)) return value;
-  const kept = value.split(';').filter(pair => !isGateCookie(pair));
-  return kept.length === 0 ? undefined : kept.join(';').trim();
 }

@@ -1,6 +1,7 @@
 // Header fields of a renamed site: which ones hold addresses, and what becomes of each.
+import { isGateCookie } from '../gate-cookies.ts';
 import type { Fields } from '../headers.ts';
-import { cookieIn, cookieOut, isGateCookie } from './cookies.ts';
+import { cookieOut } from './cookies.ts';
 import { inward, type Naming, outward } from './urls.ts';
 
 type Rewrite = (value: string, naming: Naming) => string | undefined;
@@ -48,6 +49,20 @@ const policy: Rewrite = (value, naming) =>
     })
     .join(';');
 
+/**
+ * Cookies are cleared for the whole registrable domain: under its public name a service that signs somebody out would do
+ * so at every other site, and at the gate. What it says of its own origin stays.
+ */
+const clear: Rewrite = (value, { site }) => {
+  if (site.name === site.host) return value;
+  const kept = value
+    .split(',')
+    .map(word => word.trim())
+    .flatMap(word => (word === '"*"' ? everything : word === '' || /^"cookies"$/i.test(word) ? [] : [word]));
+  return kept.length === 0 ? undefined : [...new Set(kept)].join(', ');
+};
+const everything = ['"cache"', '"storage"', '"executionContexts"'];
+
 /** Tells browsers to go elsewhere, or for how long to insist, in the service's own words: not under this name. */
 const gone: Rewrite = () => undefined;
 
@@ -57,6 +72,7 @@ const answers = table({
   refresh,
   link: links,
   'set-cookie': cookieOut,
+  'clear-site-data': clear,
   'access-control-allow-origin': words,
   'timing-allow-origin': words,
   'content-security-policy': policy,
@@ -83,6 +99,9 @@ const asked = table({
   if: (value, naming) => value.replace(/<(https:[^<>]*)>/gi, (_, address: string) => `<${inward(address, naming)}>`),
 });
 
+/** A weak ETag never matches here (RFC 9110 §13.1.1), and it is we who have made it weak: see `linksThrough`. */
+const strong: Rewrite = value => value.replace(/(^|,)(\s*)W\/"/g, '$1$2"');
+
 /** Fields of an answer, rewritten in place. `hsts`: seconds, 0 = none. */
 export function answerOut(fields: string[], naming: Naming, hsts: number): string[] {
   const isOff = naming.site.plan.rewrite === 'off';
@@ -100,7 +119,7 @@ export function answerOut(fields: string[], naming: Naming, hsts: number): strin
   return out;
 }
 
-/** Fields of a request, as the service expects them. Cookies of the gate stay here in any case. */
+/** Fields of a request, as the service expects them. */
 export function requestIn(fields: Fields, naming: Naming): string[] {
   const isOff = naming.site.plan.rewrite === 'off';
   const out: string[] = [];
@@ -109,7 +128,8 @@ export function requestIn(fields: Fields, naming: Naming): string[] {
     const value = fields[at + 1] ?? '';
     const lower = name.toLowerCase();
     if (lower === 'x-request-id') continue; // ours says it
-    const rewrite = lower === 'cookie' ? cookieIn : isOff ? undefined : asked.get(lower);
+    const isStrong = lower === 'if-match' && naming.site.plan.rewrite === 'links';
+    const rewrite = isStrong ? strong : isOff ? undefined : asked.get(lower);
     const made = rewrite ? rewrite(value, naming) : value;
     if (made !== undefined) out.push(name, made);
   }

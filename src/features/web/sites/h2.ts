@@ -77,7 +77,8 @@ class Http2Relay {
   #down = 0;
   #cause: string | undefined;
   #complete = false;
-  #state: 'asking' | 'answering' | 'done' = 'asking';
+  /** `refused`: a page of ours stands in for the answer, and what still comes of the request breaks nothing off. */
+  #state: 'asking' | 'answering' | 'refused' | 'done' = 'asking';
 
   constructor(exchange: Exchange, options: Http2RelayOptions) {
     this.#exchange = exchange;
@@ -95,7 +96,7 @@ class Http2Relay {
     }
     sessionOf(this.#options.upstream).then(
       session => {
-        if (this.#state !== 'done') this.#ask(session);
+        if (!this.#isOver) this.#ask(session);
       },
       (error: unknown) => this.#fail(faultOf(error)),
     );
@@ -133,7 +134,7 @@ class Http2Relay {
     if (body.kind === 'none') return;
     const { most } = this.#options;
     source.on('data', (chunk: Buffer) => {
-      if (this.#state === 'done') return;
+      if (this.#isOver) return;
       this.#up += chunk.length;
       if (most !== undefined && this.#up > most) return this.#fail(tooLong(most));
       if (!stream.write(chunk)) source.pause();
@@ -181,13 +182,16 @@ class Http2Relay {
     if (!hasBody) sink.end();
   }
 
+  get #isOver(): boolean {
+    return this.#state === 'refused' || this.#state === 'done';
+  }
   #failed(error: Error): void {
-    if (this.#state === 'done' || this.#complete) return;
+    if (this.#isOver || this.#complete) return;
     if (this.#state === 'answering') this.#abort('far-reset');
     else this.#fail(faultOf(error));
   }
   #fail(fault: Fault): void {
-    if (this.#state === 'done') return;
+    if (this.#isOver) return;
     if (this.#state === 'answering') {
       this.#abort(fault.code);
       return;
@@ -195,7 +199,7 @@ class Http2Relay {
     this.#cause ??= fault.code;
     const stream = this.#stream;
     this.#stream = undefined;
-    this.#state = 'answering';
+    this.#state = 'refused';
     stream?.close(constants.NGHTTP2_CANCEL);
     this.#options.fail(fault);
   }

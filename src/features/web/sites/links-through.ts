@@ -51,12 +51,14 @@ export function linksThrough(status: number, fields: string[], hasBody: boolean,
   const type = written.split(';')[0]?.trim().toLowerCase() ?? '';
   const make = readers.find(([pattern]) => pattern.test(type))?.[1];
   const coding = (valuesOf(fields, 'content-encoding')[0] ?? 'identity').trim().toLowerCase();
+  // A cache finds what it keeps by the validator that it was given (RFC 9111 §4.3.4).
+  if (status === 304) return { fields: weakened(fields) };
   // A part of a body cannot be read as a whole one, and what we cannot undo stays as it is.
   if (!make || status === 206 || !Object.hasOwn(codings, coding)) return { fields };
   const label = /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(written)?.[1];
   const isJson = /json/.test(type);
   if (charsetFor(label) === undefined) return { fields };
-  const kept = fields.filter((_, at) => !ofBytes.has(fields[at - (at % 2)]?.toLowerCase() ?? ''));
+  const kept = weakened(fields.filter((_, at) => !ofBytes.has(fields[at - (at % 2)]?.toLowerCase() ?? '')));
   if (!hasBody) return { fields: kept };
   const through: Through = (sink: Writable, failed: (error: Error) => void) => {
     const rewriting = rewriter(() => make(naming), isJson ? 'utf-8' : label);
@@ -69,6 +71,13 @@ export function linksThrough(status: number, fields: string[], hasBody: boolean,
   };
   return { fields: kept, through };
 }
+
+/**
+ * A strong ETag is that of the service's bytes (RFC 9110 §8.8.1): a download that goes on with `If-Range` would join them
+ * to ours.
+ */
+const weakened = (fields: readonly string[]): string[] =>
+  fields.map((text, at) => (at % 2 === 1 && /^etag$/i.test(fields[at - 1] ?? '') ? text.replace(/^"/, 'W/"') : text));
 
 function rewriter(make: () => Scanner, label: string | undefined): Transform {
   let charset: ReturnType<typeof charsetFor>;

@@ -34,6 +34,8 @@ export async function planSite(
   checkNetworks(['from'], config.from, wrong);
   if (config['sign-in'] && config.clients === 'none')
     wrong(['sign-in'], 'a sign-in stands on a client certificate; write clients: required');
+  if (config.identity && config.clients === 'none')
+    wrong(['identity'], 'nobody is known without a client certificate; write clients: required');
   const { protocol, websocket, clients, from, rewrite, cookies, hsts, identity, forwarded, timeouts, limits, health } =
     config;
   return {

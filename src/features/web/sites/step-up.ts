@@ -46,15 +46,18 @@ export function siteStepUp({ signIns, carry, signInUrl, port }: StepUpDeps): Non
   };
 }
 
-/** Where the gate sends somebody who has signed in: to the site's landing, with a code. Undefined for other addresses. */
+/**
+ * Where the gate sends somebody who has signed in: to the site's landing, with a code. Undefined for other addresses, and
+ * where the sign-in is older than the site takes: then there is the form.
+ */
 export function carryOver(
-  { carry, port }: Pick<StepUpDeps, 'carry' | 'port'>,
+  { signIns, carry, port }: Omit<StepUpDeps, 'signInUrl'>,
   sites: Pick<Sites, 'find'> | undefined,
   credential: string,
   back: URL,
 ): string | undefined {
   const site = wanting(sites, back, port());
-  if (!site) return undefined;
+  if (!site || signIns.until(credential, site.plan.signIn ?? 0) === undefined) return undefined;
   const code = carry.issue(credential, site.name);
   return `${originOf(site.name, port())}${landing}?${new URLSearchParams({ code, back: `${back.pathname}${back.search}` })}`;
 }

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { cookieIn, cookieOut } from './cookies.ts';
+import { cookieIn } from '../gate-cookies.ts';
+import { cookieOut } from './cookies.ts';
 import { answerOut, refresh, requestIn } from './fields.ts';
 import { compileSites, type Site } from './map.ts';
 import { parsePattern } from './pattern.ts';
@@ -133,9 +134,21 @@ test('with rewriting off nothing is rewritten, and the gate’s own names stay i
   };
   const fields = ['Location', 'http://server1/', 'Set-Cookie', 'a=1; Domain=server1'];
   assert.deepEqual(answerOut([...fields, 'Set-Cookie', '__Host-sekisho=x'], plain, 0), fields);
-  assert.deepEqual(requestIn(['Origin', 'https://server1.example.com', 'Cookie', '__Host-sekisho=x'], plain), [
-    ...['Origin', 'https://server1.example.com'],
-  ]);
+  const asked = ['Origin', 'https://server1.example.com'];
+  assert.deepEqual(requestIn(asked, plain), asked);
+});
+
+test('a service that clears data clears none of its sisters’', () => {
+  const said = (value: string): string[] => answerOut(['Clear-Site-Data', value], one, 0);
+  assert.deepEqual(said('"cookies"'), []);
+  assert.deepEqual(said('"cache", "cookies"'), ['Clear-Site-Data', '"cache"']);
+  assert.deepEqual(said('"*"'), ['Clear-Site-Data', '"cache", "storage", "executionContexts"']);
+});
+
+test('where bodies are rewritten, a strong condition finds the ETag that was made weak', () => {
+  const links: Naming = { ...one, site: { ...one.site, plan: { ...one.site.plan, rewrite: 'links' } } };
+  assert.deepEqual(requestIn(['If-Match', 'W/"a", "b"'], links), ['If-Match', '"a", "b"']);
+  assert.deepEqual(requestIn(['If-Match', 'W/"a"'], one), ['If-Match', 'W/"a"']);
 });
 
 const cookies: readonly (readonly [value: string, wanted: string | undefined, site?: string])[] = [
